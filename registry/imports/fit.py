@@ -68,6 +68,12 @@ def tail_of(name: str) -> str:
     return name if match is None else match[1]
 
 
+def short_name(weight: str) -> str:
+    """The name of a weight without the part that a loader puts in front of it: of one of no layer its last module alone."""
+    match = _LAYER.search(weight)
+    return ".".join(weight.rsplit(".", 2)[-2:]) if match is None else match[1]
+
+
 @dataclass(frozen=True, slots=True)
 class _Places:
     """The tensors of a base by full name, and by the part of it that begins at the layer."""
@@ -158,9 +164,9 @@ def _compare_adapted(
     return None, True
 
 
-def _place(tensor: Tensor) -> str:
+def place_in_base(tensor: str) -> str:
     """The name in the base of a tensor that is not a factor of an adapter."""
-    name = tensor.name.removeprefix(_PREFIX)
+    name = tensor.removeprefix(_PREFIX)
     for wrapping in _WRAPPINGS:
         name = name.replace(wrapping, "")
     return name
@@ -176,7 +182,7 @@ def _replaces(tensor: Tensor, config: PeftConfig, places: _Places) -> bool:
     declared = config.method.tensor(tensor.name)
     if declared is not None:
         return declared[0].replaces
-    return places.shape(_place(tensor)) is not None
+    return places.shape(place_in_base(tensor.name)) is not None
 
 
 def _is_of_side(tensor: Tensor, axis: int | Literal["longest"], shape: tuple[int, ...]) -> bool:
@@ -194,7 +200,7 @@ def _compare_saved(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple
     Raises:
         TensorNotDeclared: it is neither, nor one of the adapter's own.
     """
-    name = _place(tensor)
+    name = place_in_base(tensor.name)
     shape = places.shape(name)
     if shape is None and not _is_saved(name, config):
         raise TensorNotDeclared(tensor.name, config.method.title)

@@ -27,7 +27,7 @@ _LAST_FACTOR = "lora_B.weight"
 _OF_EMBEDDING = ("lora_embedding_A", "lora_embedding_B")
 _SCALE_AT_MOST = 10_000  # published recipes go to some hundreds; the largest number of half precision is 65,504
 _SHOWN = 60  # characters of a value in a sentence
-_RANK, _ALPHA = 8, 8  # peft's defaults for LoRA
+_RANK, _ALPHA = 8, 8  # peft's defaults, of LoHa and LoKr too
 
 Parameters = Mapping[str, Mapping[str, tuple[int, ...]]]
 """The shapes of the parameters that each module of a base has, by the name of the module and that of the parameter in it."""
@@ -91,9 +91,15 @@ def rank_stated(config: PeftConfig, module: str) -> Any:  # whatever the file ha
     return _at(config.values.get("rank_pattern"), module, config.values.get("r"))
 
 
+def alpha_stated(config: PeftConfig, module: str) -> Any:  # whatever the file has there
+    """What a configuration says of alpha at a module, or of a parameter that is adapted by itself."""
+    key = next((key for key, name in config.method.settings.items() if name == "alpha"), "lora_alpha")
+    return _at(config.values.get("alpha_pattern"), module, config.values.get(key, _ALPHA))
+
+
 def scale_stated(config: PeftConfig, module: str) -> float:
-    """By what LoRA multiplies B·A at a module, or a parameter: alpha/r, or alpha/√r; 1 where either is not a number."""
-    alpha = _at(config.values.get("alpha_pattern"), module, config.values.get("lora_alpha", _ALPHA))
+    """By what a product is multiplied at a module, or a parameter: alpha/r, or alpha/√r; 1 where either is not a number."""
+    alpha = alpha_stated(config, module)
     stated = rank_stated(config, module)
     rank = _RANK if stated is None else stated
     if not (_is_number(alpha) and _is_number(rank)) or rank <= 0:
@@ -101,13 +107,18 @@ def scale_stated(config: PeftConfig, module: str) -> float:
     return float(alpha / (math.sqrt(rank) if config.values.get("use_rslora") else rank))
 
 
-def changed_weights(config: PeftConfig, module: str) -> tuple[str, ...]:
-    """The weights of the base that the factors of a module may change, by the names that settings are looked up with.
+def adapted_weight(config: PeftConfig, module: str) -> tuple[str, str]:
+    """The weight of the base that the factors of a module change, and the name by which settings are looked up there.
 
-    More than one where several parameters are adapted by themselves; which of them it is depends on their order in the base.
+    Where several parameters of a module are adapted by themselves, which of them it is depends on their order in the base: it is
+    called as the module is in the file then.
     """
-    names = _names(module.removeprefix(_PREFIX))
-    return _parameters_among(config, names, {}) or (f"{names[0]}.weight",)
+    name = module.removeprefix(_PREFIX)
+    names = _names(name)
+    parameters = _parameters_among(config, names[:1], {})
+    if not parameters:
+        return f"{names[0]}.weight", names[0]
+    return parameters[0] if len(parameters) == 1 else f"{name}.weight", parameters[0]
 
 
 def _own_tensors(config: PeftConfig, tensors: Iterable[Tensor]) -> Iterator[_Own]:
@@ -343,10 +354,9 @@ def _beyond_any_scale(config: PeftConfig, own: Sequence[_Own]) -> Iterator[str]:
     for name in dict.fromkeys(name for found in own for name in (*found.names, *_parameters(config, found, {}))):
         scale = scale_stated(config, name)
         if abs(scale) > _SCALE_AT_MOST:
-            alpha = _at(config.values.get("alpha_pattern"), name, config.values.get("lora_alpha", _ALPHA))
             yield (
-                f"its `lora_alpha` is {_shown(alpha)} at {name!a}, which multiplies its product by {scale:.3g}: no training leaves "
-                f"one that is multiplied by more than {_SCALE_AT_MOST}"
+                f"its `lora_alpha` is {_shown(alpha_stated(config, name))} at {name!a}, which multiplies its product by "
+                f"{scale:.3g}: no training leaves one that is multiplied by more than {_SCALE_AT_MOST}"
             )
 
 

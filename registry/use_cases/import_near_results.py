@@ -9,10 +9,22 @@ from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_ten
 from peft_registry.registry.identity.weights import Tensor, hash_weights
 from peft_registry.registry.imports.near_results import agreement_of
 from peft_registry.registry.imports.offered import OfferedFolder
-from peft_registry.registry.imports.sketches import sketch_of_adapter, sketch_of_model
+from peft_registry.registry.imports.sketches import is_sketched, sketch_of_adapter, sketch_of_model
+from peft_registry.registry.imports.stated_settings import adapted_modules
 from peft_registry.registry.intake.peft_config import PeftConfig
+from peft_registry.registry.records.stops import recall_texts
 from peft_registry.registry.records.stored_manifests import stored_manifest
-from peft_registry.registry.use_cases.like_results import like_results
+from peft_registry.registry.use_cases.like_results import (
+    RESULTS_LOOKED_AT,
+    Comparable,
+    RecalledInOtherNumbers,
+    comparable_results,
+    like_results,
+    probes_of,
+    results_with,
+    sketch_of_base,
+    unknown_of,
+)
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
 from peft_registry.schemas.errors import Taken
 from peft_registry.schemas.identity import Digest
@@ -20,8 +32,7 @@ from peft_registry.schemas.imports import Finding
 from peft_registry.schemas.version import Version
 
 _EQUAL_IMPORTS_NAMED = 3
-_RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names and shapes of their tensors
-_RESULTS_READ = 50  # of those with tensors of the same names and shapes
+_RESULTS_READ = 50  # of those that may be used and have tensors of the same names and shapes
 
 
 class ChangedResultAsImport(Taken):
@@ -41,7 +52,7 @@ def near_results(
     scratch: Path,
     *,
     config: PeftConfig | None,
-    base: Version | None,
+    base: Version,
     name: str,
 ) -> tuple[Finding, ...]:
     """Which registered results the weights are, or are near to, of which they may have been made.
@@ -55,7 +66,7 @@ def near_results(
         tensors: of its weights.
         scratch: a folder for bytes of registered versions.
         config: of an adapter; None for a whole model.
-        base: what a whole model was made from; None for an adapter.
+        base: that it is of, or was made from.
         name: under which it is to be registered.
 
     Raises:
@@ -64,26 +75,43 @@ def near_results(
     """
     files = [offered.model_folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX)]
     _, digest = hash_weights(files, family="intake", cache=registry.cache)
-    findings: list[Finding | None] = list(_like_results(registry, offered, (files, digest), scratch, config, name=name))
+    results = comparable_results(registry)
+    findings: list[Finding | None] = list(
+        _like_results(registry, offered, (files, digest), scratch, config, results=results, base=base, name=name)
+    )
+    by_tensors_alone = config is not None and not is_sketched(config.method)
+    if config is not None and by_tensors_alone:
+        findings += _of_another_type(registry, config, tensors, results)
     told = {finding.place for finding in findings if finding is not None and finding.kind == "near-result"}
     shapes = {tensor.name: tensor.shape for tensor in tensors}
-    kind = "adapter" if base is None else "model"
-    with registry.database.read() as tx:
-        versions = catalog.newest_versions(tx, limit=_RESULTS_LOOKED_AT)
-    alike: dict[Digest, Version] = {}
-    for version in versions:
-        is_new = version.weights_digest != digest and version.manifest_digest not in alike
-        if version.kind == kind and is_new and version.label not in told:
-            listed = listed_tensors(stored_manifest(registry, version.manifest_digest).weights)
-            if {tensor.name: tensor.shape for tensor in listed} == shapes:
-                alike[version.manifest_digest] = version
-    read = list(alike.values())[:_RESULTS_READ]
-    findings += [
-        _near_result(registry, version, scratch, folder=offered.name, base=base, offered=(tuple(files), digest))
-        for version in read
-    ]
-    if len(alike) > _RESULTS_READ or len(versions) == _RESULTS_LOOKED_AT:
-        text = f"it was held against the newest registered results alone, {min(len(alike), _RESULTS_READ)} of its shape"
+    kind = "model" if config is None else "adapter"
+    read = looked_at = left_out = 0
+    for result in results:
+        version = result.version
+        looked_at += not result.is_recalled
+        is_always_read = result.is_recalled and by_tensors_alone
+        if version.kind != kind or version.weights_digest == digest or version.label in told:
+            continue
+        listed = listed_tensors(stored_manifest(registry, version.manifest_digest).weights)
+        if {tensor.name: tensor.shape for tensor in listed} != shapes:
+            continue
+        if not is_always_read and read >= _RESULTS_READ:
+            left_out += 1
+            continue
+        read += not is_always_read
+        findings.append(
+            _near_result(
+                registry,
+                version,
+                scratch,
+                folder=offered.name,
+                base=base if config is None else None,
+                offered=(tuple(files), digest),
+                is_recalled=result.is_recalled,
+            )
+        )
+    if left_out or looked_at >= RESULTS_LOOKED_AT:
+        text = f"it was held against the newest registered results alone, {read} of its shape"
         findings.append(Finding(kind="results-not-compared", text=text))
     near = (finding for finding in findings if finding is not None)
     return (*_equal_imports(registry, digest, name), *near)
@@ -96,13 +124,19 @@ def _like_results(
     scratch: Path,
     config: PeftConfig | None,
     *,
+    results: Sequence[Comparable],
+    base: Version,
     name: str,
 ) -> Iterator[Finding]:
     files, digest = weights
-    sketch = sketch_of_model(files) if config is None else sketch_of_adapter(files[0], config)
+    probes = probes_of(registry)
+    if config is None:
+        sketch = sketch_of_model(files, probes)
+    else:
+        sketch = sketch_of_adapter(files[0], config, probes, lambda: sketch_of_base(registry, base, scratch, probes))
     if sketch is None:
         return
-    like = like_results(registry, offered.name, sketch, scratch, but=(name, digest))
+    like = like_results(registry, offered.name, sketch, results, scratch, but=(name, digest))
     for result in like.found:
         if result.version.weights_digest == digest:
             continue  # said by itself, or refused where it is registered
@@ -114,8 +148,21 @@ def _like_results(
         stopped = "" if result.recall is None else f"; {label} must not be used: {result.recall}"
         text = f"{stands} ({figures}): if so, its parent and the data of its parent are not in this record{stopped}"
         yield Finding(kind="near-result", text=text, place=label)
-    if like.not_compared:
-        text = f"{like.not_compared} registered results could not be compared by what they do: their bytes are not here"
+    if like.gap is not None:
+        yield Finding(kind="results-not-compared", text=like.gap)
+
+
+def _of_another_type(
+    registry: Registry, config: PeftConfig, tensors: Sequence[Tensor], results: Sequence[Comparable]
+) -> Iterator[Finding]:
+    """That recalled results change what an adapter changes, of whose type nobody here knows what it does."""
+    method = config.method
+    weights = [f"{module}.weight" for module in adapted_modules(config, tensors)]
+    if method.no_weight is not None:
+        return
+    recalled = [result.version.label for result in results_with(registry, results, weights) if result.is_recalled]
+    if recalled:
+        text = unknown_of(recalled, f"it is of the type {method.title}, whose tensors do not say that by themselves")
         yield Finding(kind="results-not-compared", text=text)
 
 
@@ -148,6 +195,7 @@ def _near_result(
     folder: str,
     base: Version | None,
     offered: tuple[tuple[Path, ...], Digest],
+    is_recalled: bool,
 ) -> Finding | None:
     try:
         result = _weights_of(registry, version, scratch)
@@ -161,12 +209,17 @@ def _near_result(
     figures = (
         f"{agreement.equal_share:.1%} of their numbers agree to 8 bits, the sine of their angle is {agreement.sine:.2g}"
     )
+    label = version.label
+    recall = next(iter(recall_texts(registry, version.manifest_digest, label=label)), None) if is_recalled else None
     made_here = stored_manifest(registry, version.manifest_digest).origin is None
+    if agreement.verdict == "the same" and recall is not None:
+        raise RecalledInOtherNumbers(folder, label, f"{label} in other numbers", figures, recall)
     if agreement.verdict == "the same" and made_here:
-        raise ChangedResultAsImport(folder, version.label, figures)
+        raise ChangedResultAsImport(folder, label, figures)
     text = (
-        f"its weights are {agreement.verdict if agreement.verdict == 'near' else 'nearly'} those of {version.label} ({figures}): "
+        f"its weights are {agreement.verdict if agreement.verdict == 'near' else 'nearly'} those of {label} ({figures}): "
         "if it was made from that, its parent and the data of its parent are not in this record"
+        f"{'' if recall is None else f'; {label} must not be used: {recall}'}"
     )
     return Finding(kind="near-result", text=text)
 

@@ -146,7 +146,7 @@ def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratc
         plan = _model_plan(registry, request, offered, name, scratch)
     else:
         plan = _adapter_plan(registry, request, offered, name, scratch)
-    base = None if plan.config is not None else plan.chosen.base.version
+    base = plan.chosen.base.version
     near = near_results(registry, offered, plan.tensors, scratch, config=plan.config, base=base, name=name)
     plan = replace(plan, findings=(*plan.findings, *near))
     return _with_facts(registry, request, plan)

@@ -1,9 +1,12 @@
 """Which registered results something that is offered is in other numbers, or is near to, by what each does to its base.
 
-The sketch of a version is computed once for each user, from its bytes, and kept outside every home by the digest of its manifest.
-Whoever can write a home could else put another in its place, and nothing would show that.
+No registration makes a sketch, whichever command registers. That of a version is made from its bytes when something is first
+compared with it, and when it is recalled, so that it is there where the bytes are lost later. It is kept for each user outside
+every home, by the digest of its manifest, beside the secret that it was made with: whoever can write a home could else put another
+in its place, and nothing would show that. Recalled results are compared first, and every one of them.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -16,6 +19,7 @@ from peft_registry.registry.disk.files import (
     NotARegularFile,
     NotWritable,
     read_file,
+    scratch_folder,
     write_atomically,
 )
 from peft_registry.registry.homes.home import OWN_MAX_BYTES, Registry
@@ -24,12 +28,14 @@ from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_ten
 from peft_registry.registry.imports.sketches import (
     FORM,
     Likeness,
+    Probes,
     Sketch,
     likeness,
+    modules_of,
     parts_of,
     sketch_of_adapter,
     sketch_of_model,
-    sketched_names,
+    sketched_modules,
     thresholds,
 )
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
@@ -47,10 +53,13 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
 _FOLDER_NAME = "sketches"
+_SEED_NAME = "seed"
+_SEED_BYTES = 32
 _RECALLED = read_query("recalled=yes")
-_RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names of their tensors
-_SKETCHED_AT_ONCE = 50  # of those that were not sketched yet: each is read whole
+RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names of their tensors
+_SKETCHED_AT_ONCE = 50  # of those that may be used and were not sketched yet: each is read whole
 _ADDED_UP = 32  # of the nearest results those that a combination is looked for among
+_NAMED = 5
 _LEAST_COSINE = 0.2  # of a part of a combination with the whole: a quarter of four has 0.5
 
 
@@ -80,14 +89,45 @@ class LikeResult:
 
 @dataclass(frozen=True, slots=True)
 class LikeResults:
-    """The results that something is like, the most alike first, and how many were not compared."""
+    """The results that something is like, the most alike first; the recalled ones that were not compared, and how many others."""
 
     found: tuple[LikeResult, ...]
+    recalled_not_compared: tuple[str, ...]
     not_compared: int
+
+    @property
+    def gap(self) -> str | None:
+        """What could not be compared, in words; None where everything was."""
+        if self.recalled_not_compared:
+            return unknown_of(self.recalled_not_compared)
+        if self.not_compared:
+            return f"{self.not_compared} registered results could not be compared by what they do: their bytes are not here"
+        return None
+
+
+def unknown_of(recalled: Sequence[str], why: str = "their bytes are not here") -> str:
+    """That something was not held against recalled results."""
+    more = f" and {len(recalled) - _NAMED} more" if len(recalled) > _NAMED else ""
+    named = ", ".join(recalled[:_NAMED])
+    return f"{named}{more} must not be used, and could not be compared with it by what they do: {why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """A registered result that something may be compared with; `is_recalled` where it must not be used."""
+
+    version: Version
+    is_recalled: bool
 
 
 def like_results(
-    registry: Registry, name: str, offered: Sketch, scratch: Path, *, but: tuple[str, Digest] | None = None
+    registry: Registry,
+    name: str,
+    offered: Sketch,
+    results: Iterable[Comparable],
+    scratch: Path,
+    *,
+    but: tuple[str, Digest] | None = None,
 ) -> LikeResults:
     """The registered results that what is offered is in other numbers, or is near to.
 
@@ -95,15 +135,15 @@ def like_results(
         registry: open.
         name: what a refusal calls it.
         offered: its sketch.
+        results: that it is compared with, where they change a weight that it changes.
         scratch: a folder for bytes of registered versions.
         but: the name and the weights of what is offered once more under its own name, which it may be like.
 
     Raises:
         RecalledInOtherNumbers: it is one that must not be used, or is added up from such.
-        VersionsDiffer: as `results_with`.
         SaidDiffers, PathRejected, LogForked, LogTruncated: as `stops_among`.
     """
-    compared, not_compared = _compared(registry, offered, scratch, but)
+    compared, recalled_not_compared, not_compared = _compared(registry, offered, results, scratch, but)
     near = [
         result
         for result in compared
@@ -121,19 +161,43 @@ def like_results(
     )
     _require_another(name, found)
     _require_no_part(name, offered, with_recalls[:_ADDED_UP])
-    return LikeResults(found, not_compared)
+    return LikeResults(found, recalled_not_compared, not_compared)
+
+
+def probes_of(registry: Registry) -> Probes:
+    """Those of this user, from a secret in the state folder; of a user of whom nothing is remembered, new ones each time."""
+    path = _place(registry, _SEED_NAME)
+    if path is not None:
+        try:
+            secret = read_file(path, max_bytes=OWN_MAX_BYTES)
+        except (FileMissing, NotARegularFile):
+            secret = b""
+        if len(secret) == _SEED_BYTES:
+            return Probes(secret)
+    secret = hashlib.sha256(registry.nonce().encode()).digest()
+    if path is not None:
+        _write(path, secret)
+    return Probes(secret)
+
+
+def sketch_recalled(registry: Registry, version: Version) -> None:
+    """Make the sketch of what was recalled, where its bytes are here: they may be lost before something is compared with it."""
+    if _place(registry, _SEED_NAME) is None or version.kind == "base":
+        return
+    with scratch_folder("registry-recall-") as scratch:
+        _Sketches(registry, scratch, probes_of(registry)).of(version, is_recalled=True)
 
 
 def keep_sketch(registry: Registry, manifest: Digest, sketch: Sketch) -> None:
     """Keep the sketch of a version; whose state folder cannot be written computes it again."""
-    path = _place(registry, manifest)
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(path, sketch.to_bytes(), mode=0o600)
-    except (DiskFull, NotWritable, OSError):
-        return
+    path = _place(registry, _name_of(manifest))
+    if path is not None:
+        _write(path, sketch.to_bytes())
+
+
+def sketch_of_base(registry: Registry, base: Version, scratch: Path, probes: Probes) -> Sketch | None:
+    """The sketch of a registered base; None where its bytes are not here."""
+    return _Sketches(registry, scratch, probes).of(base)
 
 
 # --- comparing ---
@@ -150,29 +214,47 @@ class _Known:
 
 
 def _compared(
-    registry: Registry, offered: Sketch, scratch: Path, but: tuple[str, Digest] | None
-) -> tuple[list[_Known], int]:
-    sketches = _Sketches(registry, scratch)
+    registry: Registry,
+    offered: Sketch,
+    results: Iterable[Comparable],
+    scratch: Path,
+    but: tuple[str, Digest] | None,
+) -> tuple[list[_Known], tuple[str, ...], int]:
+    sketches = _Sketches(registry, scratch, offered.probes)
     known: list[_Known] = []
+    recalled_not_compared = []
     not_compared = 0
-    for version in results_with(registry, offered.names):
+    for comparable in results_with(registry, results, offered.names):
+        version, is_recalled = comparable.version, comparable.is_recalled
         if (version.name, version.weights_digest) == but:
             continue
-        result = sketches.of(version)
+        result = sketches.of(version, is_recalled=is_recalled)
         base = None
         if result is not None and not (result.is_change and offered.is_change):
             of_base = _base_of(registry, version)
-            base = None if of_base is None else sketches.of(of_base)
+            base = None if of_base is None else sketches.of(of_base, is_recalled=is_recalled)
         found = None if result is None else likeness(offered, result, base)
-        if result is None or found is None:
-            not_compared += 1
-        else:
+        if result is not None and found is not None:
             known.append(_Known(version, result, base, found))
-    return known, not_compared
+        elif is_recalled:
+            recalled_not_compared.append(version.label)
+        else:
+            not_compared += 1
+    return known, tuple(recalled_not_compared), not_compared
 
 
-def results_with(registry: Registry, weights: Iterable[str]) -> Iterator[Version]:
-    """The recalled results that change one of these weights of a base, then the newest others, each artifact once.
+def results_with(registry: Registry, results: Iterable[Comparable], weights: Iterable[str]) -> Iterator[Comparable]:
+    """Those of the results that change a module with one of these weights of a base."""
+    modules = modules_of(weights)
+    for result in results:
+        manifest = stored_manifest(registry, result.version.manifest_digest)
+        method = manifest.method if result.version.kind == "adapter" else None
+        if modules & sketched_modules(listed_tensors(manifest.weights), method):
+            yield result
+
+
+def comparable_results(registry: Registry) -> tuple[Comparable, ...]:
+    """Every recalled result, then the newest others, each artifact once.
 
     Raises:
         VersionsDiffer: the log registers one that has no row, which nothing would be compared with, or the row of a recalled one is
@@ -181,19 +263,16 @@ def results_with(registry: Registry, weights: Iterable[str]) -> Iterator[Version
     """
     with view_of(registry) as view:
         require_registrations(view)
-        newest = catalog.newest_versions(view.tx, limit=_RESULTS_LOOKED_AT)
+        newest = catalog.newest_versions(view.tx, limit=RESULTS_LOOKED_AT)
     # of any age, because whoever offers one again has waited; each is proven, because an edited row would hide it
     recalled = all_found(registry, _RECALLED) if registry.database.is_current else ()
-    names = frozenset(weights)
-    seen: set[Digest] = set()
-    for version in chain(recalled, newest):
-        if version.kind not in ("adapter", "model") or version.manifest_digest in seen:
-            continue
-        seen.add(version.manifest_digest)
-        manifest = stored_manifest(registry, version.manifest_digest)
-        method = manifest.method if version.kind == "adapter" else None
-        if names & sketched_names(listed_tensors(manifest.weights), method):
-            yield version
+    results: dict[Digest, Comparable] = {}
+    for version, is_recalled in chain(
+        ((version, True) for version in recalled), ((version, False) for version in newest)
+    ):
+        if version.kind in ("adapter", "model"):
+            results.setdefault(version.manifest_digest, Comparable(version, is_recalled))
+    return tuple(results.values())
 
 
 def _base_of(registry: Registry, version: Version) -> Version | None:
@@ -237,63 +316,81 @@ def _require_no_part(name: str, offered: Sketch, near: Sequence[tuple[_Known, st
 # --- what is kept ---
 
 
-def _place(registry: Registry, manifest: Digest) -> Path | None:
-    """Where this user keeps it; None where nobody remembers."""
+def _place(registry: Registry, name: str) -> Path | None:
+    """Where this user keeps something of that name; None where nobody remembers."""
     if registry.seen is None or registry.seen.state is None:
         return None
-    return registry.seen.state / _FOLDER_NAME / f"{manifest.hex}.{FORM}.npz"
+    return registry.seen.state / _FOLDER_NAME / name
 
 
-def _kept(registry: Registry, manifest: Digest) -> Sketch | None:
-    path = _place(registry, manifest)
+def _name_of(manifest: Digest) -> str:
+    return f"{manifest.hex}.{FORM}.npz"
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write it where that is possible; else it is made again each time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(path, data, mode=0o600)
+    except (DiskFull, NotWritable, OSError):
+        return
+
+
+def _kept(registry: Registry, manifest: Digest, probes: Probes) -> Sketch | None:
+    path = _place(registry, _name_of(manifest))
     if path is None:
         return None
     try:
-        return Sketch.from_bytes(read_file(path, max_bytes=OWN_MAX_BYTES))
+        return Sketch.from_bytes(read_file(path, max_bytes=OWN_MAX_BYTES), probes)
     except (FileMissing, NotARegularFile):
         return None
 
 
 @dataclass
 class _Sketches:
-    """The sketches of registered versions, as they are kept or as they are made; of a few at most, for each is read whole."""
+    """The sketches of registered versions, as they are kept or as they are made: of the recalled ones all, of others a few at most,
+    for each is read whole."""
 
     registry: Registry
     scratch: Path
+    probes: Probes
     known: dict[Digest, Sketch | None] = field(default_factory=dict)
     made: int = 0
 
-    def of(self, version: Version) -> Sketch | None:
+    def of(self, version: Version, *, is_recalled: bool = False) -> Sketch | None:
         """None where its bytes are not here, have no sketch, or too many were made already."""
         digest = version.manifest_digest
-        if digest not in self.known:
-            kept = _kept(self.registry, digest)
-            self.known[digest] = self._made(version) if kept is None else kept
+        if self.known.get(digest) is None and (digest not in self.known or is_recalled):
+            kept = _kept(self.registry, digest, self.probes)
+            self.known[digest] = self._made(version, is_recalled=is_recalled) if kept is None else kept
         return self.known[digest]
 
-    def _made(self, version: Version) -> Sketch | None:
-        self.made += 1
-        return None if self.made > _SKETCHED_AT_ONCE else _made(self.registry, version, self.scratch)
-
-
-def _made(registry: Registry, version: Version, scratch: Path) -> Sketch | None:
-    """The sketch of a registered version from its bytes, kept; None where those are not here, or have none."""
-    try:
-        checked = checked_folder(
-            registry,
-            version,
-            scratch / "sketched",
-            only=lambda entry: entry.path == ADAPTER_CONFIG_NAME or entry.path.endswith(WEIGHTS_SUFFIX),
-        )
-    except (BaseBytesMissing, WrongBase):
-        return None
-    files = [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
-    if version.kind == "adapter":
-        config = read_peft_config(read_file(checked.folder / ADAPTER_CONFIG_NAME, max_bytes=CONFIG_MAX_BYTES))
-        sketch = sketch_of_adapter(files[0], config)
-    else:
-        sketch = sketch_of_model(files)
-    checked.require_unchanged()
-    if sketch is not None:
-        keep_sketch(registry, version.manifest_digest, sketch)
-    return sketch
+    def _made(self, version: Version, *, is_recalled: bool) -> Sketch | None:
+        self.made += not is_recalled
+        if not is_recalled and self.made > _SKETCHED_AT_ONCE:
+            return None
+        try:
+            checked = checked_folder(
+                self.registry,
+                version,
+                self.scratch / "sketched",
+                only=lambda entry: entry.path == ADAPTER_CONFIG_NAME or entry.path.endswith(WEIGHTS_SUFFIX),
+            )
+        except (BaseBytesMissing, WrongBase):
+            return None
+        files = [path.resolve() for path in sorted(checked.folder.rglob(f"*{WEIGHTS_SUFFIX}"))]
+        if version.kind == "adapter":
+            config = read_peft_config(read_file(checked.folder / ADAPTER_CONFIG_NAME, max_bytes=CONFIG_MAX_BYTES))
+            base = _base_of(self.registry, version)
+            sketch = sketch_of_adapter(
+                files[0],
+                config,
+                self.probes,
+                lambda: None if base is None else self.of(base, is_recalled=is_recalled),
+            )
+        else:
+            sketch = sketch_of_model(files, self.probes)
+        checked.require_unchanged()
+        if sketch is not None:
+            keep_sketch(self.registry, version.manifest_digest, sketch)
+        return sketch

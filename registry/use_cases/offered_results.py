@@ -8,7 +8,13 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import MANIFEST_MAX_BYTES, listed_tensors, read_manifest
 from peft_registry.registry.imports.sketches import sketch_of_model
 from peft_registry.registry.records.stored_manifests import stored_manifest
-from peft_registry.registry.use_cases.like_results import keep_sketch, like_results, results_with
+from peft_registry.registry.use_cases.like_results import (
+    comparable_results,
+    keep_sketch,
+    like_results,
+    probes_of,
+    results_with,
+)
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, Taken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import FILE_NAME, Manifest
@@ -88,13 +94,14 @@ def require_not_like_result(registry: Registry, name: str, folder: Path, manifes
     with registry.database.read() as tx:
         if catalog.versions_with_weights(tx, manifest.weights_digest):
             return ()  # a base that is there is that, whatever came of it; a result is refused where it is registered
-    if next(results_with(registry, (tensor.name for tensor in listed)), None) is None:
+    results = tuple(results_with(registry, comparable_results(registry), (tensor.name for tensor in listed)))
+    if not results:
         return ()
-    sketch = sketch_of_model([folder / file.path for file in manifest.weights])
+    sketch = sketch_of_model([folder / file.path for file in manifest.weights], probes_of(registry))
     if sketch is None:
         return ()
     with scratch_folder("registry-base-") as scratch:
-        like = like_results(registry, name, sketch, scratch)
+        like = like_results(registry, name, sketch, results, scratch)
     for result in like.found:
         if result.likeness.verdict == "the same":
             raise _registered_result(name, result.version, f"in other numbers ({result.likeness.figures}), ")
@@ -105,8 +112,8 @@ def require_not_like_result(registry: Registry, name: str, folder: Path, manifes
         f"{'' if result.recall is None else f'. {result.recall}'}"
         for result in like.found
     ]
-    if like.not_compared:
-        texts.append(f"{like.not_compared} registered results were not compared with it: their bytes are not here")
+    if like.gap is not None:
+        texts.append(like.gap)
     return tuple(texts)
 
 

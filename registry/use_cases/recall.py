@@ -13,6 +13,7 @@ from peft_registry.registry.records.subjects import Subject, all_below, subject_
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.acts import say_stop
+from peft_registry.registry.use_cases.like_results import sketch_recalled
 from peft_registry.schemas.acts import RECALL, Act, as_kind
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import NotFound, Taken
@@ -137,6 +138,8 @@ def forbid_use(
         for version in below
     )
     manifests = {version.manifest_digest for version in below}
+    if act is RECALL and not undo and subject.version is not None:
+        sketch_recalled(registry, subject.version)
     return Recalled(
         subject=subject.digest,
         name=subject.name,

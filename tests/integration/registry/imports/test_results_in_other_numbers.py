@@ -25,11 +25,12 @@ from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Parent
 from peft_registry.schemas.progress import Event, Warned
 from tests.builders.homes import a_home, artifact_of, base_files, reopened
 from tests.builders.importing import imported, versions
-from tests.builders.imports import lora_tensors, peft_folder
+from tests.builders.imports import MODULE, lora_tensors, peft_folder
 from tests.builders.made import trained_artifact
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 from tests.builders.sketched import added_up, folded, transformed, with_units_in_another_order
@@ -192,8 +193,8 @@ def test_an_approver_who_takes_the_recall_back_lets_it_in(place: Place, tmp_path
 def test_a_recalled_result_is_compared_however_many_are_newer(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(like_results, "_RESULTS_LOOKED_AT", 1)
-    monkeypatch.setattr(like_results, "_SKETCHED_AT_ONCE", 3)  # as many as are recalled
+    monkeypatch.setattr(like_results, "RESULTS_LOOKED_AT", 1)
+    monkeypatch.setattr(like_results, "_SKETCHED_AT_ONCE", 0)
     shutil.rmtree(place.folder / "state" / "sketches", ignore_errors=True)
     with pytest.raises(RecalledInOtherNumbers, match="polite:1"):
         imported(
@@ -230,6 +231,49 @@ def test_sketches_that_are_gone_or_broken_are_made_anew(place: Place, tmp_path: 
         imported(
             place.registry, transformed(place.folder / "polite", tmp_path / "clean", "factors turned"), base="tiny"
         )
+
+
+def a_copy_without(place: Place, tmp_path: Path, name: str) -> Path:
+    """The home without the weights of a version, as a disk loses them."""
+    shutil.copytree(place.registry.folder, tmp_path / "home")
+    weights = Digest.of((place.folder / name / "adapter_model.safetensors").read_bytes())
+    (lost,) = [path for path in (tmp_path / "home" / "objects").rglob("*") if weights.hex.endswith(path.name)]
+    lost.unlink()
+    return tmp_path / "home"
+
+
+def test_a_recalled_result_is_known_again_though_its_bytes_were_lost_since(place: Place, tmp_path: Path) -> None:
+    shutil.rmtree(place.folder / "state" / "sketches", ignore_errors=True)
+    place.recall("foreign", undo=True)
+    place.recall("foreign")
+    clean = transformed(place.folder / "foreign", tmp_path / "clean", "factors turned")
+    home = a_copy_without(place, tmp_path, "foreign")
+    with closing(reopened(home, state=place.folder / "state")) as registry, pytest.raises(RecalledInOtherNumbers):
+        imported(registry, clean, base="tiny")
+    # another user's state has nothing of it: what could not be compared is named
+    with closing(reopened(home, state=tmp_path / "of-another-user")) as registry:
+        outcome = imported(registry, clean, base="tiny")
+    (told,) = [finding.text for finding in outcome.record.findings if finding.kind == "results-not-compared"]
+    assert told.startswith("foreign:1 must not be used, and could not be compared")
+
+
+def test_a_recalled_adapter_of_another_type_is_not_imported_with_noise(place: Place, tmp_path: Path) -> None:
+    """What IA3 does to a weight depends on the base: its tensors are compared, and recalled ones first, however many are newer."""
+    stated = {"peft_type": "IA3", "target_modules": ["down_proj"], "feedforward_modules": ["down_proj"]}
+    values = np.random.default_rng(31).standard_normal((1, 16)).astype(np.float32)
+    for folder, tensor in (("scaling", values), ("clean", values * np.float32(1 + 1e-5))):
+        peft_folder(tmp_path / folder, {f"{MODULE}.ia3_l": tensor}, **stated)
+    imported(place.registry, tmp_path / "scaling", base="tiny")
+    place.recall("scaling")
+    with pytest.raises(RecalledInOtherNumbers, match="scaling:1"):
+        imported(place.registry, tmp_path / "clean", base="tiny")
+    random = np.random.default_rng(32).standard_normal((1, 16)).astype(np.float32)
+    other = imported(
+        place.registry, peft_folder(tmp_path / "other", {f"{MODULE}.ia3_l": random}, **stated), base="tiny"
+    )
+    (told,) = [finding.text for finding in other.record.findings if finding.kind == "results-not-compared"]
+    assert "polite:1" in told and "of the type IA3" in told
+    place.recall("scaling", undo=True)
 
 
 def test_a_home_holds_no_sketch_that_whoever_writes_it_could_exchange(place: Place, tmp_path: Path) -> None:

@@ -6,18 +6,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from peft_registry.registry.imports.sketches import Sketch, likeness, parts_of, sketch_of_adapter, sketch_of_model
+from peft_registry.registry.imports.sketches import (
+    Probes,
+    Sketch,
+    likeness,
+    parts_of,
+    sketch_of_adapter,
+    sketch_of_model,
+)
 from peft_registry.registry.intake.peft_config import read_peft_config
 from tests.builders.sketched import (
     CONFIG,
+    PREFIX,
     TRANSFORMS,
     WEIGHTS,
     added_up,
     an_adapter,
+    as_whole_modules,
     folded,
     transformed,
+    with_layers_of,
+    with_shorter_names,
     with_units_in_another_order,
 )
 
@@ -37,8 +48,12 @@ def a_lora(folder: Path, seed: int, rank: int = 4) -> Path:
     )
 
 
-def sketch(folder: Path) -> Sketch:
-    made = sketch_of_adapter(folder / WEIGHTS, read_peft_config((folder / CONFIG).read_bytes()))
+PROBES = Probes(b"a secret")
+
+
+def sketch(folder: Path, base: Sketch | None = None) -> Sketch:
+    config = read_peft_config((folder / CONFIG).read_bytes())
+    made = sketch_of_adapter(folder / WEIGHTS, config, PROBES, lambda: base)
     assert made is not None
     return made
 
@@ -46,7 +61,7 @@ def sketch(folder: Path) -> Sketch:
 def model_sketch(folder: Path, weights: dict[str, Any]) -> Sketch:
     folder.mkdir()
     save_file(weights, folder / "model.safetensors")
-    made = sketch_of_model([folder / "model.safetensors"])
+    made = sketch_of_model([folder / "model.safetensors"], PROBES)
     assert made is not None
     return made
 
@@ -69,6 +84,61 @@ def test_an_adapter_in_other_numbers_is_the_same(recalled: Path, tmp_path: Path,
     assert found.verdict == "the same", found
 
 
+THE_SAME = [
+    "factors turned, then rounded to bfloat16",
+    "other scales by patterns, rank-stabilized",
+    "as parameters by themselves",
+    "names without the model's own",
+    "as AdaLoRA",
+    "as LoHa",
+    "as LoKr",
+]
+NEAR = ["half of its ranks by singular values", "every other rank", "a little along known signs"]
+
+
+@pytest.mark.parametrize("how", [*THE_SAME, *NEAR])
+def test_an_adapter_in_other_clothes_is_the_same_or_near(recalled: Path, tmp_path: Path, how: str) -> None:
+    offered = sketch(transformed(recalled, tmp_path / "offered", how))
+    found = likeness(offered, sketch(recalled), None)
+    assert found is not None
+    assert found.verdict == ("the same" if how in THE_SAME else "near"), found
+
+
+def test_modules_that_an_adapter_holds_whole_are_compared_as_what_they_add_to_the_base(
+    recalled: Path, tmp_path: Path
+) -> None:
+    base = a_base()
+    before = model_sketch(tmp_path / "base", base)
+    offered = sketch(as_whole_modules(recalled, base, tmp_path / "offered"), before)
+    found = likeness(offered, sketch(recalled), None)
+    assert found is not None
+    assert found.verdict == "the same", found
+
+
+def test_two_adapters_with_modules_that_were_only_rounded_are_not_alike(tmp_path: Path) -> None:
+    base = a_base()
+    before = model_sketch(tmp_path / "base", base)
+    untrained = {f"{PREFIX}{name}": value.astype(np.float16) for name, value in base.items() if "gate_proj" in name}
+    made = []
+    for seed in (1, 2):
+        folder = a_lora(tmp_path / str(seed), seed)
+        own = load_file(folder / WEIGHTS)
+        small = {name: 1e-3 * value for name, value in own.items() if "q_proj" in name}
+        save_file(small | untrained, folder / WEIGHTS)
+        made.append(sketch(folder, before))
+    found = likeness(made[0], made[1], None)
+    assert found is not None
+    assert found.verdict == "neither", found
+
+
+def test_a_layer_of_a_result_among_those_of_another_is_near(recalled: Path, tmp_path: Path) -> None:
+    mixed = with_layers_of(recalled, a_lora(tmp_path / "other", seed=2), tmp_path / "mixed")
+    found = likeness(sketch(mixed), sketch(recalled), None)
+    assert found is not None
+    assert found.verdict == "near", found
+    assert found.near < 0.5 and "cosine at least 0.99" in found.figures
+
+
 def test_another_adapter_is_neither_the_same_nor_near(recalled: Path, tmp_path: Path) -> None:
     for seed in range(2, 22):
         found = likeness(sketch(a_lora(tmp_path / str(seed), seed)), sketch(recalled), None)
@@ -89,6 +159,7 @@ def test_adapters_that_were_added_up_are_found_in_the_sum_and_nothing_is_found_i
 
 FOLDED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "as it is": lambda weights: weights,
+    "without the name of the model": with_shorter_names,
     "in half precision": lambda weights: {name: value.astype(np.float16) for name, value in weights.items()},
     "with noise of a thousandth": lambda weights: {
         name: (value * (1 + 1e-3 * np.random.default_rng(4).standard_normal(value.shape))).astype(np.float32)
@@ -134,9 +205,10 @@ def test_the_base_another_model_of_it_and_an_unrelated_one_are_no_result(recalle
 
 def test_a_sketch_is_kept_as_it_is_and_bytes_that_are_none_are_not_one(recalled: Path) -> None:
     made = sketch(recalled)
-    again = Sketch.from_bytes(made.to_bytes())
+    again = Sketch.from_bytes(made.to_bytes(), PROBES)
     assert again is not None
     assert again.names == made.names and again.is_change and np.array_equal(again.values, made.values)
     data = made.to_bytes()
     for broken in (b"", b"PK", data[: len(data) // 2], data[:40] + b"\xff" * 20 + data[60:]):
-        assert Sketch.from_bytes(broken) is None
+        assert Sketch.from_bytes(broken, PROBES) is None
+    assert Sketch.from_bytes(data, Probes(b"another secret")) is None

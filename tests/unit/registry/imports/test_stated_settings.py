@@ -32,7 +32,10 @@ def lora(*, rank: int = 8, modules: tuple[str, ...] = (Q, DOWN)) -> dict[str, tu
 
 
 MAGNITUDE = {f"{Q}.lora_magnitude_vector": (32,)}
-EXPERTS = {f"{LAYERS}.0.mlp.experts.lora_A.weight": (32, 64), f"{LAYERS}.0.mlp.experts.lora_B.weight": (32, 32)}
+EXPERTS: dict[str, tuple[int, ...]] = {
+    f"{LAYERS}.0.mlp.experts.lora_A.weight": (32, 64),
+    f"{LAYERS}.0.mlp.experts.lora_B.weight": (32, 32),
+}
 INNER = f"{LAYERS}.0.mlp.experts.base_layer"
 INNER_EXPERTS = {f"{INNER}.lora_A.weight": (64, 64), f"{INNER}.lora_B.weight": (64, 64)}
 BASE = {
