@@ -12,7 +12,7 @@ from peft_registry.registry.imports.offered import OfferedFolder
 from peft_registry.registry.imports.sketches import is_sketched, sketch_of_adapter, sketch_of_model
 from peft_registry.registry.imports.stated_settings import adapted_modules
 from peft_registry.registry.intake.peft_config import PeftConfig
-from peft_registry.registry.records.stops import recall_texts
+from peft_registry.registry.records.stops import stops_among
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.like_results import (
     RESULTS_LOOKED_AT,
@@ -26,6 +26,7 @@ from peft_registry.registry.use_cases.like_results import (
     unknown_of,
 )
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
+from peft_registry.schemas.acts import RECALL
 from peft_registry.schemas.errors import Taken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import Finding
@@ -210,7 +211,7 @@ def _near_result(
         f"{agreement.equal_share:.1%} of their numbers agree to 8 bits, the sine of their angle is {agreement.sine:.2g}"
     )
     label = version.label
-    recall = next(iter(recall_texts(registry, version.manifest_digest, label=label)), None) if is_recalled else None
+    recall = _recall_of(registry, version) if is_recalled else None
     made_here = stored_manifest(registry, version.manifest_digest).origin is None
     if agreement.verdict == "the same" and recall is not None:
         raise RecalledInOtherNumbers(folder, label, f"{label} in other numbers", figures, recall)
@@ -222,6 +223,11 @@ def _near_result(
         f"{'' if recall is None else f'; {label} must not be used: {recall}'}"
     )
     return Finding(kind="near-result", text=text)
+
+
+def _recall_of(registry: Registry, version: Version) -> str | None:
+    manifest = version.manifest_digest
+    return next(iter(stops_among(registry, RECALL, {manifest: version.label}, at_most=1)[manifest]), None)
 
 
 def _weights_of(registry: Registry, version: Version, scratch: Path) -> list[Path]:
