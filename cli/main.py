@@ -37,6 +37,7 @@ _NO_DAY = re.compile(r"('[^']*') does not match the formats? '%Y-%m-%d'")
 _NO_CHOICE = re.compile(r"'(?P<word>[^']*)' is not one of (?P<choices>'.*')")
 _NO_COMMAND = re.compile(r"^No such command '(?P<word>[^']*)'")
 _SHOWN_OF_REASON = 200  # characters; numpy explains a failed import on a page
+_ADDRESS_SPACE = 256 * 2**20  # bytes; what a command without torch maps is about 180 MiB of it
 _UNKNOWN = re.compile(r"no such (?:option: (?P<option>\S+)|command '(?P<command>[^']*)')")
 # commands of earlier releases, and what takes their place
 _GONE = {
@@ -192,6 +193,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  one answer for each way 
     # peft imports bitsandbytes, which says that it could not fetch a kernel nobody asked for
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     try:
+        if arguments and "--help" not in arguments:
+            _require_address_space()
         result = _commands()(args=arguments, prog_name="registry", standalone_mode=False, obj=run)
         sys.stdout.flush()
         if result == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this exit code, without a word
@@ -209,6 +212,26 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  one answer for each way 
         return 0
     except Exception as error:  # noqa: BLE001  the one place: usage errors of the parser, missing packages, and bugs
         return _usage_or_bug(error, arguments)
+
+
+def _require_address_space() -> None:
+    """Ask for the address space that a command takes, and give it back.
+
+    Python says where it gets no memory, but a compiled module ends the process, in words of its own: so one question for all of it
+    comes before any module is loaded.
+
+    Raises:
+        MemoryShort: the system does not give it.
+    """
+    import mmap
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each thread takes 40 MiB more, and there may be a hundred
+    try:
+        mmap.mmap(-1, _ADDRESS_SPACE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError as error:
+        raise MemoryShort(f"less than {_ADDRESS_SPACE // 2**20} MiB of address space are left") from error
 
 
 @cache
