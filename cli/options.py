@@ -130,6 +130,10 @@ PassphraseFileOption = Annotated[
         "--passphrase-file", help="File with the passphrase of the signing keys (or set REGISTRY_PASSPHRASE)."
     ),
 ]
+MAX_SEED = 2**32 - 1  # as of a training
+PriceOption = Annotated[
+    float | None, typer.Option(min=0, max=1e9, help="Price of the machine per hour, in any currency.")
+]
 MirrorOption = Annotated[
     bool, typer.Option("--mirror/--no-mirror", help="Push it to the MLflow server that the home names.")
 ]

@@ -16,6 +16,7 @@ from peft_registry.cli.options import (
     OutputOption,
     OverridesArgument,
     PassphraseFileOption,
+    PriceOption,
 )
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def compare(
             help="Learning rate of a method; default: the file's for its own method, measured rates for the others.",
         ),
     ] = None,
-    price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="Price of the machine per hour, in any currency.")
-    ] = None,
+    price_per_hour: PriceOption = None,
     sweep: Annotated[
         str | None, typer.Option(metavar="KEY", help="Sweep learning_rate over five decades; register nothing.")
     ] = None,

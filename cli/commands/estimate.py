@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, OverridesArgument
+from peft_registry.cli.options import (
+    HomeOption,
+    Output,
+    OutputOption,
+    OverridesArgument,
+    PriceOption,
+)
 
 if TYPE_CHECKING:
     from peft_registry.schemas.values import Value
@@ -31,12 +37,12 @@ def estimate(
         str | None,
         typer.Option(metavar="SIZE", help="Memory that somebody claims is enough; judged against the minimum."),
     ] = None,
-    price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="Price of the machine per hour, in any currency.")
-    ] = None,
+    price_per_hour: PriceOption = None,
     tokens_per_second: Annotated[
         float | None,
-        typer.Option(min=1e-9, help="Training speed; default: that of a registered run of this method on this base."),
+        typer.Option(
+            min=1e-9, max=1e12, help="Training speed; default: that of a registered run of this method on this base."
+        ),
     ] = None,
     home: HomeOption = None,
     output: OutputOption = Output.text,

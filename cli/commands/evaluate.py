@@ -7,6 +7,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import (
+    MAX_SEED,
     GuardDigestOption,
     GuardTextOption,
     HalfOption,
@@ -49,7 +50,7 @@ def evaluate(
         typer.Option("--limit", "--rows", help="Approximate number of rows, chosen by --seed, for a quick look."),
     ] = None,
     half: HalfOption = SuiteHalf.whole,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the selection.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the selection.")] = 0,
     placebo: Annotated[
         bool, typer.Option("--placebo/--no-placebo", help="Also evaluate a random adapter of the same size.")
     ] = True,

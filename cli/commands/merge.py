@@ -9,6 +9,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.options import (
+    MAX_SEED,
     GuardDigestOption,
     GuardTextOption,
     HomeOption,
@@ -74,7 +75,7 @@ def merge(
             help="Accept, for this recorded reason, that the result is not the model that was trained.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice of dare.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random choice of dare.")] = 0,
     facts: Annotated[Path | None, typer.Option(help="YAML file of facts that only people know.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done; write nothing.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Merge and measure; register nothing.")] = False,

@@ -45,9 +45,14 @@ def train(
             help="Continue a stopped run: the one with this id or training file, or else the newest (--resume [RUN_ID]).",
         ),
     ] = False,
-    nproc: Annotated[int | None, typer.Option(min=1, help="Number of processes to train in, through torchrun.")] = None,
+    nproc: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Number of processes to train in, through torchrun.")
+    ] = None,
     nnodes: Annotated[
-        int, typer.Option(min=1, help="Number of machines; run the command on each, with the same --rdzv-endpoint.")
+        int,
+        typer.Option(
+            min=1, max=65_536, help="Number of machines; run the command on each, with the same --rdzv-endpoint."
+        ),
     ] = 1,
     rdzv_endpoint: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Address where the machines meet, as for torchrun.")

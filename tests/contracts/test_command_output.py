@@ -69,6 +69,38 @@ def test_what_is_written_is_told_as_json(
     assert "'tiny' names no alias" in refused and "write NAME@ALIAS" in refused
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("show {name}:{number}", 2),
+        ("list --where size>{number}", 0),
+        ("promote {name} champion --if-current {number}", 7),
+        ("log show --limit {number}", 0),
+        ("log show --before {number}", 0),
+        ("log prove {number}", 7),
+        ("report --all --within {number}", 2),
+        ("gate status {name}@champion --policy {policy}", 2),
+        ("train {training} base={name} lora.r={number} --dry-run", 2),
+        ("train {training} base={name} data.validation.seed={number} --dry-run", 2),
+        ("train {training} base={name} --nproc {number}", 2),
+        ("evaluate {name} --seed {number}", 2),
+    ],
+)
+def test_the_largest_number_of_64_bits_is_taken_or_refused_in_one_sentence(
+    words: str, code: int, home_with_a_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = 2**63 - 1
+    policy = tmp_path / "policy.yml"
+    policy.write_text(f"name: many\nabout: all\napprovals: {{count: {number}}}\n")
+    training = home_with_a_base.parent / "example" / "train.yml"
+    line = words.format(name="smollm2-135m-instruct-2025", number=number, policy=policy, training=training)
+    assert run([*line.split(), "--home", str(home_with_a_base)]) == code
+    told = capsys.readouterr().err
+    assert "this is a bug" not in told
+    if code:
+        assert [part.split(":")[0] for part in told.splitlines()] == ["error", "  why", "  fix"]
+
+
 def test_a_page_and_json_do_not_share_stdout(home_with_a_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["report", "smollm2-135m-instruct-2025", "--home", str(home_with_a_base)]
     capsys.readouterr()

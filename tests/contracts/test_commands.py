@@ -55,6 +55,21 @@ ON_NO_PAGE = {
 }
 # it builds everything it needs: the end-to-end tests run it
 NOT_RUN_HERE = {"demo"}
+# numbers without an upper bound: each is compared with what there is, and nothing is made as often, or as large
+COMPARED = {
+    "data inspect --labels",
+    "data inspect --max-length",
+    "evaluate --limit",
+    "evaluate --sample",
+    "log prove entry",
+    "log reject entry",
+    "log show --before",
+    "log show --limit",
+    "merge --rank",
+    "promote --if-current",
+    "report --within",
+    "trust add --threshold",
+}
 # something that could be meant, for arguments where any word will do
 ARGUMENTS = {
     "reference": "name:1",
@@ -144,6 +159,16 @@ def test_a_command_and_everything_it_takes_is_explained(name: str) -> None:
     command = COMMANDS[name]
     assert (command.help or "").strip()
     assert [one.name for one in command.params if not (getattr(one, "help", None) or "").strip()] == []
+
+
+def test_a_number_has_an_upper_bound_or_is_compared_with_what_there_is() -> None:
+    without = set()
+    for name, command in COMMANDS.items():
+        for parameter in command.params:
+            is_number = parameter.type_descriptor.annotation in (int, float, list[int])
+            if is_number and parameter.max is None:
+                without.add(f"{name} {parameter.opts[0]}")
+    assert without == COMPARED
 
 
 def test_the_groups_are_explained() -> None:
