@@ -102,8 +102,8 @@ OF_DAYS = {
     "a medical device under one's own name": {"conformity.system_placing_date": "2026-06-10"},
 }
 """Cases of which a rule begins to apply on one of these days, with the day of the system where it counts."""
-DATED = ("transparency (A50", "legacy (H11")
-"""How the lines of the flags begin that say since when something applies."""
+DATED = {"A50", "H11"}
+"""The flags that say since when something applies."""
 PRINTED = Path(__file__).parents[4] / "golden" / "verdicts-by-day.txt"
 
 
@@ -115,9 +115,8 @@ def printed_on(day: str) -> Iterator[str]:
         pattern = by_facts[facts]
         verdicts = verdicts_about(pattern | {"today": day, "answers": pattern["answers"] | more})
         yield f"-- {facts}"
-        yield from (
-            f"{label}: {text}" for label, text in lines_of(verdicts) if label == "applies" or text.startswith(DATED)
-        )
+        dated = verdicts.revised(flags=tuple(flag for flag in verdicts.flags if flag.flag in DATED))
+        yield from (f"{label}: {text}" for label, text in lines_of(dated) if label in ("applies", "beside it"))
 
 
 def lines_of(verdicts: RecordVerdicts) -> Iterator[tuple[str, str]]:
@@ -130,6 +129,7 @@ def test_what_is_printed_turns_on_the_day_of_application() -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         PRINTED.write_text(text, encoding="utf-8")
     assert text == PRINTED.read_text(encoding="utf-8")
+    assert all(f"({flag}, " in text for flag in DATED)
     assert len({tuple(printed_on(day))[1:] for day in DAYS}) == len(DAYS), "something begins on each of them"
 
 
