@@ -21,7 +21,8 @@ from peft_registry.cli.options import (
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
-    from peft_registry.registry.use_cases.decide import TakenAnswers
+    from peft_registry.registry.use_cases.decide import TakenAnswers, WrittenForm
+    from peft_registry.registry.use_cases.gate import ReadPolicy
     from peft_registry.schemas.acts import DecidedQuestion
     from peft_registry.schemas.answers import Area
     from peft_registry.schemas.version import Version
@@ -88,6 +89,9 @@ def decide(
     owner: Annotated[
         Owner | None, typer.Option("--for", help="Write only what this owner owes; default: what anybody owes.")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Write every open field, not only those whose answers decide something.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the answers; sign nothing.")] = False,
     question: Annotated[
         DecidedOn | None, typer.Option("--on", help="Decide this question in place of filling in a form.")
@@ -95,57 +99,101 @@ def decide(
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="What is decided, with --on.")] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, with --on; it is kept.")] = None,
     policy: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Policy under which, with --on: a name or a file.")
+        str,
+        typer.Option(metavar="NAME|FILE", help="Policy whose gate the answers are for, and under which --on decides."),
     ] = "regulated",
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Answer what is open in a record, or decide what no figure does. Signed with your key."""
-    _require_one_purpose(question, outcome or reason, dry_run=dry_run, owner=owner)
+    _require_one_purpose(question, outcome or reason, dry_run=dry_run, owner=owner, every=every)
     if question is not None:
         decision = _Decision(question, outcome, reason, policy)
         _decide_question(reference, decision, key, key_passphrase_file, home, passphrase_file, output)
         return
-    from peft_registry.cli.settings import signer_from
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.use_cases.answering_key import answering_key
-    from peft_registry.registry.use_cases.decide import decide as sign_answers
     from peft_registry.registry.use_cases.gap_form import FormFileThere
-    from peft_registry.registry.use_cases.take_up_answers import complete_answers, taken_over_by_newest
+    from peft_registry.registry.use_cases.gate import read_gate_policy
 
-    if owner is not None and form.exists():
-        raise FormFileThere(form, reference, owner)
+    if form.exists() and (owner is not None or every):
+        raise FormFileThere(form, reference, "--all" if owner is None else f"--for {owner}")
+    asked = read_gate_policy(policy)
     with opened(home, passphrase_file) as registry:
         version = version_named(registry, reference)
-        is_filled_in = form.exists()
-        if is_filled_in:
-            # before any work: what cannot be signed need not be checked
-            if not dry_run:
-                registry.unlock()
-            if key is None:
-                signer = answering_key(registry, form)
-            else:
-                signer = signer_from(key, key_passphrase_file, passphrase_file)
-        if not dry_run and not registry.read_only:
-            completed = complete_answers(registry, version)
-            if completed is not None:
-                console.note(f"record   {completed.record.record_id} takes up answers that were signed before")
-                for taken in taken_over_by_newest(registry, version):
-                    console.note(f"besides  {taken.text}")
-        if not is_filled_in:
-            _write_form(registry, version, form, owner, output)
+        if form.exists():
+            keys = _Keys(key, key_passphrase_file, passphrase_file)
+            _sign_form(registry, version, form, keys, asked, output, dry_run=dry_run)
             return
+        if not dry_run:
+            _complete_answers(registry, version)
+        _write_form(registry, version, form, owner, None if every else asked, output)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Whose key signs, as it is typed; no file: a key of the registry."""
+
+    file: Path | None
+    passphrase_file: Path | None
+    passphrase_file_of_home: Path | None
+
+
+def _sign_form(
+    registry: "Registry",
+    version: "Version",
+    form: Path,
+    keys: _Keys,
+    policy: "ReadPolicy",
+    output: Output,
+    *,
+    dry_run: bool,
+) -> None:
+    from peft_registry.cli.settings import signer_from
+    from peft_registry.registry.use_cases.answering_key import answering_key
+    from peft_registry.registry.use_cases.decide import AnswersRecorded, renew_form
+    from peft_registry.registry.use_cases.decide import decide as sign_answers
+
+    # before any work: what cannot be signed need not be checked
+    if not dry_run:
+        registry.unlock()
+    if keys.file is None:
+        signer = answering_key(registry, form)
+    else:
+        signer = signer_from(keys.file, keys.passphrase_file, keys.passphrase_file_of_home)
+    if not dry_run:
+        _complete_answers(registry, version)
+    try:
         decided = sign_answers(registry, version, form, signer, dry_run=dry_run)
+    except AnswersRecorded:
+        # what was signed before may have made other questions decide something
+        renewed = None if dry_run else renew_form(registry, version, form, policy)
+        if renewed is None:
+            raise
+        _show_form(renewed, form, output)
+        return
+    renewed = None if dry_run else renew_form(registry, version, form, policy)
     if output is Output.json:
         console.out_json(decided.model_dump(mode="json"))
         return
-    _show(decided, form, key, dry_run=dry_run)
+    _show(decided, form, keys.file, renewed, dry_run=dry_run)
+
+
+def _complete_answers(registry: "Registry", version: "Version") -> None:
+    from peft_registry.registry.use_cases.take_up_answers import complete_answers, taken_over_by_newest
+
+    if registry.read_only:
+        return
+    completed = complete_answers(registry, version)
+    if completed is not None:
+        console.note(f"record   {completed.record.record_id} takes up answers that were signed before")
+        for taken in taken_over_by_newest(registry, version):
+            console.note(f"besides  {taken.text}")
 
 
 def _require_one_purpose(
-    question: DecidedOn | None, decided: str | None, *, dry_run: bool, owner: Owner | None
+    question: DecidedOn | None, decided: str | None, *, dry_run: bool, owner: Owner | None, every: bool
 ) -> None:
     """Raise unless what was typed is all about a question, or all about a form.
 
@@ -154,28 +202,41 @@ def _require_one_purpose(
         decided: the outcome or the reason; None where neither was typed.
         dry_run: that a form is only checked.
         owner: for whom a form is written.
+        every: that it asks every open field.
 
     Raises:
         OptionsExclusive: an option of a form beside a question.
         OptionNeeded: what decides a question, without the question.
     """
-    if question is not None and (dry_run or owner is not None):
+    of_a_form = {"--dry-run": dry_run, "--for": owner is not None, "--all": every}
+    typed = [option for option, is_typed in of_a_form.items() if is_typed]
+    if question is not None and typed:
         # passed over in silence, --dry-run would end in a signature
-        raise OptionsExclusive("--on", "--dry-run" if dry_run else "--for", _OF_A_FORM)
+        raise OptionsExclusive("--on", typed[0], _OF_A_FORM)
     if question is None and decided is not None:
         # without the question they would be lost, and a form that is there would be signed in place of the decision
         raise OptionNeeded("--on QUESTION", _OF_A_QUESTION)
 
 
-def _write_form(registry: "Registry", version: "Version", form: Path, owner: Owner | None, output: Output) -> None:
+def _write_form(
+    registry: "Registry",
+    version: "Version",
+    form: Path,
+    owner: Owner | None,
+    policy: "ReadPolicy | None",
+    output: Output,
+) -> None:
     from peft_registry.registry.use_cases.decide import write_form
 
-    written = write_form(registry, version, form, None if owner is None else owner.area)
+    _show_form(write_form(registry, version, form, None if owner is None else owner.area, policy=policy), form, output)
+
+
+def _show_form(written: "WrittenForm", form: Path, output: Output) -> None:
     if output is Output.json:
         console.out_json(written.model_dump(mode="json"))
         return
     console.line(f"form     {console.path_from_here(form)}: {written.text}")
-    console.next_step(f"registry decide {version.label} --form {form} --key YOUR.key")
+    console.next_step(f"registry decide {written.version} --form {form} --key YOUR.key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +289,25 @@ def _decide_question(
     console.next_step(f"registry record verdict {version.label}")
 
 
-def _show(decided: "TakenAnswers", form: Path, key: Path | None, *, dry_run: bool) -> None:
+def _show(
+    decided: "TakenAnswers", form: Path, key: Path | None, renewed: "WrittenForm | None", *, dry_run: bool
+) -> None:
+    from peft_registry.schemas.answers import AREA_ROLES
+
     state = "would be signed" if dry_run else "signed"
     console.line(f"answers  {len(decided.paths)} by {decided.person} as {decided.role}, {state}")
     record = decided.record_id or "a new record"
     console.line(f"record   {record} {'would supersede' if dry_run else 'supersedes'} {decided.supersedes}")
     console.line(f"fields   {decided.fields}")
+    for owner, count in decided.left.items():
+        roles = " or ".join(AREA_ROLES[owner])  # type: ignore[index]  # an owner who answers is an area
+        console.line(f"left     {count} for {owner}: a key of the role {roles} signs them")
+    if renewed is not None:
+        console.line(f"form     {console.path_from_here(form)} is written anew: {renewed.text}")
     if dry_run:
         signs = "" if key is None else f" --key {key}"
         console.next_step(f"registry decide {decided.version} --form {form}{signs}")
+    elif decided.left or renewed is not None:
+        console.next_step(f"registry decide {decided.version} --form {form} --key YOUR.key")
     else:
-        console.next_step(f"registry record {decided.version} --history")
+        console.next_step(f"registry record verdict {decided.version}")

@@ -244,6 +244,22 @@ def value_of_answer(answer: Answer, signed: SignedAnswers) -> Value:
     )
 
 
+def is_recorded(record: RecordSections, path: str, value: Any) -> bool:
+    """Whether a record has an answer, any JSON value, as it stands in a form, under somebody's signature."""
+    recorded = next((leaf.value for leaf in leaves(in_third_form(record)) if leaf.path == path), None)
+    rule = field_rules().by_path().get(FieldPath.parse(path).rule)
+    if recorded is None or not recorded.evidence or rule is None or any(misfits_of_fact(path, rule, value)):
+        return False
+    if says_unknown(value):
+        reason = recorded.reason
+        return isinstance(reason, Code) and reason == code(
+            "stated_unknown", said=value["unknown"], by=recorded.asserted_by
+        )
+    if says_not_applicable(value):
+        return recorded.reason == Code(code=value["not_applicable"])
+    return recorded.source == "declared" and bool(recorded.value == as_recorded(rule, value))
+
+
 def changed_since(paths: Iterable[str], records: Sequence[RecordSections]) -> tuple[str, ...]:
     """Those of the paths whose value is not the same in each of these records of a version."""
     if len(records) < 2:

@@ -27,6 +27,8 @@ Rule = Literal[
 PROMOTION_STOPS = acts_that_stop("promote")
 """The acts that close every gate while one stands. The rule that is not met is then called as the act."""
 RULES: tuple[str, ...] = (*get_args(Rule), *(act.kind for act in PROMOTION_STOPS))
+# the fields that say what the licence of a result, or of what it was made from, forbids
+_LICENCES = ("product.licence", "base[].licence_id", "base[].licence_flags", "data[].licence")
 
 
 class EvaluationRule(Frozen):
@@ -100,6 +102,12 @@ class GatePolicy(Frozen):
         ],
         ...,
     ] = ()
+
+    @property
+    def fields_read(self) -> tuple[str, ...]:
+        """The fields of a record that it reads besides the statuses, as their rules name them."""
+        licences = _LICENCES if self.refused_licence_flags else ()
+        return (*self.answered, *licences, *(("high_risk.art5_screen",) if self.art5_screened else ()))
 
 
 SHIPPED = ("starter", "regulated")

@@ -37,7 +37,7 @@ class AnsweringKeyNeeded(InputRefused):
 
 
 def answering_key(registry: Registry, file: Path) -> PrivateKey:
-    """The private key of the home whose role may give every answer of a form; its passphrase is asked for.
+    """The private key of the home whose role may give every answer of a form, or else some; its passphrase is asked for.
 
     Args:
         registry: whose keys are looked at; no other home's.
@@ -51,13 +51,17 @@ def answering_key(registry: Registry, file: Path) -> PrivateKey:
     form = read_form(file)
     areas = _areas(form.answers)
     allowed = tuple(role for role in _BY_REACH if all(role in AREA_ROLES[area] for area in areas))
-    keys = [key for key in list_keys(registry) if key.state == "listed" and key.listed_role in allowed]
-    people = {key.person for key in keys}
+    keys = [key for key in list_keys(registry) if key.state == "listed"]
+    for_all = [key for key in keys if key.listed_role in allowed]
+    # where nobody here may give all of them, whoever may give some signs those, and the rest stays in the form
+    for_some = [key for key in keys if any(key.listed_role in AREA_ROLES[area] for area in areas)]
+    able = for_all or for_some
+    people = {key.person for key in able}
     if len(people) != 1:
         here = "no key of this registry may" if not people else f"keys of {' and '.join(sorted(map(str, people)))} may"
         raise AnsweringKeyNeeded(form.name, here, areas, allowed)
     reach: dict[str | None, int] = {role: place for place, role in enumerate(_BY_REACH)}
-    widest = min(keys, key=lambda key: reach[key.listed_role])
+    widest = min(able, key=lambda key: reach[key.listed_role])
     return PrivateKey.load(Path(widest.file), registry.passphrase)
 
 

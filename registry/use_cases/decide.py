@@ -1,13 +1,16 @@
 """`registry decide`: people answer what is open in a version's record, or decide what no figure does, under keys of their own.
 
-The form holds the open questions alone. What is filled in is checked whole and told at once, with its lines, before anything is
-signed. The person's statement and the record that takes it up enter the log in one transaction: both or neither.
+The form holds the questions whose answers decide something, or every open field. It is one file for everybody: whoever signs it
+signs what is theirs to answer, and the rest stays for the others. That part is checked whole and told at once, with its lines,
+before anything is signed. The person's statement and the record that takes it up enter the log in one transaction: both or neither.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from peft_registry.registry.compliance.answers import (
     AnswerProblem,
@@ -15,14 +18,18 @@ from peft_registry.registry.compliance.answers import (
     SignedAnswers,
     as_answers,
     changed_since,
+    is_recorded,
     open_questions,
     problems_of_answers,
 )
 from peft_registry.registry.compliance.completeness import completeness
+from peft_registry.registry.compliance.deciding import Purpose, purposes
+from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.decisions import bound_evaluations, bound_record, makers_of
+from peft_registry.registry.records.decisions import bound_evaluations, bound_record, decided_by, makers_of
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import (
     record_to_supersede,
@@ -40,6 +47,7 @@ from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.signing.trust import UnlistedKey
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FilledForm, answer_refused, form_text, read_form
 from peft_registry.registry.use_cases.gate import ReadPolicy
+from peft_registry.registry.use_cases.show_verdict import persons_decisions
 from peft_registry.registry.use_cases.statements import (
     Saying,
     append_statement,
@@ -52,7 +60,7 @@ from peft_registry.registry.use_cases.take_up_answers import (
     known_at_home,
 )
 from peft_registry.schemas.acts import DecidedQuestion
-from peft_registry.schemas.answers import AnsweringRole, AnswersPredicate, Area
+from peft_registry.schemas.answers import AREA_ROLES, AnsweringRole, AnswersPredicate, Area
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, Refused, Taken, listed, raise_any
 from peft_registry.schemas.identity import Digest
@@ -126,16 +134,32 @@ class WrittenForm(Frozen):
     record: Digest
     questions: dict[str, int]
 
+    besides: int = 0  # open fields that decide nothing, and are not asked
+
     @property
     def text(self) -> str:
         owners = ", ".join(f"{owner} {count}" for owner, count in self.questions.items())
-        return f"{sum(self.questions.values())} open questions ({owners or 'none'})"
+        besides = f"; {self.besides} other open fields decide nothing, and --all asks them too" if self.besides else ""
+        return f"{sum(self.questions.values())} open questions ({owners or 'none'}){besides}"
+
+
+class AnswersRecorded(Taken):
+    what = "{file} holds no answer that is not recorded yet"
+    why = "the record of {label} has all of them as they stand there, each under the signature of whoever gave it"
+    fix = (
+        "nothing is left to sign: `registry promote {label} ALIAS --policy regulated --explain` says what a gate waits for, and "
+        "`registry decide {label} --form OTHER.yml --all` asks what is open and decides nothing"
+    )
+
+    file: str
+    label: str
 
 
 class TakenAnswers(Frozen):
     """What was answered, by whom, and the record that takes it up; a dry run has no statement and no new record.
 
-    `taken_over` is what that record has besides, from the organisation's profile and from statements about its bases.
+    `left` counts the answers of the same form that are for others to sign, by who owes them. `taken_over` is what that record has
+    besides, from the organisation's profile and from statements about its bases.
     """
 
     version: str
@@ -146,6 +170,7 @@ class TakenAnswers(Frozen):
     record_id: str | None
     supersedes: str
     fields: str  # how many are filled, of how many
+    left: dict[str, int]
     taken_over: tuple[FromElsewhere, ...]
 
 
@@ -159,17 +184,37 @@ def _open_questions(registry: Registry, current: SignedRecord, version: Version)
     return open_questions(current.record, known_at_home(registry, current.record, version))
 
 
-def write_form(registry: Registry, version: Version, file: Path, owner: Area | None = None) -> WrittenForm:
-    """Write the open questions of a version's record to a new file; all of them, or those that one owner owes.
+def write_form(
+    registry: Registry,
+    version: Version,
+    file: Path,
+    owner: Area | None = None,
+    *,
+    policy: ReadPolicy | None = None,
+    kept: Mapping[str, Any] | None = None,
+) -> WrittenForm:
+    """Write open questions of a version's record to a file; all of them, or those that one owner owes.
+
+    Args:
+        registry: open.
+        version: that the form is of.
+        file: to write; what is there is replaced.
+        owner: who owes the questions; None: anybody.
+        policy: ask what decides a status, a document that is owed or the gate of this policy; None: every open field.
+        kept: answers that somebody typed and nobody signed yet, by path.
 
     Raises:
         NoRecord: the version has no record.
         NotWritable, DiskFull: the file cannot be written.
     """
-    current = record_to_supersede(version_statements(registry, version), version)
-    asked = _open_questions(registry, current, version)
+    said = version_statements(registry, version)
+    current = record_to_supersede(said, version)
+    every = _open_questions(registry, current, version)
+    decisive = None if policy is None else _purposes(registry, version, said, every, policy)
+    asked = tuple(question for question in every if decisive is None or question.path in decisive)
     questions = tuple(question for question in asked if owner in (None, question.area))
-    write_atomically(file, form_text(version, current, questions, file.name).encode())
+    text = form_text(version, current, questions, file.name, purposes=decisive, kept=kept)
+    write_atomically(file, text.encode())
     counts = {area: len(list(group)) for area, group in groupby(questions, key=lambda question: question.area)}
     return WrittenForm(
         version=version.label,
@@ -177,7 +222,42 @@ def write_form(registry: Registry, version: Version, file: Path, owner: Area | N
         record_id=current.record.record_id,
         record=current.digest,
         questions={f"{area}": count for area, count in counts.items()},
+        besides=len(every) - len(asked),
     )
+
+
+def _purposes(
+    registry: Registry,
+    version: Version,
+    said: VersionStatements,
+    questions: Sequence[OpenQuestion],
+    policy: ReadPolicy,
+) -> dict[str, Purpose]:
+    return purposes(
+        record_to_supersede(said, version).record,
+        questions,
+        policy=policy.policy.name,
+        asked_by_policy={FieldPath.parse(path).rule for path in policy.policy.fields_read},
+        decided=decided_by(persons_decisions(registry, version, said)),
+    )
+
+
+def renew_form(registry: Registry, version: Version, file: Path, policy: ReadPolicy) -> WrittenForm | None:
+    """Write a form anew with what decides something now, where more does than it asks; None where it does not.
+
+    The file as it was signed is kept beside it. What others typed into it and did not sign yet stands in the new one.
+    """
+    form = read_form(file)
+    said = version_statements(registry, version)
+    current = record_to_supersede(said, version)
+    every = _open_questions(registry, current, version)
+    decisive = _purposes(registry, version, said, every, policy)
+    typed = {path for keys in form.lines for path in keys[1:2] if keys[0] == "answers"}
+    if decisive.keys() <= typed:
+        return None
+    kept = {path: value for path, value in form.answers.items() if not is_recorded(current.record, path, value)}
+    write_atomically(file.with_name(f"{file.stem}-{form.digest.hex[:12]}{file.suffix}"), form.data)
+    return write_form(registry, version, file, policy=policy, kept=kept)
 
 
 def decide_question(
@@ -223,9 +303,10 @@ def decide_question(
 
 
 def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, dry_run: bool = False) -> TakenAnswers:
-    """Sign the answers of a form and record them; all of them, or nothing where one is none.
+    """Sign what a person may answer of a form and record it; all of that, or nothing where one is none.
 
-    Answers of others that wait for a record are taken up by the same one.
+    What is for others to answer, and what the record has already as it stands there, is passed over. Answers of others that wait
+    for a record are taken up by the same one.
 
     Args:
         registry: open, and writable unless nothing is to be signed.
@@ -238,6 +319,7 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
         NoRecord: the version has no record.
         MalformedYaml, SecretRefused, FormRefused, FormUnanswered, FormOfAnother: it is not a form of this version.
         AnswerRefused, SeveralProblems: what is wrong in it, all at once.
+        AnswersRecorded: the record has everything that it answers.
         RecordMovedOn: another record superseded the one that it asks about, and what the form answers is another value there.
         RevokedKey, KeyLacksRole, AnsweringKeyUnlisted, ExpiredKey: whoever reads the answers would not rely on this key.
         VersionStopped: it is recalled, or something that it was made from is.
@@ -254,7 +336,10 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     # the record that takes answers up would be registered of what nobody may use any more
     require_not_stopped(registry, "register", version)
     said = version_statements(registry, version)
-    form = read_form(file)
+    whole = read_form(file)
+    form, left = _own_part(whole, record_to_supersede(said, version), role)
+    if not form.answers:
+        raise AnswersRecorded(whole.name, version.label)
     seen, current = _records_of_form(said, version, form)
     waiting = waiting_answers(said, version)
     raise_any(_problems(form, current, waiting, version, role=role, person=key.person, at=at))
@@ -271,13 +356,31 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     if dry_run:
         tried = next_record(registry, version, tried=SignedAnswers(form.digest, predicate, at), at=at)
         assert tried is not None, "something is answered"
-        return _decided(version, predicate, tried.before, tried.record, statement=None, record_id=None)
+        return _decided(version, predicate, tried.before, tried.record, statement=None, record_id=None, left=left)
     registry.unlock()
     made = _sign_both(registry, version, form, predicate, signer)
     record = made.record
-    return _decided(
-        version, predicate, made.before, record, statement=made.statements[0].digest, record_id=record.record_id
-    )
+    signed = made.statements[0].digest
+    return _decided(version, predicate, made.before, record, statement=signed, record_id=record.record_id, left=left)
+
+
+def _own_part(form: FilledForm, current: SignedRecord, role: AnsweringRole) -> tuple[FilledForm, dict[str, int]]:
+    """The form with what a role may answer and the record has not, and how many of its answers are for whom else.
+
+    Where a role may give none of them it is left as it is: who owes what is said of each.
+    """
+    rules = field_rules().by_path()
+    others: Counter[str] = Counter()
+    own: dict[str, Any] = {}
+    for path, value in form.answers.items():
+        rule = rules.get(FieldPath.parse(path).rule)
+        if rule is not None and rule.takes_answers and role not in AREA_ROLES[cast(Area, rule.owner)]:
+            others[rule.owner] += not is_recorded(current.record, path, value)
+        elif not is_recorded(current.record, path, value):
+            own[path] = value
+    if not own and others.total():
+        return form, {}
+    return replace(form, answers=own), {owner: count for owner, count in others.items() if count}
 
 
 def _sign_both(
@@ -307,6 +410,7 @@ def _decided(
     *,
     statement: Digest | None,
     record_id: str | None,
+    left: dict[str, int],
 ) -> TakenAnswers:
     return TakenAnswers(
         version=version.label,
@@ -317,6 +421,7 @@ def _decided(
         record_id=record_id,
         supersedes=current.record.record_id,
         fields=completeness(record).sentence,
+        left=left,
         taken_over=from_elsewhere(record, current.record),
     )
 

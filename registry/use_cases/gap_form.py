@@ -5,28 +5,37 @@ It holds the open questions alone, by owner; what is filled in has its line, so 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from peft_registry.registry.compliance.answers import AnswerProblem, OpenQuestion
+from peft_registry.registry.compliance.deciding import Decides, Purpose
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.form_rows import forms
 from peft_registry.registry.compliance.stated import WHY_NOT_APPLICABLE
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.intake.yaml import Place, read_yaml_with_lines
 from peft_registry.registry.records.record_histories import SignedRecord
+from peft_registry.registry.reports.questions import choices_of, sentence_of
 from peft_registry.registry.reports.text import reason_text
 from peft_registry.schemas.answers import AREA_ROLES
+from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ASKED
 from peft_registry.schemas.statement import PREDICATE_TYPES
 from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.schemas.version import Version
 
 _MAX_BYTES = 1024 * 1024  # of a form
 FORM = PREDICATE_TYPES["answers"]
+_WIDTH = 110  # characters of a line of a question
+# why a question is open, where whoever answers it learns nothing by that
+_SAYS_NOTHING = (ASKED.reason, code("not_answered_at_init"))
 _KEYS = ("form", "version", "record_id", "record", "asserted_by", "answers")
 
 
@@ -55,12 +64,14 @@ class FormRefused(InputRefused):
 
 class FormFileThere(InputRefused):
     what = "{file} is there already"
-    why = "a file that is there is read as a form that was filled in, and --for chooses the questions of a new one"
-    fix = "write to another file: `registry decide {version} --for {owner} --form NEW.yml`; without --for, {file} is signed"
+    why = "a file that is there is read as a form that was filled in, and {option} chooses the questions of a new one"
+    fix = (
+        "write to another file: `registry decide {version} {option} --form NEW.yml`; without {option}, {file} is signed"
+    )
 
     file: Path
     version: str
-    owner: str
+    option: str
 
 
 class FormUnanswered(InputRefused):
@@ -76,10 +87,14 @@ class FilledForm:
     """A form as it was filled in. `answers` are those that are not empty; `lines` has the line of each value."""
 
     name: str
-    digest: Digest
+    data: bytes
     header: Mapping[str, Any]
     answers: Mapping[str, Any]
     lines: Mapping[Place, int]
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.of(self.data)
 
     def line(self, *place: str) -> int:
         """The line of a key, counted from 1."""
@@ -127,7 +142,7 @@ def read_form(file: Path) -> FilledForm:
     answers = {path: answer for path, answer in value["answers"].items() if answer is not None}
     if not answers:
         raise FormUnanswered(file.name)
-    return FilledForm(file.name, Digest.of(data), value, answers, lines)
+    return FilledForm(file.name, data, value, answers, lines)
 
 
 def answer_refused(form: FilledForm, problem: AnswerProblem) -> AnswerRefused:
@@ -141,45 +156,103 @@ def answer_refused(form: FilledForm, problem: AnswerProblem) -> AnswerRefused:
     )
 
 
-def form_text(version: Version, current: SignedRecord, questions: tuple[OpenQuestion, ...], name: str) -> str:
-    """The form as it is handed out. Whatever comes from a record is in quotes, so that it is YAML whatever it holds."""
+def form_text(
+    version: Version,
+    current: SignedRecord,
+    questions: tuple[OpenQuestion, ...],
+    name: str,
+    *,
+    purposes: Mapping[str, Purpose] | None = None,
+    kept: Mapping[str, Any] | None = None,
+) -> str:
+    """The form as it is handed out. Whatever comes from a record is in quotes, so that it is YAML whatever it holds.
+
+    Args:
+        version: that it is of.
+        current: its newest record.
+        questions: that are asked.
+        name: of the file.
+        purposes: what each decides, by path; None where every open field is asked.
+        kept: answers that somebody typed and nobody signed yet, by path.
+    """
+    command = f"registry decide {version.label} --form {name}"
     lines = [
-        f"# Open questions of the modification record of {version.label}.",
+        f"# {_first_line(version, purposes)}",
         "#",
-        "# Write an answer behind a colon. What is left empty stays open; where nobody knows, write {unknown: the reason}.",
-        f"# Then sign it with your own key: registry decide {version.label} --form {name} --key YOUR.key",
+        "# One file for everybody who answers. Write an answer behind a colon; what is left empty stays open. Where nobody",
+        "# knows, write {unknown: the reason}. Then each signs with a key of their own what is theirs to answer:",
+        f"#   {command} --key YOUR.key",
         "# Answers are signed and kept for ever, in the name of whoever signs them. None of them is an approval.",
-        *_abbreviations(questions),
         f"form: {FORM}",
         f"version: {json.dumps(version.label)}",
         f"record_id: {json.dumps(current.record.record_id)}",
         f"record: {json.dumps(str(current.digest))}",
-        "asserted_by:  # your name, as the trust file has it for your key; your role stands there too. May stay empty",
-        "answers:" if questions else "answers: {}",
     ]
+    left = dict(kept or {})
+    lines.append("answers:" if questions or left else "answers: {}")
+    explained: tuple[tuple[str, str], ...] = ()
     for area, group in groupby(questions, key=lambda question: question.area):
-        lines += ["", f"  # {area} owes these; signed with a key of the role {' or '.join(AREA_ROLES[area])}"]
+        lines += ["", f"  # --- {area}: signed with a key of the role {' or '.join(AREA_ROLES[area])} ---"]
         for question in group:
-            part = f", of {json.dumps(question.part)}" if question.part else ""
-            lines += [
-                "",
-                f"  # {question.rule.label}{part} ({question.rule.answers})",
-                f"  # answer: {question.rule.description}",
-                *(
-                    f"  # or: {{not_applicable: {name}}}, where {WHY_NOT_APPLICABLE[name]}"
-                    for name in question.rule.not_applicable
-                ),
-                f"  # open: {json.dumps(reason_text(question.reason))}",
-                f"  {question.path}:",
-            ]
-    return "\n".join(lines) + "\n"
+            answer = f" {json.dumps(left.pop(question.path))}" if question.path in left else ""
+            asked = _asked(question, (purposes or {}).get(question.path), before=explained)
+            lines += ["", *asked, f"  {question.path}:{answer}"]
+            explained = choices_of(question.rule)
+    lines += ["", *(f"  {path}: {json.dumps(value)}" for path, value in left.items())] if left else []
+    return "\n".join([*lines, *_clauses(questions)]) + "\n"
 
 
-def _abbreviations(questions: tuple[OpenQuestion, ...]) -> list[str]:
-    """What the clauses of the questions are short for, as far as they name it."""
-    clauses = " ".join(question.rule.answers for question in questions)
-    named = [source for source in field_rules().sources if re.search(rf"\b{re.escape(source.short)}\b", clauses)]
+def _first_line(version: Version, purposes: Mapping[str, Purpose] | None) -> str:
+    if purposes is None:
+        return f"Every open field of the modification record of {version.label}."
+    return f"Questions about {version.label}: each answer decides something. `--all` asks what is open besides."
+
+
+def _asked(question: OpenQuestion, purpose: Purpose | None, *, before: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    """A question in a sentence, what may be answered, and what the answer decides; `before` was explained at the last one."""
+    rule = question.rule
+    part = f" Of {json.dumps(question.part)}." if question.part else ""
+    yield from (f"  # {line}" for line in wrap(f"{sentence_of(rule)}{part}", _WIDTH))
+    choices = choices_of(rule)
+    if choices and choices == before:
+        yield "  #   the same words as above"
+    else:
+        width = max((len(value) for value, _ in choices), default=0)
+        yield from (f"  #   {value:<{width}}  {meaning}" for value, meaning in choices)
+    if not choices:
+        yield f"  #   {' or '.join(rule.values) if rule.type == 'choice' else rule.description}"
+    for name in rule.not_applicable:
+        yield f"  #   {{not_applicable: {name}}} where {WHY_NOT_APPLICABLE[name]}"
+    if question.reason not in _SAYS_NOTHING:
+        yield f"  #   open: {json.dumps(reason_text(question.reason))}"
+    if purpose is not None:
+        yield f"  #   decides: {', '.join(_purpose_words(purpose))}"
+
+
+_STATUSES: Mapping[Decides, str] = {
+    "model": "the status of the model",
+    "system": "the status of the system",
+    "flags": "what is said beside the status",
+}
+
+
+def _purpose_words(purpose: Purpose) -> Iterator[str]:
+    yield from (_STATUSES[status] for status in purpose.statuses)
+    if purpose.policy is not None:
+        yield f"the gate of {purpose.policy}"
+    yield from (forms().named(document).title for document in purpose.documents)
+
+
+def _clauses(questions: tuple[OpenQuestion, ...]) -> list[str]:
+    """Which clause asks what, behind all questions, and what the clauses are short for as far as they name it."""
     if not questions:
         return []
-    law = "# Behind each question stands the clause that asks it; Art. and Annex are of the AI Act, Regulation (EU) 2024/1689."
-    return [law, *(f"# {source.short}: {source.title}" for source in named if source.short != "AI Act")]
+    clauses = {question.rule.path: question.rule.answers for question in questions}
+    named = " ".join(clauses.values())
+    sources = [source for source in field_rules().sources if re.search(rf"\b{re.escape(source.short)}\b", named)]
+    return [
+        "",
+        "# The clauses that ask; Art. and Annex are of the AI Act, Regulation (EU) 2024/1689.",
+        *(f"#   {path}: {clause}" for path, clause in clauses.items()),
+        *(f"# {source.short}: {source.title}" for source in sources if source.short != "AI Act"),
+    ]

@@ -4,7 +4,8 @@ The first row that holds decides; a row that needs an answer which nobody has gi
 Source: Commission guidelines C(2025) 5045, J17-20, J23, J53-71, J123; Arts. 3(9), 3(63), 5(1), 51-55; recital 97.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 
 from pydantic import Field
 
@@ -167,11 +168,11 @@ ANSWERED_IN = {
 
 
 def decide_modifier(answers: ModifierAnswers, limits: Thresholds) -> Decision:
-    """The first row that holds, or every open question that the status may depend on."""
-    open_answers = _open_answers(answers, limits)
+    """The first row that holds, or every open question that can still decide which one does."""
+    missing = tuple(_questions_that_decide(answers, limits))
     for needs, row in _TABLE:
-        if any(need in open_answers for need in needs):
-            return Decision(missing=tuple(str(_QUESTIONS[need]) for need in open_answers))
+        if any(need in missing for need in needs):
+            return Decision(missing=tuple(str(_QUESTIONS[need]) for need in missing))
         decided = row(answers, limits)
         if decided is not None:
             return Decision(row=decided, reasons=(_reason(decided, answers, limits),))
@@ -220,6 +221,29 @@ def _compared(answers: ModifierAnswers, limits: Thresholds) -> str:
         f"{own:.3g} FLOP of the modification against {limits.fallback_flop(kind):.3g}, which stands in for a base {systemic} "
         "systemic risk whose compute could not be estimated"
     )
+
+
+# what is tried for an open need that is not an answer itself: the answer that settles it
+_SETTLED_BY = {"is_large": "is_gpai_by_itself", "is_placing_clear": "is_placed"}
+_FIGURES = ("own_flop", "threshold_kind")  # of these no two answers stand for all
+
+
+def _questions_that_decide(answers: ModifierAnswers, limits: Thresholds) -> Iterator[str]:
+    """The open needs of the table up to the rows that decide whatever is answered: those below them are never reached."""
+    for needs, row in _TABLE:
+        open_needs = [need for need in needs if _answer(answers, need, limits) is None]
+        yield from open_needs
+        if not any(need in _FIGURES for need in open_needs) and all(
+            row(tried, limits) is not None for tried in _every_answer(answers, open_needs)
+        ):
+            return
+
+
+def _every_answer(answers: ModifierAnswers, open_needs: list[str]) -> Iterator[ModifierAnswers]:
+    """The answers with a yes and with a no for each open need, in every combination."""
+    names = [_SETTLED_BY.get(need, need) for need in open_needs]
+    for tried in product((True, False), repeat=len(names)):
+        yield answers.revised(**dict(zip(names, tried, strict=True)))
 
 
 def _open_answers(answers: ModifierAnswers, limits: Thresholds) -> list[str]:

@@ -79,7 +79,11 @@ def test_the_form_asks_what_is_open_by_owner_and_nothing_else(place: Place) -> N
     assert OFFICERS in asked and asked <= set(open_now)
     assert not [path for path in asked if open_now[path] == "tool"]
     assert "use.intended" not in asked
-    assert text.index("# modifier owes these") < text.index("# legal owes these")
+    assert text.index("# --- modifier: signed with") < text.index("# --- legal: signed with")
+    # what it asks stands first in a sentence, and the clause behind all questions
+    assert "Does the result, or the system that it is part of, bear your name or trademark?" in text
+    last = max(text.index(f"\n  {path}:\n") for path in asked)
+    assert last < text.index("# The clauses that ask") < text.index(f"#   {OFFICERS}: Arts. 3(3), 25(1)(a)")
     with pytest.raises(FormUnanswered):
         decide(place.registry, place.version, file, OFFICER)
 
@@ -640,30 +644,28 @@ def command(place: Place, capsys: pytest.CaptureFixture[str], *words: str) -> tu
     return code, shown.out, shown.err
 
 
-def test_two_people_answer_by_the_command_and_all_three_records_are_printed(
+def test_two_people_answer_one_form_by_the_command_and_all_three_records_are_printed(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = place.folder / "gaps.yml"
     OFFICER.save(place.folder / "officer.key", None)
     ENGINEER.save(place.folder / "engineer.key", None)
-    code, out, _ = command(place, capsys, "decide", "sums", "--form", str(file))
+    code, out, _ = command(place, capsys, "decide", "sums", "--form", str(file), "--all")
     assert code == 0 and "open questions (modifier " in out
-    wrong = fill_in(file, {OFFICERS: "maybe"})
+    wrong = fill_in(file, {OFFICERS: "maybe", ENGINEERS: {"unknown": "the weights were not compared"}})
     line = next(number for number, text in enumerate(wrong.read_text().splitlines(), 1) if OFFICERS in text)
     signed = ("decide", "sums", "--form", str(file), "--key", str(place.folder / "officer.key"))
     code, out, err = command(place, capsys, *signed)
     assert (code, out) == (2, "")
     assert f"line {line} of gaps.yml" in err and "answer yes or no" in err
+    # what is for another is not looked at: its author has not signed it yet
+    code, out, err = command(place, capsys, *signed[:-1], str(place.folder / "engineer.key"))
+    assert code == 0 and "answers  1 by sam as evaluator, signed" in out, err
+    assert "left     1 for legal: a key of the role officer or approver signs them" in out
+    assert f"registry decide sums:1 --form {file} --key" in err
     file.write_text(file.read_text().replace('"maybe"', '"yes"'))
     code, out, _ = command(place, capsys, *signed)
-    assert code == 0 and "answers  1 by alex as officer, signed" in out
-    second = place.folder / "more.yml"
-    assert command(place, capsys, "decide", "sums", "--form", str(second))[0] == 0
-    fill_in(second, {ENGINEERS: {"unknown": "the weights were not compared"}})
-    code, out, _ = command(
-        place, capsys, "decide", "sums", "--form", str(second), "--key", str(place.folder / "engineer.key")
-    )
-    assert code == 0 and "answers  1 by sam as evaluator, signed" in out
+    assert code == 0 and "answers  1 by alex as officer, signed" in out and "left " not in out
     code, out, _ = command(place, capsys, "record", "sums", "--history")
     records = [text.split()[1] for text in out.splitlines() if text.startswith("record ")]
     assert code == 0 and len(records) == 3 and records[0] == "run"
@@ -672,9 +674,46 @@ def test_two_people_answer_by_the_command_and_all_three_records_are_printed(
     assert f"[declared, answered by alex (officer, key {OFFICER.public.key_id[:12]}…) at " in change
     assert "answers      1 by sam (evaluator, key " in out
     code, _, err = command(place, capsys, *signed)
+    assert code == 7 and "gaps.yml holds no answer that is not recorded yet" in err
+    file.write_text(file.read_text().replace(f'{OFFICERS}: "yes"', f'{OFFICERS}: "no"'))
+    code, _, err = command(place, capsys, *signed)
     assert code == 7 and "has moved on since gaps.yml was written" in err
     assert command(place, capsys, "verify", "sums")[0] == 0
     assert command(place, capsys, "log", "check")[0] == 0
+
+
+def test_a_form_asks_what_decides_and_is_written_anew_where_an_answer_makes_more_of_it(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the homes of these tests are copies of one registry: what this user saw of another copy is not of this one
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))
+    file, every = place.folder / "gaps.yml", place.folder / "every.yml"
+    key = place.folder / "officer.key"
+    OFFICER.save(key, None)
+    written = {}
+    for form, option in ((file, ()), (every, ("--all",))):
+        code, out, _ = command(place, capsys, "decide", "sums", "--form", str(form), *option, "-o", "json")
+        assert code == 0
+        written[form] = json.loads(out)
+    asked = sum(written[file]["questions"].values())
+    assert (
+        asked + written[file]["besides"] == sum(written[every]["questions"].values()) and written[file]["besides"] > 10
+    )
+    assert "gpai.placed_on_eu_market:" in file.read_text() and OFFICERS not in file.read_text()
+    answers = {
+        "high_risk.classification_before": "annex_iii_4",
+        "high_risk.classification_after": "annex_iii_4",
+    }
+    fill_in(file, answers | {"modifier.role_claimed": "downstream_modifier"})
+    signed = ("decide", "sums", "--form", str(file), "--key", str(key))
+    code, out, _ = command(place, capsys, *signed)
+    assert code == 0 and "gaps.yml is written anew" in out
+    # of a high-risk system it matters whose name stands on it, and what is filled in for others is kept
+    assert f"{OFFICERS}:" in file.read_text() and "decides: the status of the system" in file.read_text()
+    assert [path.name for path in place.folder.glob("gaps-*.yml")]
+    assert "annex_iii_4" in next(place.folder.glob("gaps-*.yml")).read_text()
+    assert place.record.high_risk.classification_after.value == "annex_iii_4"
+    place.holds()
 
 
 def test_without_a_key_the_one_whose_role_may_answers_and_else_it_is_said_who_must(

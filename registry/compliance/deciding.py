@@ -1,0 +1,158 @@
+"""Which open questions of a record decide something: a status, what a policy asks, or a document that is owed. Pure.
+
+Found by trying: an answer is put into the record, and what the tables of verdicts and the forms say then is compared. So a question
+is asked because of what follows from it, and a rule that changes changes what is asked.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal, get_args
+
+from peft_registry.registry.compliance.answer_forms import AnswerForm, FieldType, as_recorded
+from peft_registry.registry.compliance.answered_only import without_proposals
+from peft_registry.registry.compliance.answers import OpenQuestion
+from peft_registry.registry.compliance.assessment import with_assessment
+from peft_registry.registry.compliance.completeness import conditions_of, is_exempt
+from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.form_rows import FormName, answered, forms
+from peft_registry.registry.compliance.notations import countries
+from peft_registry.registry.compliance.record_verdicts import Verdict, verdicts_of
+from peft_registry.registry.compliance.superseding import in_third_form, with_values
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord, RecordSections
+from peft_registry.schemas.values import Value
+
+# who owes a document, as a condition of the fields: Annex IV by Art. 11(1); Annexes XI and XII by Art. 53(1)(a) and (b), whose form
+# the Code of Practice gives; the public summary by Art. 53(1)(d)
+_OWED_WHERE: Mapping[FormName, str] = {"annex_iv": "hr", "annex_xi": "pv", "annex_xii": "pv", "mdf": "pv", "pst": "pv"}
+_NOT_OF_THE_EXEMPT = frozenset({"annex_xi", "annex_xii", "mdf"})  # Art. 53(2): (a) and (b) end, and the summary stays
+_TRIED = Digest.of(b"an answer that is only tried")
+# the least and the most that an answer can say, where it is not a choice: tables read on which side of a threshold it is
+_TRIED_OF_TYPE: Mapping[FieldType, tuple[Any, ...]] = {
+    "text": ("yes", "no"),
+    "number": (1.0, 1e27),
+    "date": ("2024-08-01", "2036-01-01"),
+    "month": ("2024-08-01", "2036-01-01"),
+    "months": ("01/2024-01/2025",),
+    "time": ("2024-08-01T00:00:00Z",),
+    "digest": (str(_TRIED),),
+    "licence": ("CC0-1.0", "CC-BY-NC-4.0"),
+    "url": ("https://example.org/",),
+    "contact": ("https://example.org/",),
+}
+
+
+Decides = Literal["model", "system", "flags"]  # both statuses, and what is said beside them
+
+
+class Purpose(Frozen):
+    """What an answer decides: which statuses, which policy asks for it, and which documents need it."""
+
+    statuses: tuple[Decides, ...] = ()
+    policy: str | None = None
+    documents: tuple[FormName, ...] = ()
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.statuses or self.policy or self.documents)
+
+
+class _Outcome(Frozen):
+    """What the tables and the forms say of a record."""
+
+    model: Verdict
+    system: Verdict
+    flags: tuple[str, ...]
+    asked: Mapping[FormName, frozenset[str]]  # the open fields of each document that is owed
+
+    def differs(self, other: "_Outcome") -> Iterator[Decides]:
+        """Which statuses are others or wait for other answers, and whether something else is said beside them."""
+        if _says(self.model) != _says(other.model):
+            yield "model"
+        if _says(self.system) != _says(other.system):
+            yield "system"
+        if self.flags != other.flags:
+            yield "flags"
+
+
+def purposes(
+    record: RecordSections,
+    questions: Iterable[OpenQuestion],
+    *,
+    policy: str = "",
+    asked_by_policy: Collection[str] = (),
+    decided: Decided = NOBODY,
+) -> dict[str, Purpose]:
+    """What each of the open questions decides, by path; one that decides nothing is left out.
+
+    Args:
+        record: of either form.
+        questions: that are open in it.
+        policy: the name of the policy that a gate asks.
+        asked_by_policy: the fields that it reads, without positions.
+        decided: what persons decided beside the record.
+    """
+    known = with_assessment(without_proposals(in_third_form(record)))
+    now = _outcome(known, decided)
+    found = {}
+    for question in questions:
+        statuses: dict[Decides, None] = {}
+        documents = {form: None for form, fields in now.asked.items() if question.path in fields}
+        for value in _answers_to_try(question.rule):
+            stated = Value(value=as_recorded(question.rule, value), source="declared", evidence=(_TRIED,))
+            then = _outcome(with_assessment(with_values(known, {question.path: stated})), decided)
+            statuses |= dict.fromkeys(now.differs(then))
+            documents |= {form: None for form, fields in then.asked.items() if fields - now.asked.get(form, fields)}
+        purpose = Purpose(
+            statuses=tuple(name for name in get_args(Decides) if name in statuses),
+            policy=policy if question.rule.path in asked_by_policy else None,
+            documents=tuple(documents),
+        )
+        if purpose.is_any:
+            found[question.path] = purpose
+    return found
+
+
+def _outcome(record: ModificationRecord, decided: Decided) -> _Outcome:
+    verdicts = verdicts_of(record, decided=decided)
+    return _Outcome(
+        model=verdicts.gpai_modifier,
+        system=verdicts.high_risk,
+        flags=tuple(flag.flag for flag in verdicts.flags),
+        asked={form: _open_fields(record, form) for form in _documents_owed(record)},
+    )
+
+
+def _says(verdict: Verdict) -> tuple[str | None, tuple[str, ...], str | None]:
+    return verdict.row, verdict.missing, verdict.applies_since
+
+
+def _documents_owed(record: ModificationRecord) -> Iterator[FormName]:
+    met = conditions_of(record).met
+    left_out = _NOT_OF_THE_EXEMPT if is_exempt(record) else frozenset()
+    return (form for form, condition in _OWED_WHERE.items() if condition in met and form not in left_out)
+
+
+def _open_fields(record: ModificationRecord, name: FormName) -> frozenset[str]:
+    """What rows of a document still wait for. Of a member that is missing, the field that it is of."""
+    rules = field_rules().by_path()
+    gaps = (gap.field for row in answered(record, forms().named(name)) if row.state == "open" for gap in row.gaps)
+    return frozenset(field if FieldPath.parse(field).rule in rules else field.rpartition(".")[0] for field in gaps)
+
+
+def _answers_to_try(form: AnswerForm) -> tuple[Any, ...]:
+    """Answers that a form takes, of which one decides whatever an answer can decide."""
+    if form.type == "choice":
+        return form.values
+    if form.type == "country":
+        members = field_rules().eu_members
+        return (members[0], min(countries()[0].difference(members)))
+    if form.type == "list":
+        return tuple([item] for item in (("yes",) if form.items is None else _answers_to_try(form.items)))
+    if form.type == "object":
+        tried = {name: _answers_to_try(member) for name, member in form.members.items()}
+        # every member at its first word, and at its last
+        return tuple({name: values[end] for name, values in tried.items()} for end in (0, -1))
+    return _TRIED_OF_TYPE[form.type]
