@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.options import OptionNeeded
 from peft_registry.cli.outcome import READS, SIGNS, Home, Note, Outcome, Part, Table, Verbatim, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.keys import KeyPair, KeyShown
+    from peft_registry.registry.use_cases.trust import TrustChange
     from peft_registry.schemas.policy import Role
 
 
@@ -62,16 +64,29 @@ def keys_create(
         Path | None, typer.Option(metavar="FOLDER", help="Write it to this folder, which its holder takes away.")
     ] = None,
     unencrypted: UnencryptedOption = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="List it in the trust file too, signed with the root key that is here.")
+    ] = False,
 ) -> Outcome:
     """Make a key pair for a role. Nobody trusts it until a root adds it to the trust file."""
     from peft_registry.cli.settings import new_passphrase
     from peft_registry.registry.use_cases.keys import create_key, keys_folder, require_no_key
+    from peft_registry.registry.use_cases.trust import add_key, place_of_home, require_can_be_added
 
+    if trust and person is None:
+        raise OptionNeeded("--person", "a key that is trusted speaks for a person")
+    # before the key is made: one that cannot be listed would lie about
+    place = place_of_home(home.registry) if trust else None
+    if place is not None and person is not None:
+        require_can_be_added(place, person)
     # whoever takes it away needs no registry to make it
     folder = keys_folder(home.registry) if out is None else out
     require_no_key(folder, role.role)
     pair = create_key(folder, role.role, new_passphrase(home.passphrase_file, unencrypted=unencrypted))
-    return _made(pair, person, unencrypted=unencrypted)
+    if place is None or person is None:
+        return _made(pair, person, unencrypted=unencrypted)
+    change = add_key(place, pair.public, person=person, role=role.role, until=None)
+    return _made_and_listed(pair, person, change, unencrypted=unencrypted)
 
 
 @command(READS)
@@ -146,17 +161,38 @@ def _role_by_name(file: Path) -> "Role":
 
 
 def _made(pair: "KeyPair", person: str | None, *, unencrypted: bool) -> Outcome:
-    files: dict[str, Any] = {"private_file": str(pair.private_file), "public_file": str(pair.public_file)}
     holder = shlex.quote(person or "NAME")
     return Outcome(
-        files | {"role": pair.role, "person": person, "key_id": pair.public.key_id, "encrypted": not unencrypted},
+        _pair_json(pair, person, unencrypted=unencrypted),
         [
-            f"key      {pair.private_file}{'  (unencrypted)' if unencrypted else ''}",
-            f"public   {pair.public_file}  sha256:{pair.public.key_id}",
+            *_pair_lines(pair, unencrypted=unencrypted),
             Note("tell whoever holds the root this digest, by another channel than the file goes"),
         ],
         f"registry trust add {pair.public_file} --person {holder} --role {pair.role}",
     )
+
+
+def _made_and_listed(pair: "KeyPair", person: str, change: "TrustChange", *, unencrypted: bool) -> Outcome:
+    from peft_registry.cli.commands.trust import change_json, changed
+
+    listed = changed(change, f"sha256:{pair.public.key_id}  {pair.role} of {person}")
+    return Outcome(
+        _pair_json(pair, person, unencrypted=unencrypted) | {"trust": change_json(change)},
+        [*_pair_lines(pair, unencrypted=unencrypted), *(listed.lines or ())],
+        listed.next,
+    )
+
+
+def _pair_json(pair: "KeyPair", person: str | None, *, unencrypted: bool) -> dict[str, Any]:
+    files = {"private_file": str(pair.private_file), "public_file": str(pair.public_file)}
+    return files | {"role": pair.role, "person": person, "key_id": pair.public.key_id, "encrypted": not unencrypted}
+
+
+def _pair_lines(pair: "KeyPair", *, unencrypted: bool) -> list[Part]:
+    return [
+        f"key      {pair.private_file}{'  (unencrypted)' if unencrypted else ''}",
+        f"public   {pair.public_file}  sha256:{pair.public.key_id}",
+    ]
 
 
 def _row(key: "KeyShown") -> list[str]:

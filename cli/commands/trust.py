@@ -152,7 +152,7 @@ def trust_add(
     date = None if until is None else read_date(until)
     place = _place(home, file, root_key)
     change = add_key(place, key, person=person, role=role, until=date, threshold=threshold)
-    return _changed(change, f"sha256:{key.key_id}  {role} of {person}")
+    return changed(change, f"sha256:{key.key_id}  {role} of {person}")
 
 
 @command(SIGNS)
@@ -178,7 +178,7 @@ def trust_revoke(
     date = None if since is None else read_date(since)
     place = _place(home, file, root_key)
     change = revoke_key(place, key, reason=reason, compromised=compromise, since=date)
-    return _changed(change, f"{key}  revoked: {reason}")
+    return changed(change, f"{key}  revoked: {reason}")
 
 
 @command(SIGNS)
@@ -194,10 +194,10 @@ def trust_renew(
     place = _place(home, file, root_key)
     change = renew(place, days=days)
     if change.state != "unchanged":
-        return _changed(change, f"for {days} days")
+        return changed(change, f"for {days} days")
     until = place.chain.newest.policy.expires_at
     line = f"trust v{change.version}  is valid until {until} already: nothing was signed"
-    return Outcome(_change_json(change), [line], "registry trust renew --days DAYS, for another date")
+    return Outcome(change_json(change), [line], "registry trust renew --days DAYS, for another date")
 
 
 @command(SIGNS)
@@ -220,7 +220,7 @@ def trust_rotate(
 
     date = None if since is None else read_date(since)
     change = rotate_key(home.registry, own, root_key=root_key, reason=reason, compromised=compromise, since=date)
-    return _changed(change, f"a new {own} key")
+    return changed(change, f"a new {own} key")
 
 
 def trust_sign(
@@ -267,7 +267,7 @@ def trust_update(
 
     if file is not None:
         # a log that was restored is opened only with the trust file that accepts the loss
-        return _changed(take_update(home.opened(check_log=False), file), f"from {file}")
+        return changed(take_update(home.opened(check_log=False), file), f"from {file}")
     update = update_trust(home.registry)
     change = update.change
     waits = {"waits_for": list(change.persons), "file": f"{change.file}"} if change.state == "waiting" else {}
@@ -275,7 +275,7 @@ def trust_update(
     if change.state == "unchanged":
         line = f"trust v{change.version}  has every kind already; nothing was changed"
         return Outcome(value, [line], "registry trust show")
-    shown = _changed(change, f"the trainer key may sign {', '.join(update.added)} too")
+    shown = changed(change, f"the trainer key may sign {', '.join(update.added)} too")
     return replace(shown, json=value)
 
 
@@ -361,16 +361,18 @@ def _place(home: Home, file: Path | None, root_key: Path | None) -> "TrustPlace"
     return place_of_file(file, root_key, passphrase=source, pins=users_pins(), now=utc_now())
 
 
-def _change_json(change: "TrustChange") -> dict[str, Any]:
+def change_json(change: "TrustChange") -> dict[str, Any]:
+    """What a change of the trust file came to, for programs."""
     value = {"state": change.state, "version": change.version, "file": str(change.file)}
     return value | {"waits_for": list(change.persons)}
 
 
-def _changed(change: "TrustChange", what: str) -> Outcome:
+def changed(change: "TrustChange", what: str) -> Outcome:
+    """What a change of the trust file came to; `what` says in a few words what was changed."""
     if change.state == "unchanged":
         line = f"trust v{change.version}  says so already; nothing was changed"
-        return Outcome(_change_json(change), [line], "registry trust show")
+        return Outcome(change_json(change), [line], "registry trust show")
     if change.state == "waiting":
         line = f"trust v{change.version}  {what}; waits for {', '.join(change.persons)}"
-        return Outcome(_change_json(change), [line], f"registry trust sign {change.file} --root-key KEY")
-    return Outcome(_change_json(change), [f"trust v{change.version}  {what}"], "registry trust export FOLDER")
+        return Outcome(change_json(change), [line], f"registry trust sign {change.file} --root-key KEY")
+    return Outcome(change_json(change), [f"trust v{change.version}  {what}"], "registry trust export FOLDER")

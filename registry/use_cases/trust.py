@@ -204,6 +204,16 @@ def place_of_file(file: Path, root_key: Path, *, passphrase: Passphrase | None, 
     return TrustPlace(file, name, chain, (PrivateKey.load(root_key, passphrase),), pins, now)
 
 
+def require_can_be_added(place: TrustPlace, person: str) -> None:
+    """Raise unless a new key of a person could be listed; asked before it is made.
+
+    Raises:
+        PersonLooksListed: people would take the person for another one that is listed.
+        TrustExpired: the file has to be renewed first.
+    """
+    require_distinct_person(next_draft(place.chain.newest, now=place.now), person)
+
+
 def add_key(
     place: TrustPlace, public: PublicKey, *, person: str, role: Role, until: str | None, threshold: int | None = None
 ) -> TrustChange:

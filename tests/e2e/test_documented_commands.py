@@ -387,17 +387,38 @@ def for_importing(place: Place) -> dict[str, str]:
     return {}
 
 
+LIMITS = "thresholds:\n  house.net_change: {hi: 0.1}\n"  # more than a change of nothing reaches on as few rows as are scored here
+# what a lawyer answers of a model that stays off the market, in no system
+ANSWERS = {
+    "use.intended": "polite answers to customers",
+    "data[0].provenance_class": "user_data",
+    "data[0].licence": "CC-BY-4.0",
+    "modifier.role_claimed": "downstream_modifier",
+    "gpai.placed_on_eu_market": "no",
+    "high_risk.classification_before": "no_system",
+    "high_risk.classification_after": "no_system",
+}
+
+
 def for_answering(place: Place) -> dict[str, str]:
-    """An officer's key that the trust file lists, and a form in which one question is answered."""
-    assert place.run("registry keys create officer --person alex --out KEYS --unencrypted")[0] == 0
-    assert place.run("registry trust add KEYS/officer.pub --person alex --role officer")[0] == 0
-    assert place.run("registry decide polite-replies --form answered.yml")[0] == 0
-    form = place.cwd / "answered.yml"
-    question = "  identity.name_or_trademark_on_result:\n"
-    text = form.read_text("utf-8")
-    assert question in text
-    form.write_text(text.replace(question, f'{question.rstrip()} "no"\n'), "utf-8")
-    return {"--form gaps.yml --key": "--form answered.yml --key"}
+    """A version that nothing speaks against, limits, and a form in which every question that decides is answered."""
+    train = "registry train example/train.yml name=gentle training.learning_rate=1e-4"
+    assert place.run(train)[0] == 0
+    (place.cwd / "limits.yml").write_text(LIMITS, "utf-8")
+    for name in ("gentle:1", "polite-replies"):
+        assert place.run(f"registry decide {name} --form answered-{name[0]}.yml")[0] == 0
+        form = place.cwd / f"answered-{name[0]}.yml"
+        text = form.read_text("utf-8")
+        asked = re.findall(r"^  ([a-z_0-9.\[\]]+):$", text, re.MULTILINE)
+        assert set(asked) == set(ANSWERS)
+        for path in asked:
+            text = text.replace(f"  {path}:\n", f"  {path}: {json.dumps(ANSWERS[path])}\n")
+        form.write_text(text, "utf-8")
+    return {
+        "--half test": "--half test --limit 160",
+        "--form gentle.yml --key": "--form answered-g.yml --key",
+        "--form gaps.yml --key": "--form answered-p.yml --key",
+    }
 
 
 def for_handing_over(place: Place) -> dict[str, str]:

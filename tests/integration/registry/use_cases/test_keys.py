@@ -2,6 +2,7 @@
 
 import json
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
@@ -47,6 +48,23 @@ def test_what_is_printed_is_the_digest_and_what_the_holder_of_the_root_types(
     public = tmp_path / "stick" / "approver.pub"
     assert f"sha256:{PublicKey.parse(public.read_bytes()).key_id}" in shown.out
     assert f"next: registry trust add {public} --person 'Alex B.' --role approver\n" in shown.err
+
+
+def test_whoever_holds_the_root_lists_a_key_as_it_is_made_or_makes_none(
+    tmp_path: Path, registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("keys", "create", "officer", "--unencrypted", "--trust", "--home", registry.folder, "--out")
+    assert typed(*words, tmp_path / "nobody") == 2
+    assert "--person" in capsys.readouterr().err
+    # people would take this name for that of somebody who is listed
+    assert typed(*words, tmp_path / "twin", "--person", "LAB-1") != 0
+    assert typed(*words, tmp_path / "stick", "--person", "alex") == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name in ("nobody", "twin")] == []
+    made = PublicKey.parse((tmp_path / "stick" / "officer.pub").read_bytes())
+    assert f"sha256:{made.key_id}  officer of alex\n" in capsys.readouterr().out
+    with closing(reopened(registry.folder, now=NOW)) as later:
+        listed = later.trust.key(made.key_id)
+    assert listed is not None and (listed.person, listed.role) == ("alex", "officer")
 
 
 @pytest.mark.parametrize("half", ["key", "pub"])
