@@ -21,6 +21,7 @@ from peft_registry.registry.compliance.verdicts.high_risk import (
 )
 from peft_registry.registry.compliance.verdicts.modifier import ANSWERED_IN, ModifierAnswers, decide_modifier
 from peft_registry.registry.compliance.verdicts.rules import Row, TableName, Thresholds, VerdictRules, shipped_rules
+from peft_registry.registry.compliance.verdicts.words import status_words
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
@@ -50,10 +51,19 @@ class Verdict(Frozen):
 
     @property
     def text(self) -> str:
-        """The status with its row and clause, or that it is open."""
+        """The status in words, with its code, row and clause behind them; or that it is open."""
         if self.row is None:
-            return f"{self.status}: {len(self.missing)} open"
-        return f"{self.status} ({self.row}, {self.clause})"
+            return f"{self.words} ({self.status})"
+        return f"{status_words(self.status)} ({self.status}: {self.row}, {self.clause})"
+
+    @property
+    def words(self) -> str:
+        """The status in words alone."""
+        if self.row is not None:
+            return status_words(self.status)
+        return (
+            "open, 1 answer is missing" if len(self.missing) == 1 else f"open, {len(self.missing)} answers are missing"
+        )
 
     @property
     def open_questions(self) -> Iterator[str]:

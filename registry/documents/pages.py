@@ -9,11 +9,11 @@ from typing import Any
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.form_cuts import label_of
 from peft_registry.registry.compliance.form_rows import FormRow, reason_in_words
+from peft_registry.registry.compliance.verdicts.words import STATUSES, SYSTEM_STATUSES
 from peft_registry.registry.documents.recipients import form_of, recipients
 from peft_registry.registry.documents.view import DocumentRow, DocumentStatus, DocumentValue, RecipientDocument
 from peft_registry.registry.reports.html import template
 from peft_registry.registry.reports.text import plain
-from peft_registry.registry.reports.wording import STATUSES, SYSTEM_STATUSES
 from peft_registry.schemas.codes import Said, code_in
 from peft_registry.schemas.values import Timestamp
 

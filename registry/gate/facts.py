@@ -85,6 +85,7 @@ class Status(Frozen):
     status: str
     basis: str | None
     missing: tuple[str, ...] = ()
+    words: str = ""  # the status as people say it; empty where it is open
 
 
 class GateFacts(Frozen):

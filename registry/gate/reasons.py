@@ -247,9 +247,10 @@ def _of_statuses(facts: GateFacts, policy: GatePolicy) -> Iterator[Reason]:
     )
     for status in facts.statuses:
         if status.status in policy.refused_statuses:
-            basis = "" if status.basis is None else f" ({status.basis})"
+            named = status.status if status.basis is None else f"{status.status} ({status.basis})"
+            told = f"{status.words}: {named}" if status.words else named
             rule: Rule = "art5" if status.status in _WITHOUT_DECISIONS else "status"
-            yield Reason(rule=rule, text=f"the indicative status is {status.status}{basis}", remedy=remedy)
+            yield Reason(rule=rule, text=f"the indicative status is {told}", remedy=remedy)
         if policy.status_decided and status.missing:
             what = "the model" if status.table == "gpai_modifier" else "the system"
             text = f"the status of {what} is open: {'; '.join(status.missing)}"

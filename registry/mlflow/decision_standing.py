@@ -16,12 +16,14 @@ from peft_registry.schemas.version import Version
 
 def standing_of(registry: Registry, version: Version, records: Records, decided: Decided) -> Standing:
     """How what people decided about a version stands now, by its records: no file of it is read."""
-    verdict = None
+    verdict = verdict_words = None
     if records.modification is not None:
         model, system = verdicts_of(without_proposals(in_third_form(records.modification)), decided=decided).both
         verdict = f"model: {model.status}; system: {system.status}"
+        verdict_words = f"model: {model.words}; system: {system.words}"
     return Standing(
         verdict=verdict,
+        verdict_words=verdict_words,
         gates=tuple(f"{alias}: {gate_text(registry, version, alias)}" for alias in sorted(version.aliases)),
         approvals=_approvals(registry, version, records),
     )

@@ -56,9 +56,9 @@ class FilledCount:
 class Standing:
     """How what people decide about a version stood when it was read."""
 
-    verdict: str | None = (
-        None  # the status of model and system, with what persons decided; None where nothing was modified
-    )
+    # the status of model and system, with what persons decided; None where nothing was modified
+    verdict: str | None = None  # by its codes, which are searched for
+    verdict_words: str | None = None
     gates: tuple[str, ...] = ()  # of each alias its policy, and whether it is open by the records
     approvals: str | None = None  # how many count, and whose; None where nobody approved
 
@@ -209,8 +209,8 @@ def _facts(
 
 
 def _standing_facts(standing: Standing) -> Iterator[tuple[str, str]]:
-    if standing.verdict is not None:
-        yield "Indicative status", f"{_plain(standing.verdict)}; not legal advice"
+    if standing.verdict_words is not None:
+        yield "Indicative status", f"{_plain(standing.verdict_words)}; not legal advice"
     if standing.gates:
         yield "Gate", _plain("; ".join(standing.gates))
     if standing.approvals is not None:

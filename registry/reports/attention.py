@@ -21,6 +21,7 @@ from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_ove
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.gpai import one_third
 from peft_registry.registry.compliance.verdicts.high_risk import is_high
+from peft_registry.registry.compliance.verdicts.words import SYSTEM_STATUSES
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import unkept_lines
 from peft_registry.registry.gate.reasons import HARMS
@@ -30,7 +31,6 @@ from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
 from peft_registry.registry.reports.version_facts import PageChecks, VersionFacts
 from peft_registry.registry.reports.wording import (
-    SYSTEM_STATUSES,
     classification_text,
     conclusion_text,
     loss_direction,

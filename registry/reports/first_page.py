@@ -16,6 +16,7 @@ from peft_registry.registry.compliance.record_verdicts import high_risk_verdict,
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.gpai import one_third
+from peft_registry.registry.compliance.verdicts.words import SYSTEM_STATUSES
 from peft_registry.registry.reports.decisions import AliasGate, decision_lines
 from peft_registry.registry.reports.measured_answers import bias_lines, how_measured, quality_lines
 from peft_registry.registry.reports.merge_view import merge_sentences
@@ -34,7 +35,6 @@ from peft_registry.registry.reports.text import (
 from peft_registry.registry.reports.version_facts import KeyHolders, VersionFacts
 from peft_registry.registry.reports.wording import (
     NOT_ASKED_OF_A_BASE,
-    SYSTEM_STATUSES,
     classification_text,
     status_text,
 )

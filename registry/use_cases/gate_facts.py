@@ -223,8 +223,9 @@ def _decisions(registry: Registry, version: Version, records: Records, policy: D
 
 def _statuses(record: ModificationRecord, decided: Decided) -> Iterator[Status]:
     for verdict in verdicts_of(record, decided=decided).both:
-        basis = None if verdict.row is None else f"{verdict.row}, {verdict.clause}"
-        yield Status(table=verdict.table, status=verdict.status, basis=basis, missing=tuple(verdict.open_questions))
+        basis, words = (None, "") if verdict.row is None else (f"{verdict.row}, {verdict.clause}", verdict.words)
+        missing = tuple(verdict.open_questions)
+        yield Status(table=verdict.table, status=verdict.status, basis=basis, missing=missing, words=words)
 
 
 def _own_licence_flags(record: ModificationRecord | None, base: BaseRecord | None) -> Iterator[str]:

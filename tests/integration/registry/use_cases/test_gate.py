@@ -522,7 +522,8 @@ def test_a_changed_purpose_that_makes_the_system_high_risk_closes_the_gate(place
     )
     found = explain_gate(place.registry, place.version, policy).decision.reasons
     assert [reason.text for reason in found if reason.rule == "status"] == [
-        "the indicative status is provider_25_1_c (H6, Arts. 6, 25(1)(c))"
+        "the indicative status is provider of a high-risk system, because its purpose makes it one: "
+        "provider_25_1_c (H6, Arts. 6, 25(1)(c))"
     ]
 
 

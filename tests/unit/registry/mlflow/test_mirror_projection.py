@@ -392,6 +392,7 @@ def test_lists_show_loss_bias_and_signature_and_few_tags_besides() -> None:
 def test_what_people_decided_stands_in_tags_and_in_the_description() -> None:
     standing = Standing(
         verdict="model: not_gpai; system: provider_25_1_c",
+        verdict_words="model: not a general-purpose model; system: provider of a high-risk system",
         gates=("champion: bank, closed by 2", "next: no policy"),
         approvals="1 of 2 count: ada",
     )
@@ -401,7 +402,7 @@ def test_what_people_decided_stands_in_tags_and_in_the_description() -> None:
     assert tags["registry.gate"] == "champion: bank, closed by 2; next: no policy"
     assert tags["registry.approvals"] == "1 of 2 count: ada"
     assert "champion: bank, closed by 2; next: no policy" in projection.version.description
-    assert "provider\\_25\\_1\\_c; not legal advice" in projection.version.description
+    assert "system: provider of a high-risk system; not legal advice" in projection.version.description
     assert projection.digest != a_projection(a_version()).digest
 
 

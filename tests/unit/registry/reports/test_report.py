@@ -10,6 +10,7 @@ import pytest
 from peft_registry.cli.groups import SECTIONS
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
+from peft_registry.registry.compliance.verdicts.words import STATUSES
 from peft_registry.registry.reports.conditions import condition_lines
 from peft_registry.registry.reports.drawing import (
     MAX_NODES,
@@ -21,7 +22,7 @@ from peft_registry.registry.reports.drawing import (
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation, bars_of, transitions_of
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
-from peft_registry.registry.reports.wording import CLASSIFICATIONS, STATUSES, comparison_sentence
+from peft_registry.registry.reports.wording import CLASSIFICATIONS, comparison_sentence
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Guards
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
