@@ -152,7 +152,7 @@ def _open(
         check_log=check_log,
         pins=users_pins(),
         seen=seen_checkpoints(),
-        against=() if checkpoint is None else (_read_checkpoint(checkpoint),),
+        against=() if checkpoint is None else (checkpoint_text(checkpoint),),
     )
     if home is not None:
         remember_accepted(registry, state_folder())
@@ -185,7 +185,8 @@ def _warn_of_clock(registry: "Registry") -> None:
         )
 
 
-def _read_checkpoint(path: Path) -> str:
+def checkpoint_text(path: Path) -> str:
+    """The text of a checkpoint that somebody kept elsewhere."""
     from peft_registry.registry.disk.files import read_offered
     from peft_registry.registry.transparency.note import CHECKPOINT_MAX_BYTES
 

@@ -1,7 +1,7 @@
 """log: the log that everything is entered in, shown, checked and proven."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,9 +97,10 @@ def log_check(
 ) -> Outcome:
     """Replay the whole log and compare the database with it. Every contradiction is named."""
     from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import checkpoint_text
     from peft_registry.registry.use_cases.check_log import check_log
 
-    kept = _kept_checkpoints(against or ())
+    kept = [checkpoint_text(path) for path in against or ()]
     report = check_log(home.opened(check_log=False), against=kept, observe=Progress(story_on_stdout=False))
     agrees = report.exit_code == 0
     return Outcome(
@@ -108,13 +109,6 @@ def log_check(
         "registry log checkpoint --out FILE, to keep one elsewhere" if agrees else None,
         exit_code=report.exit_code,
     )
-
-
-def _kept_checkpoints(paths: Sequence[Path]) -> list[str]:
-    from peft_registry.registry.disk.files import read_file
-    from peft_registry.registry.transparency.note import CHECKPOINT_MAX_BYTES
-
-    return [read_file(path, max_bytes=CHECKPOINT_MAX_BYTES).decode("utf-8", "replace") for path in paths]
 
 
 def _report_lines(report: "LogReport") -> Iterator[Part]:
@@ -272,12 +266,13 @@ def log_accept_restore(
 ) -> Outcome:
     """Go on after a restored backup, and accept what it lacks. A root signs that, then the log key."""
     from peft_registry.cli.progress import Progress
+    from peft_registry.cli.wiring import checkpoint_text
     from peft_registry.registry.use_cases.accept_restore import accept_restore
 
     restore = accept_restore(
         home.opened(check_log=False),
         reason=reason,
-        against=_kept_checkpoints(against or ()),
+        against=[checkpoint_text(path) for path in against or ()],
         root_key=root_key,
         dry_run=dry_run,
         observe=Progress(story_on_stdout=False),

@@ -55,11 +55,13 @@ class SeenCheckpoints:
             return None
         try:
             text = read_file(path, max_bytes=note.CHECKPOINT_MAX_BYTES).decode("utf-8", "replace")
-            note.read_unverified(text)
+            of, _, _ = note.read_unverified(text)
         except FileMissing:
             return None
         except KnownError as error:
             raise SeenCheckpointUnreadable(path, error.why) from error
+        if of != origin:
+            raise SeenCheckpointUnreadable(path, f"it is of the log {of[:100]!r}")
         return text
 
     def seen_at(self, origin: str) -> str | None:

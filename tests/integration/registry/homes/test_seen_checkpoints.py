@@ -132,12 +132,36 @@ def test_without_a_state_folder_everything_works_and_nothing_is_remembered(
     assert all("nothing is remembered" in line for line in heard)
 
 
-def test_what_was_seen_is_not_read_from_something_else_in_its_place(home: Path, seen: SeenCheckpoints) -> None:
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:60])
+
+
+def made_enormous(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.truncate(2**30)
+
+
+def of_another_log(file: Path) -> None:
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(["another/log\n", *lines[1:]]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (cut_short, "it is not a text, an empty line, and signature lines"),
+        (made_enormous, "1073741824 bytes"),
+        (of_another_log, "another/log"),
+    ],
+)
+def test_what_was_seen_is_not_read_from_something_else_in_its_place(
+    home: Path, seen: SeenCheckpoints, spoil: Callable[[Path], None], reason: str
+) -> None:
     open_home(home, seen=seen).close()
     assert seen.state is not None
     (path,) = (seen.state / "checkpoints").iterdir()
-    path.write_text("no checkpoint")
-    with pytest.raises(SeenCheckpointUnreadable) as caught:
+    spoil(path)
+    with pytest.raises(SeenCheckpointUnreadable, match=reason) as caught:
         open_home(home, seen=seen)
     assert caught.value.exit_code == 5
 
@@ -216,9 +240,14 @@ def test_a_checkpoint_of_another_log_or_a_file_that_is_none_compares_nothing(
     assert of_another is not None
     (tmp_path / "theirs").write_text(of_another)
     (tmp_path / "none").write_text("no checkpoint\n")
+    with (tmp_path / "enormous").open("wb") as file:
+        file.truncate(2**30)
     assert typed("list", "--checkpoint", str(tmp_path / "theirs"))[0] == 6
     assert typed("list", "--checkpoint", str(tmp_path / "none"))[0] == 6
     assert typed("list", "--checkpoint", str(tmp_path / "nowhere"))[0] == 7
+    for words in (("list", "--checkpoint"), ("log", "check", "--against")):
+        code, _, err = typed(*words, str(tmp_path / "enormous"))
+        assert code == 2 and "enormous was not read" in err and "1073741824 bytes" in err
 
 
 def test_a_folder_without_a_registry_has_no_log_to_compare(

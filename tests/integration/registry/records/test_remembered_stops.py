@@ -220,18 +220,23 @@ def test_of_two_homes_that_say_the_same_at_once_one_is_told_that_the_other_did(
     assert is_stopped(kind, second, homes.folder)
 
 
-def test_a_recall_of_what_is_registered_afterwards_stops_it(homes: Homes) -> None:
+@pytest.mark.parametrize("kind", ["recall", "hold"])
+def test_a_stop_of_what_is_registered_afterwards_stops_it(homes: Homes, kind: Literal["recall", "hold"]) -> None:
     keeper = homes.open("keeper")
     base = add_a_base(keeper, homes.folder / "base")
     artifact = an_artifact(homes.folder / "later", base, name="later", value=0.5)
     subject = artifact.manifest.canonical_digest()
     with keeper.database.write() as tx:
-        record_statement(tx, subject, sign_statement(subject, "recall", A_RECALL, APPROVER), at=NOW)
+        record_statement(tx, subject, sign_statement(subject, kind, {"reason": WHY, "nonce": "00"}, APPROVER), at=NOW)
     with pytest.raises(DigestUnknown):  # no use case says anything about what is unknown here
-        recall(keeper, f"{subject}", APPROVER, reason=WHY)
+        {"recall": recall, "hold": hold}[kind](keeper, f"{subject}", APPROVER, reason=WHY)
     later = register_version(keeper, artifact)
-    with pytest.raises(VersionStopped, match="alex recalled it"):
-        pull_version(keeper, later, homes.folder / "pulled")
+    if kind == "recall":
+        with pytest.raises(VersionStopped, match="alex recalled it"):
+            pull_version(keeper, later, homes.folder / "pulled")
+    else:
+        with view_of(keeper) as view:
+            assert every_hold(view).keeping(view, later.manifest_digest) is not None
 
 
 A_RECALL = {"reason": WHY, "undone": False, "nonce": "00"}
