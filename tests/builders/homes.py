@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 from sqlalchemy import Connection, event, inspect
 
 from peft_registry.registry.database import migrations
+from peft_registry.registry.homes.base_locations import FILE_NAME as BASE_LOCATIONS
 from peft_registry.registry.homes.home import Registry, open_home, read_settings
 from peft_registry.registry.homes.known_homes import remember
 from peft_registry.registry.homes.layout import FOLDER_NAME
@@ -33,6 +35,8 @@ from tests.builders.made import reference_of, trained_artifact
 from tests.conftest import STATE, state_of
 
 NOW = "2026-11-24T12:00:00Z"
+PULLED = "pulled"
+"""The folder beside a home into which a version was pulled."""
 TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": []}
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -47,8 +51,8 @@ CONFIG = {
 }
 
 
-def fixed_nonces() -> Iterator[str]:
-    return (f"{number:032x}" for number in count(1))
+def fixed_nonces(*, used: int = 0) -> Iterator[str]:
+    return (f"{number:032x}" for number in count(used + 1))
 
 
 @contextmanager
@@ -111,11 +115,32 @@ def tables_made_as_before() -> Iterator[None]:
         yield
 
 
-def reopened(folder: Path, *, now: str = NOW, state: Path | None = None) -> Registry:
+def reopened(folder: Path, *, now: str = NOW, state: Path | None = None, used_nonces: int = 0) -> Registry:
     """A home that is there, as a user with this state folder opens it."""
-    nonces = fixed_nonces()
+    nonces = fixed_nonces(used=used_nonces)
     seen = None if state is None else SeenCheckpoints(state, str)
     return open_home(folder, clock=lambda: now, nonce=lambda: next(nonces), seen=seen)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFolder:
+    """A folder with a home, which was closed, and with the files of what was registered there; read it and never write to it."""
+
+    folder: Path
+    used_nonces: int
+
+    @classmethod
+    def of(cls, registry: Registry, folder: Path) -> "MadeFolder":
+        """What an open home became by now."""
+        return cls(folder, int(registry.nonce(), 16) - 1)
+
+    def copied(self, folder: Path) -> Registry:
+        """The home in a copy at another place, opened: it goes on as the one that was made would."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(PULLED))
+        bases = folder / "home" / BASE_LOCATIONS
+        if bases.exists():  # it has whole paths
+            bases.write_text(bases.read_text("utf-8").replace(str(self.folder), str(folder)), "utf-8")
+        return reopened(folder / "home", used_nonces=self.used_nonces)
 
 
 def copied_workplace(source: Path, target: Path) -> Path:

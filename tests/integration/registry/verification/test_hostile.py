@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,34 +52,6 @@ from tests.builders.signing import a_p256_key, an_ed25519_key
 LATER = "2026-12-24T12:00:00Z"
 STATEMENTS = "evidence/statements.intoto.jsonl"
 PROOF = "evidence/log.tlog-proof"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a home, the base and the adapter that were registered there, and what was pulled; never written to."""
-    folder = tmp_path_factory.mktemp("made")
-    with a_home(folder / "home") as registry:
-        pull_version(registry, register_adapter(registry, folder), folder / "pulled")
-    return folder
-
-
-@pytest.fixture
-def registry(made: Path, tmp_path: Path) -> Iterator[Registry]:
-    """A copy of the home, beside copies of the base and the adapter."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pulled"))
-    opened = reopened(tmp_path / "home")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def version(registry: Registry) -> Version:
-    return version_named(registry, "helper")
-
-
-@pytest.fixture
-def pulled(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made / "pulled", tmp_path / "pulled")
 
 
 def check(registry: Registry, folder: Path, **options: Any) -> VerifyOutcome:
