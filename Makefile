@@ -16,7 +16,7 @@ ANYWHERE = -m "not ($(OUTSIDE)) and not full and not gpu"
 # what `make quick` compares with
 BASE ?= main
 
-.PHONY: demo demo-governance quick test test-all full bench check docs ui fix help
+.PHONY: demo demo-governance quick test test-all full bench check types style contracts pages docs ui fix help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -59,10 +59,20 @@ bench:
 ## check     format, lint, types, import contracts, generated docs
 check:
 	@sh .ci/install "$(VENV)" check
+	@$(MAKE) --no-print-directory -j 2 types style contracts pages
+
+# two at a time, because to check the types takes longer than all else
+types:
+	$(VENV)/bin/mypy
+
+style:
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+
+contracts:
 	$(VENV)/bin/lint-imports
+
+pages:
 	$(PY) -m docs.generate --check
 
 ## fix       format, and what the linter can mend

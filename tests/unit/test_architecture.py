@@ -255,7 +255,7 @@ def test_the_public_ci_runs_what_runs_everywhere() -> None:
 def test_the_hooks_before_a_commit_are_local_and_part_of_make_check() -> None:
     text = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
     assert re.findall(r"repo: (\S+)", text) == ["local"]
-    check = (ROOT / "Makefile").read_text("utf-8").partition("\ncheck:")[2].partition("\n\n")[0]
+    check = (ROOT / "Makefile").read_text("utf-8").partition("\ncheck:")[2].partition("\n## ")[0]
     tools = set(re.findall(r"entry: \.venv/bin/(ruff \w+|lint-imports)", text))
     assert tools == {"ruff format", "ruff check", "lint-imports"}
     assert {tool for tool in tools if f"/{tool}" not in check} == set()
