@@ -37,7 +37,6 @@ from tests.builders.records import a_stored_statement, a_version, an_outcome
 from tests.processes.interpreter import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "errors.txt"
-ERRORS = known_errors(ROOT)
 FAMILY_CODES = {2, 3, 4, 5, 6, 7, 8}
 SENTENCES = ("what", "why", "fix")
 # a proper name, or a fact
@@ -111,7 +110,7 @@ def is_family(entry: KnownErrorEntry) -> bool:
 @cache
 def every_error() -> tuple[type[KnownError], ...]:
     """Every declared error, the families apart, by exit code and reference."""
-    entries = [entry for entry in ERRORS if not is_family(entry)]
+    entries = [entry for entry in known_errors(ROOT) if not is_family(entry)]
     classes = [getattr(importlib.import_module(entry.error.module), entry.error.name) for entry in entries]
     return tuple(sorted(classes, key=lambda error: (error.exit_code, error.reference)))
 
@@ -183,7 +182,7 @@ def test_an_act_that_a_sentence_tells_to_type_comes_with_the_options_that_it_nee
 
 
 def test_a_reference_names_one_class() -> None:
-    references = Counter(entry.reference for entry in ERRORS)  # with those of the families
+    references = Counter(entry.reference for entry in known_errors(ROOT))  # with those of the families
     assert len(references) > len(every_error()) > 250
     assert [reference for reference, classes in references.items() if classes > 1] == []
 
@@ -210,7 +209,7 @@ def none_of(violations: Iterable[str]) -> None:
 
 
 def test_each_error_has_a_reference_a_family_and_three_sentences() -> None:
-    none_of(f"{entry.error.path}: {text}" for entry in ERRORS for text in missing_in(entry))
+    none_of(f"{entry.error.path}: {text}" for entry in known_errors(ROOT) for text in missing_in(entry))
 
 
 def missing_in(entry: KnownErrorEntry) -> Iterator[str]:
@@ -232,7 +231,9 @@ def missing_in(entry: KnownErrorEntry) -> Iterator[str]:
 def test_an_error_points_only_at_commands_that_there_are() -> None:
     known = {" ".join(path) for path, _ in commands(get_command(app))}
     none_of(
-        f"{entry.error.path}: there is no `registry {words}`" for entry in ERRORS for words in unknown_in(entry, known)
+        f"{entry.error.path}: there is no `registry {words}`"
+        for entry in known_errors(ROOT)
+        for words in unknown_in(entry, known)
     )
 
 
@@ -319,7 +320,7 @@ def test_the_errors_read_from_the_source_are_those_of_the_running_program() -> N
         for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
             if ".migrations." not in found.name and ".mlflow." not in found.name:
                 importlib.import_module(found.name)
-    read = {entry.error.path: (entry.reference, entry.exit_code) for entry in ERRORS}
+    read = {entry.error.path: (entry.reference, entry.exit_code) for entry in known_errors(ROOT)}
     live = {
         f"{one.__module__}.{one.__name__}": (one.reference, one.exit_code)
         for one in every_subclass(KnownError)
