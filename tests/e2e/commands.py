@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,10 +97,10 @@ def signals_of_a_terminal(ignored: signal.Signals | None = None) -> None:
 class Running:
     """A forked command that has not been waited for."""
 
-    def __init__(self, pid: int, folder: Path, replies: Any) -> None:
+    def __init__(self, pid: int, folder: Path, ask: Callable[[Mapping[str, Any]], dict[str, int]]) -> None:
         self.pid = pid
         self._folder = folder
-        self._replies = replies
+        self._ask = ask
 
     @property
     def out(self) -> str:
@@ -112,9 +112,8 @@ class Running:
             os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> Done:
-        reply = self._replies.readline()
-        assert reply, "the warm process is gone"
-        return Done(json.loads(reply)["code"], self.out, (self._folder / "err").read_text("utf-8", "replace"))
+        code = self._ask({"wait": self.pid})["code"]
+        return Done(code, self.out, (self._folder / "err").read_text("utf-8", "replace"))
 
 
 class WarmCommand:
@@ -162,10 +161,7 @@ class WarmCommand:
             "unprivileged": unprivileged,
             "pause": pause,
         }
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return Running(json.loads(self._process.stdout.readline())["pid"], streams, self._process.stdout)
+        return Running(self._ask(request)["pid"], streams, self._ask)
 
     def __call__(
         self,
@@ -178,6 +174,15 @@ class WarmCommand:
         """Run a command to its end."""
         return self.start(*arguments, cwd=cwd, file_bytes=file_bytes, unprivileged=unprivileged, **variables).wait()
 
+    def _ask(self, message: Mapping[str, Any]) -> dict[str, int]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        reply = self._process.stdout.readline()
+        assert reply, "the warm process is gone"
+        answer: dict[str, int] = json.loads(reply)
+        return answer
+
     def close(self) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
@@ -186,16 +191,18 @@ class WarmCommand:
 
 
 def serve() -> None:
-    """The warm process: a request a line on stdin; answers with the child's pid, then with its exit code."""
+    """The warm process: a request a line on stdin. It answers a command with the child's pid, and `wait` with its exit code."""
     _import_everything()
     for line in sys.stdin:
         request = json.loads(line)
+        if "wait" in request:
+            _, status = os.waitpid(request["wait"], 0)
+            _answer({"code": os.waitstatus_to_exitcode(status)})
+            continue
         pid = os.fork()
         if pid == 0:
             _run_child(request)
         _answer({"pid": pid})
-        _, status = os.waitpid(pid, 0)
-        _answer({"code": os.waitstatus_to_exitcode(status)})
 
 
 def wait_until(condition: Any, *, seconds: float = TIMEOUT_SECONDS) -> None:

@@ -8,7 +8,9 @@ import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,15 @@ from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from tests.builders.homes import copied_workplace, state_of_the_run
-from tests.e2e.commands import Done, WarmCommand, command_line, environment, signals_of_a_terminal, wait_until
+from tests.e2e.commands import (
+    Done,
+    WarmCommand,
+    command_line,
+    environment,
+    signals_of_a_terminal,
+    wait_until,
+)
+from tests.e2e.terminal import ctrl_c_after_some_steps
 from tests.processes.secrets import SECRETS, secrets_seen_by
 
 SHARE = (
@@ -27,6 +37,7 @@ SHARE = (
     "training.per_device_train_batch_size=4",
     "training.dtype=fp32",
 )
+SHORT = ("training.num_train_epochs=3",)
 ENDLESS = ("training.num_train_epochs=4000", "training.save_steps=5")
 
 
@@ -54,25 +65,56 @@ def curve_of(workplace: Path, label: str) -> tuple[float, ...]:
     return run.curve.loss
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A folder in which two processes trained a version, and what the command answered."""
+
+    folder: Path
+    answer: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def shared(warm: WarmCommand, empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    folder = copied_workplace(empty_home, tmp_path_factory.mktemp("shared") / "work")
+    return Shared(folder, warm(*SHARE, *SHORT, "--nproc", "2", "-o", "json", cwd=folder).ok().value)
+
+
 @pytest.mark.processes
 @pytest.mark.cores
 def test_two_processes_give_the_curve_of_one_and_register_once(
-    warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+    shared: Shared, warm: WarmCommand, listed: Callable[[Path], list[str]]
 ) -> None:
-    short = "training.num_train_epochs=2"
-    two = warm(*SHARE, short, "--nproc", "2", "-o", "json", cwd=workplace).ok().value
+    workplace = shared.folder
     assert listed(workplace) == ["polite-replies:1", "tiny:1"]
-    alone = (*SHARE, short, "training.gradient_accumulation_steps=2", "name=alone")
+    alone = (*SHARE, *SHORT, "training.gradient_accumulation_steps=2", "name=alone")
     one = warm(*alone, "-o", "json", cwd=workplace).ok().value
     assert curve_of(workplace, "polite-replies:1") == pytest.approx(curve_of(workplace, "alone:1"), rel=1e-4)
-    assert two["loss_after"] == pytest.approx(one["loss_after"], rel=1e-4)
+    assert shared.answer["loss_after"] == pytest.approx(one["loss_after"], rel=1e-4)
     assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
-    warm(*SHARE, short, "name=more", "continue_from=polite-replies", "--nproc", "2", cwd=workplace).ok()
+    warm(*SHARE, *SHORT, "name=more", "continue_from=polite-replies", "--nproc", "2", cwd=workplace).ok()
     assert (
         curve_of(workplace, "more:1")[0] < curve_of(workplace, "polite-replies:1")[0] - 0.1
     )  # where the first one ended
     assert list((workplace / ".registry" / "runs").iterdir()) == []
     assert processes_of(workplace) == {}
+
+
+@pytest.mark.processes
+@pytest.mark.cores
+def test_ctrl_c_leaves_no_process_and_registers_nothing_and_both_resume_to_the_weights_of_a_whole_run(
+    shared: Shared, warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    code, shown = ctrl_c_after_some_steps(workplace, *SHARE, *SHORT, "--nproc", "2")
+    assert code == 130, shown
+    wait_until(lambda: processes_of(workplace) == {}, seconds=30)
+    assert listed(workplace) == ["tiny:1"]
+    state = state_of_the_run(workplace)
+    assert 0 < state["step"] < state["steps"]
+    assert f"`registry train --resume {state['run_id'][:12]}`" in " ".join(shown.split())
+    resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=workplace).ok()
+    record = warm("show", "polite-replies:1", "-o", "json", cwd=workplace).ok().out
+    assert f"resumed after step {state['step']}" in record
+    assert resumed.value["weights_digest"] == shared.answer["weights_digest"]
 
 
 def started(workplace: Path) -> "subprocess.Popen[str]":
@@ -105,10 +147,12 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 @pytest.mark.processes
 @pytest.mark.cores
-def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
+def test_no_process_gets_passphrase_or_token_and_one_that_dies_takes_the_others_with_it_and_nothing_is_registered(
     workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
     process = started(workplace)
+    assert secrets_seen_by([process.pid])[process.pid] == SECRETS.keys(), "this command has them"
+    assert list(secrets_seen_by(processes_of(workplace)).values()) == [set()] * 3  # torchrun and two workers
     os.kill(max(workers_of(workplace)), signal.SIGKILL)
     code, err = ended(process)
     assert code == 4, err
@@ -118,28 +162,19 @@ def test_a_process_that_dies_takes_the_others_with_it_and_nothing_is_registered(
     assert state_of_the_run(workplace)["status"] == "failed"
 
 
+@pytest.mark.full
 @pytest.mark.processes
 @pytest.mark.cores
-@pytest.mark.parametrize(
-    ("sent", "expected"),
-    [
-        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
-        pytest.param(signal.SIGKILL, -9, id="kill -9", marks=pytest.mark.full),
-    ],
-)
-def test_no_process_gets_passphrase_or_token_and_an_end_from_outside_leaves_none_and_registers_nothing(
-    sent: signal.Signals, expected: int, workplace: Path, listed: Callable[[Path], list[str]]
+def test_a_command_that_is_killed_leaves_no_process_and_registers_nothing(
+    workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
+    """As one does that Ctrl-C ends."""
     process = started(workplace)
-    assert secrets_seen_by([process.pid])[process.pid] == SECRETS.keys(), "this command has them"
-    assert list(secrets_seen_by(processes_of(workplace)).values()) == [set()] * 3  # torchrun and two workers
-    process.send_signal(sent)
+    process.kill()
     code, err = ended(process)
-    assert code == expected, err
+    assert code == -signal.SIGKILL, err
     wait_until(lambda: processes_of(workplace) == {}, seconds=30)
     assert listed(workplace) == ["tiny:1"]
-    if sent == signal.SIGINT:
-        assert "`registry train --resume" in err
 
 
 # --- two machines: here two commands with a home each, which meet on a port of this one ---
@@ -156,18 +191,9 @@ def of_two_machines(
 ) -> tuple[tuple[Path, Done], tuple[Path, Done]]:
     """How the same command ended on both; that of process 0 comes first, where one registered."""
     meeting = ("--nnodes", "2", "--rdzv-endpoint", f"127.0.0.1:{a_free_port()}")
-    beside = subprocess.Popen(
-        command_line(*SHARE, *arguments, *meeting),
-        cwd=other,
-        env=environment(other),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    beside = warm.start(*SHARE, *arguments, *meeting, cwd=other)
     here = warm(*SHARE, *arguments, *meeting, cwd=one)
-    out, err = beside.communicate(timeout=60)
-    found = ((one, here), (other, Done(beside.returncode, out, err)))
+    found = ((one, here), (other, beside.wait()))
     return found if "registered" in here.out else found[::-1]
 
 

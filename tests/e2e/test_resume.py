@@ -1,13 +1,7 @@
 """kill -9 in the middle of a training, then `registry train --resume`: the same version, bit for bit, as without the kill."""
 
-import fcntl
 import json
-import os
-import pty
-import re
 import shutil
-import subprocess
-import termios
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +14,8 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.schemas.run import Trial
 from tests.builders.homes import copied_workplace, state_of_the_run
-from tests.e2e.commands import WarmCommand, command_line, environment, signals_of_a_terminal, wait_until
+from tests.e2e.commands import WarmCommand, wait_until
+from tests.e2e.terminal import ctrl_c_after_some_steps
 
 TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
 KILLED = -9
@@ -85,13 +80,10 @@ def test_a_killed_run_resumes_to_the_manifest_of_one_that_was_not_killed(warm: W
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize(
-    "processes", [pytest.param((), id="alone"), pytest.param(("--nproc", "2"), id="two", marks=pytest.mark.cores)]
-)
 def test_after_ctrl_c_with_the_default_settings_a_run_resumes_to_the_same_weights(
-    processes: tuple[str, ...], warm: WarmCommand, workplace: Path
+    warm: WarmCommand, workplace: Path
 ) -> None:
-    command = ("train", "example/train.yml", "evaluation.bias=[]", "--no-mirror", *processes)
+    command = ("train", "example/train.yml", "evaluation.bias=[]", "--no-mirror")
     code, shown = ctrl_c_after_some_steps(workplace, *command)
     assert code == 130, shown
     state = state_of_the_run(workplace)
@@ -102,49 +94,6 @@ def test_after_ctrl_c_with_the_default_settings_a_run_resumes_to_the_same_weight
     assert f"resumed after step {state['step']}" in record
     whole = warm(*command, "name=uninterrupted", "-o", "json", cwd=workplace).ok().value
     assert resumed.value["weights_digest"] == whole["weights_digest"]
-
-
-def ctrl_c_after_some_steps(workplace: Path, *arguments: str) -> tuple[int, str]:
-    """The exit code and the screen of a command in a terminal of its own, where Ctrl-C is pressed while it trains."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command_line(*arguments),
-        cwd=workplace,
-        env=environment(workplace, TERM="xterm"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=take_the_terminal,
-    )
-    os.close(theirs)
-    screen = ""
-    pressed = False
-    try:
-        while block := read_terminal(ours):
-            screen += block
-            if not pressed and re.search(r"train +[━╺]+ [1-9]\d*/", screen):
-                os.write(ours, b"\x03")
-                pressed = True
-        return process.wait(60), screen
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-
-
-def take_the_terminal() -> None:
-    """Let the Ctrl-C of the keyboard mean this process, and be heard by it."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signals_of_a_terminal()
-
-
-def read_terminal(terminal: int) -> str:
-    """What was written since; nothing once the other side is closed."""
-    try:
-        return os.read(terminal, 65536).decode("utf-8", "replace")
-    except OSError:  # Linux says EIO where other systems say end of file
-        return ""
 
 
 def test_without_resume_a_new_run_says_that_one_waits_and_supersedes_it_when_it_is_registered(
