@@ -307,7 +307,11 @@ def hostile(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> P
             ("compare", "example/train.yml", *QUICK, "--methods", "lora", "--no-latency"),
             id="compare",
         ),
-        pytest.param(("evaluate", "polite-replies:1", "--suite", "house", "--half", "screen"), id="evaluate"),
+        pytest.param(
+            ("evaluate", "polite-replies:1", "--suite", "house", "--half", "screen"),
+            id="evaluate",
+            marks=pytest.mark.full,  # it imports what training does, which `hostile` did there
+        ),
         pytest.param(("verify", "polite-replies:1"), id="verify"),
     ],
 )
