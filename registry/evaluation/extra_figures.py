@@ -21,7 +21,7 @@ from peft_registry.registry.evaluation.families.measures import kind_of_measure
 from peft_registry.registry.evaluation.items import Item, TableRow
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.statistics import NoInterval, mcnemar_mid_p
-from peft_registry.schemas.evaluation import ArmName
+from peft_registry.schemas.evaluation import ArmName, EvaluationRecord
 
 FURTHER = "further"
 
@@ -46,6 +46,13 @@ def further_figures(rows: Sequence[TableRow], plan: StatisticsPlan) -> dict[str,
         measure for (_, name), arms in readings.items() if name == "measure" for measure in _measures(arms, plan)
     ]
     return {"comparisons": comparisons, "measures": measures}
+
+
+def recorded_measures(record: EvaluationRecord) -> list[dict[str, Any]]:
+    """The paired figures of answers as they are recorded; any JSON values."""
+    further = record.extra.get(FURTHER)
+    measures = further.get("measures") if isinstance(further, dict) else None
+    return [measure for measure in measures if isinstance(measure, dict)] if isinstance(measures, list) else []
 
 
 def _comparison(

@@ -7,7 +7,6 @@ figures do.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import exp
-from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import (
     NEUTRAL,
@@ -16,7 +15,7 @@ from peft_registry.registry.evaluation.aggregate import (
     StatisticsPlan,
     lost_capability,
 )
-from peft_registry.registry.evaluation.extra_figures import FURTHER
+from peft_registry.registry.evaluation.extra_figures import recorded_measures
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 
 _GUARDS = (NEUTRAL, NEUTRAL_SHIPPED)  # whose loss the guards of a record speak of
@@ -69,7 +68,7 @@ def lost_losses(losses: Iterable[LossComparison]) -> Iterator[LostQuality]:
 def _lost_answers(record: EvaluationRecord) -> Iterator[LostQuality]:
     """The shares of right answers that fell by more than is allowed."""
     limit = _LIMITS.acc_disambig
-    for measure in _measures(record):
+    for measure in recorded_measures(record):
         before, after, change = (_number(measure.get(key)) for key in ("before", "after", "change"))
         if measure.get("metric") not in _OF_ANSWERS or before is None or after is None or change is None:
             continue
@@ -77,13 +76,6 @@ def _lost_answers(record: EvaluationRecord) -> Iterator[LostQuality]:
         if (change if high is None else high) < -limit:
             name = f"{measure['metric']} on {measure.get('dataset')}"
             yield LostQuality(name, before, after, f"a fall of at most {limit:g}")
-
-
-def _measures(record: EvaluationRecord) -> list[dict[str, Any]]:
-    """The paired figures of answers as they are recorded; any JSON values."""
-    further = record.extra.get(FURTHER)
-    measures = further.get("measures") if isinstance(further, dict) else None
-    return [measure for measure in measures if isinstance(measure, dict)] if isinstance(measures, list) else []
 
 
 def _number(value: object) -> float | None:

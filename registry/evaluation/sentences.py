@@ -1,7 +1,8 @@
 """An evaluation in a few lines for a terminal: whole data sets only, each figure with its interval or the reason for none."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from peft_registry.schemas.codes import Said
 from peft_registry.schemas.evaluation import (
@@ -89,6 +90,16 @@ def loss_line(loss: LossComparison) -> str:
     missing = f"{_no_change_interval(loss)}, "
     band = f"95 % interval {_signed(interval.low)} … {_signed(interval.high)}, " if interval else missing
     return f"{loss.before:.3f} → {loss.after:.3f}  ({_signed(loss.change)}, {band}n={loss.n})"
+
+
+def measure_line(measure: Mapping[str, Any]) -> str:
+    """A share of right answers before and after, with the interval of its change; `measure` as it is recorded."""
+    band = "no interval"
+    if measure["low"] is not None:
+        band = f"95 % interval {_signed(measure['low'])} … {_signed(measure['high'])}"
+    name = measure["metric"].replace("_", " ")
+    figures = f"{measure['before']:.3f} → {measure['after']:.3f}"
+    return f"{name} {figures}  ({_signed(measure['change'])}, {band}, n={measure['n']})"
 
 
 def comparison_line(comparison: Comparison) -> str:

@@ -18,7 +18,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.data.containers import FileFacts, container_of, inspect_file, read_rows
-from peft_registry.trainer.data.formats import RowReading, choose_reading, row_line
+from peft_registry.trainer.data.formats import RowReading, choose_reading, render, row_line
 from peft_registry.trainer.data.tokenize import Example, require_embedding, tokenize_row
 from peft_registry.trainer.machine.seeding import rank_by_hash
 
@@ -96,11 +96,21 @@ def in_folder(folder: Path) -> Locate:
     return lambda source, _: Located((folder / source.path).name, (folder / source.path,))
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A held-out row as text: what a model reads before the answer, the answer, and what the template puts behind it."""
+
+    prompt: str
+    answer: str
+    end: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedData:
     """Sequences of each part, the identity of each file, and what is worth saying or warning of.
 
-    `test` is empty unless something is chosen by `validation`.
+    `test` is empty unless something is chosen by `validation`. `tasks` are the rows of `reported` as text, where each has a prompt
+    and an answer in words; `classes` are the answers that occur in the whole file, where its rows are classified.
     """
 
     train: tuple[Example, ...]
@@ -109,6 +119,8 @@ class LoadedData:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     test: tuple[Example, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def reported(self) -> tuple[Example, ...]:
@@ -217,6 +229,8 @@ def load_data(
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes())),
         warnings=tuple(text for part in parts for text in part.warnings()),
         test=tuple(held_out[1].examples) if chooses else (),
+        tasks=tuple(held_out[-1].tasks),
+        classes=tuple(sorted({name for part in parts for name in part.classes})),
     )
 
 
@@ -264,6 +278,8 @@ class _Part:
     max_length: int
     container: str
     examples: list[Example] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    classes: set[str] = field(default_factory=set)
     left_out: int = 0
     cut: int = 0
     untaught: int = 0
@@ -277,6 +293,10 @@ class _Part:
         self.cut += len(example.ids) == self.max_length
         self.untaught += example.untaught
         self.examples.append(example)
+        if self.reading.row_format == "classification":
+            self.classes.add(values["label"])
+        if self.split != "train" and self.reading.has_tasks:
+            self.tasks.append(_task_of(self.reading, values))
         self._digest.update(row_line(values))
 
     def another(self, split: Split, rule: str) -> "_Part":
@@ -410,6 +430,12 @@ class _Reader:
             if index % _REPORT_EVERY == 0:
                 self.observe(Advanced(_STEP, index))
         self.observe(Finished(_STEP))
+
+
+def _task_of(reading: RowReading, values: dict[str, Any]) -> Task:
+    prompt, completion = render(reading, values)
+    answer: str = values[reading.shape.answer]
+    return Task(prompt, answer, completion.removeprefix(answer))
 
 
 def _first(rows: int | None) -> str:

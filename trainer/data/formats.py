@@ -139,6 +139,11 @@ class RowReading:
         """SHA-256 of the template's UTF-8 text."""
         return Digest.of(self.template.encode("utf-8"))
 
+    @property
+    def has_tasks(self) -> bool:
+        """Whether a row is a prompt and an answer in words: not plain text, and not turns."""
+        return not self.is_conversation and self.row_format != "text"
+
     def values(self, row: DataRow) -> dict[str, Any]:
         """The row's values by meaning; an optional one that is absent is left out.
 

@@ -26,12 +26,16 @@ from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
+from peft_registry.trainer.data.dataset import LoadedData
 from peft_registry.trainer.data.prompting import AS_TYPED, Prompting
+from peft_registry.trainer.data.tokenize import prompt_ids
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.suites.files import MAX_BYTES, MalformedSuite, SuiteFiles
 
+HELD_OUT_CLASSES = "held-out-classes"
+HELD_OUT_ANSWERS = "held-out-answers"
 MAX_NEW_TOKENS = 32
 MAX_SOURCE = 1024 * 1024
 MAX_OWN = 1e12  # of a user's metric: what an item table can hold
@@ -53,6 +57,16 @@ class MetricUnusable(InputRefused):
 
     name: str
     reason: str
+
+
+class MetricOfOtherRows(InputRefused):
+    what = "evaluation.quality asks for {metric}, which these rows do not have"
+    why = "it is {meaning}, and needs rows with {needed}"
+    fix = "take it out of evaluation.quality, or say with data.train.format how the rows are read"
+
+    metric: str
+    meaning: str
+    needed: str
 
 
 class PromptTooLong(InputRefused):
@@ -86,7 +100,11 @@ class OwnMetric:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """A prompt and what counts as an answer; `gap` stands between the prompt and a choice, None where the prompt's end decides."""
+    """A prompt and what counts as an answer.
+
+    `gap` stands between the prompt and a choice, None where the prompt's end decides. `end` follows a choice: what the model learnt
+    to write behind an answer, so that a choice which begins another one is told from it.
+    """
 
     id: str
     prompt: str
@@ -94,6 +112,7 @@ class AnswerRow:
     category: str | None = None
     choices: tuple[str, ...] = ()  # what is scored; none: the answer is generated
     gap: str | None = None
+    end: str = ""
 
     @property
     def correct(self) -> int:
@@ -106,7 +125,7 @@ class AnswerRow:
         gap = self.gap
         if gap is None:
             gap = "" if self.prompt[-1].isspace() else " "
-        return tuple(Request(self.prompt, gap + choice) for choice in self.choices)
+        return tuple(Request(self.prompt, gap + choice + self.end) for choice in self.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +198,47 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
         rows_total=len(rows), rows_used=len(rows), selection_ids_sha256=ids_digest(ids),
     )  # fmt: skip
     return Answers(dataset, tuple(rows), own)
+
+
+def require_fitting(quality: Sequence[str], data: LoadedData) -> None:
+    """Raise unless the rows of a training have what its file wants to know of them: before training, not after.
+
+    Raises:
+        MetricOfOtherRows: they have no classes, or no answers in words.
+    """
+    if "accuracy" in quality and len(data.classes) < 2:
+        raise MetricOfOtherRows("accuracy", "the share of rows whose class is the likeliest", "two classes or more")
+    if "exact_match" in quality and not data.tasks:
+        raise MetricOfOtherRows("exact_match", "the share of answers that are equal", "a prompt and an answer in words")
+
+
+def held_out_answers(
+    data: LoadedData, used: DatasetUsed, tokenizer: Tokenizer, quality: Sequence[str]
+) -> tuple[Answers, ...]:
+    """What the held-out rows of a training ask: which class, always where rows have one; and which words, where that is wanted.
+
+    They are asked exactly as they were trained on: in the template, behind what the tokenizer puts in front of a text; what a class
+    has to be followed by is the end that the model learnt to write.
+
+    Args:
+        data: of the training.
+        used: what the record says of its held-out rows.
+        tokenizer: of the base.
+        quality: names of `evaluation.quality`.
+    """
+    front = tokenizer.decode(prompt_ids("", tokenizer), skip_special_tokens=False)
+    ids = [f"row-{at:06}" for at in range(len(data.tasks))]
+    rows = tuple(AnswerRow(id, front + task.prompt, (task.answer,)) for id, task in zip(ids, data.tasks, strict=True))
+    asked = []
+    if len(data.classes) > 1:
+        end_of_text = tokenizer.eos_token_id
+        last = "" if end_of_text is None else tokenizer.decode([end_of_text], skip_special_tokens=False)
+        ends = [task.end + last for task in data.tasks]
+        classified = (replace(row, choices=data.classes, gap="", end=end) for row, end in zip(rows, ends, strict=True))
+        asked.append(Answers(used.revised(name=HELD_OUT_CLASSES), tuple(classified)))
+    if "exact_match" in quality:
+        asked.append(Answers(used.revised(name=HELD_OUT_ANSWERS), rows))
+    return tuple(asked)
 
 
 def prompted(answers: Answers, prompting: Prompting, tokenizer: Tokenizer) -> Answers:

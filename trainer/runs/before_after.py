@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import NEUTRAL
-from peft_registry.registry.evaluation.sentences import loss_line
+from peft_registry.registry.evaluation.extra_figures import recorded_measures
+from peft_registry.registry.evaluation.sentences import loss_line, measure_line
 from peft_registry.registry.evaluation.staleness import base_composition
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.config import TrainingFile
@@ -20,6 +21,7 @@ from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
 from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
+from peft_registry.trainer.evaluation.quality import held_out_answers
 from peft_registry.trainer.evaluation.retention import PREFIX
 from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
 from peft_registry.trainer.evaluation.suites import LoadedSuite
@@ -74,6 +76,7 @@ def evaluate_before_after(
         stored: where the digits of the base stand that loading dropped.
         observe: hears of progress and of the result in a line each.
     """
+    held = held_out(trained.data.reported, _identity_of_reported(trained), split=trained.data.reported_split)
     before = base_composition(base, None if config.quantization is None else describe(config.quantization))
     outcome = evaluate_pair(
         Arms(
@@ -86,10 +89,11 @@ def evaluate_before_after(
         ),
         Questions(
             suites=questions.suites,
-            held_out=held_out(trained.data.reported, _identity_of_reported(trained), split=trained.data.reported_split),
+            held_out=held,
             trained=questions.trained,
             retained=questions.retained,
             guard=questions.guard,
+            answers=held_out_answers(trained.data, held.dataset, trained.tokenizer, config.evaluation.quality),
         ),
         conditions,
         observe=observe,
@@ -99,6 +103,8 @@ def evaluate_before_after(
     if any(source.ships for source in config.evaluation.retention):
         names.add(NEUTRAL)
     _report_losses(evaluated.record, names, observe)
+    for measure in recorded_measures(evaluated.record):
+        observe(Said("answers", measure_line(measure)))
     report_comparisons(evaluated.record, "", observe)
     return evaluated
 

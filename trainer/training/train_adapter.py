@@ -19,6 +19,7 @@ from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import LoadedData, load_data, require_room
+from peft_registry.trainer.evaluation.quality import require_fitting
 from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.machine.processes import ALONE, Processes
@@ -79,7 +80,7 @@ def read_data(
         InputRefused: the data are refused, or text and virtual tokens are more than the base reads.
     """
     require_room(config, base_record.context_length)
-    return load_data(
+    data = load_data(
         config.data,
         folder=data_folder,
         tokenizer=load_tokenizer(base_folder),
@@ -90,6 +91,8 @@ def read_data(
         locate=locate_locally_or_on_hub(data_folder, observe),
         observe=observe,
     )
+    require_fitting(config.evaluation.quality, data)
+    return data
 
 
 def train_adapter(

@@ -38,10 +38,8 @@ from peft_registry.trainer.methods import check_combinations, implementation
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from peft_registry.trainer.costs.memory import Shape, Trace
-    from peft_registry.trainer.data.tokenize import Example
+    from peft_registry.trainer.data.dataset import LoadedData
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
@@ -248,7 +246,7 @@ def _workload(
         Shape(rows, tokens, max(shape[3] for shape in shapes)),
         "measured: the largest batch of the first epoch",
         derived(total, "tokens", method="tokens of the first epoch, padding included, × epochs × seeds tried"),
-        *_scored_tokens(registry, plan, tokenizer, data.reported, context_length),
+        *_scored_tokens(registry, plan, tokenizer, data, context_length),
         tokenizer_bytes(folder),
     )
 
@@ -257,7 +255,7 @@ def _scored_tokens(
     registry: Registry,
     plan: TrainingPlan,
     tokenizer: Any,  # a transformers tokenizer
-    held_out: "Sequence[Example]",
+    data: "LoadedData",
     context_length: int | None,
 ) -> tuple[Value, int]:
     """What the run's evaluation reads, and the tokens of its longest text.
@@ -286,14 +284,31 @@ def _scored_tokens(
         tokenizer=tokenizer,
         longest=context_length,
     )
-    rows = [len(example.ids) for example in held_out]
+    rows = [len(example.ids) for example in data.reported]
     rows += [len(row.ids) for texts in kept for row in texts.rows]
+    rows += _answered_tokens(plan, tokenizer, data)
     method = (
         f"tokens of the suites × {_SUITE_ARMS} arms (base, base again, adapted), "
-        f"and of the guard text, the held-out rows and the texts to retain × {_TEXT_ARMS}"
+        f"and of the guard text, the held-out rows, their answers and the texts to retain × {_TEXT_ARMS}"
     )
     total = _SUITE_ARMS * sum(in_suites) + _TEXT_ARMS * (sum(passages) + sum(rows))
     return derived(total, "tokens", method=method), max((*in_suites, *passages, *rows), default=0)
+
+
+def _answered_tokens(plan: TrainingPlan, tokenizer: Any, data: "LoadedData") -> list[int]:  # a transformers tokenizer
+    """The tokens of each held-out row with each answer that it may have, and with the longest that is generated."""
+    from peft_registry.trainer.evaluation.losses import held_out
+    from peft_registry.trainer.evaluation.quality import held_out_answers
+    from peft_registry.trainer.evaluation.scoring import encode
+
+    used = held_out(data.reported, data.identities[-1], split=data.reported_split).dataset
+    tokens = []
+    for answers in held_out_answers(data, used, tokenizer, plan.loaded.config.evaluation.quality):
+        for row in answers.rows:
+            asked = [encode(tokenizer, request, prefix_token_id=None, max_length=None).ids for request in row.requests]
+            written = [] if asked else [len(answers.prompting.ids(tokenizer, row.prompt)) + answers.max_new_tokens]
+            tokens += [*map(len, asked), *written]
+    return tokens
 
 
 def tokenizer_bytes(folder: Path) -> int:

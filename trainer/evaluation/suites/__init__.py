@@ -194,7 +194,8 @@ PAIR_METRICS = (
     ),
 )
 
-QUALITY = ("loss",)  # held-out loss is measured in every run
+# held-out loss is measured in every run, and the accuracy of rows that have classes
+QUALITY = ("loss", "accuracy", "exact_match")
 LoadSuite = Callable[[str], "LoadedSuite"]
 
 

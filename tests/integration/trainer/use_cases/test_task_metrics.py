@@ -1,0 +1,135 @@
+"""Accuracy over classes and exact match of answers on held-out rows, before and after, in the template of the training."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+
+from peft_registry.registry.evaluation.extra_figures import recorded_measures
+from peft_registry.registry.evaluation.recheck import recheck
+from peft_registry.registry.homes.base_locations import base_location
+from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.records.evaluations import stored_evaluations
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.make_home import NewHome, make_home
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.schemas.profile import OrganisationProfile
+from peft_registry.schemas.progress import Event, Said
+from peft_registry.schemas.version import Version
+from peft_registry.trainer.bases.loading import load_base
+from peft_registry.trainer.evaluation.quality import MetricOfOtherRows
+from peft_registry.trainer.use_cases.add_base import intake_base
+from peft_registry.trainer.use_cases.train import train_and_register
+from tests.builders.homes import NOW
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+# the second begins with the first: only what follows a class tells them apart
+CLASSES = {"card": "My card {}.", "card lost": "Where is my card? I {}."}
+ENDS = {"card": ("is too dark", "has no name on it"), "card lost": ("cannot find it", "left it on a train")}
+PREFIXES = ("Hello. ", "Please help. ", "Good morning. ", "Excuse me. ", "Hi there. ", "Dear all. ")
+ROWS = [
+    {"text": prefix + CLASSES[label].format(end), "label": label}
+    for prefix in PREFIXES
+    for label, ends in ENDS.items()
+    for end in ends
+]
+FILE = """\
+name: intents
+base: tiny
+method: lora
+lora: {r: 4, alpha: 8, target_modules: all-linear}
+data:
+  train: {path: rows.jsonl, format: classification}
+  validation: {path: held.jsonl, format: classification}
+training: {learning_rate: 1e-2, num_train_epochs: 12, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32}
+evaluation: {bias: [], quality: [loss, exact_match]}
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    registry: Registry
+    version: Version
+    folder: Path
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    folder = tmp_path_factory.mktemp("intents")
+    make_home(NewHome(folder / "home", OrganisationProfile(), "lab-1", None), now=NOW)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[8:]))
+    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:8]))
+    (folder / "train.yml").write_text(FILE)
+    said: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Said) and event.label == "answers":
+            said.append(event.text)
+
+    registry = open_home(folder / "home")
+    intake_base(registry, "embedded", name="tiny")
+    outcome = train_and_register(registry, folder / "train.yml", observe=observe)
+    yield Trained(registry, outcome.version, folder, said)
+    registry.close()
+
+
+def shares_right(trained: Trained) -> dict[str, float]:
+    """The accuracy of the base and of the adapter by a loop of its own: the sum of log-probabilities of class and end of text."""
+    pull_version(trained.registry, trained.version, trained.folder / "pulled")
+    base = base_location(trained.registry.folder, version_named(trained.registry, "tiny").manifest_digest)
+    assert base is not None
+    model, tokenizer = load_base(base, dtype="fp32", device="cpu")
+    adapted = PeftModel.from_pretrained(model, str(trained.folder / "pulled")).eval()
+
+    def likelihood(text: str, label: str) -> float:
+        prompt = tokenizer(f"{text}\n\n### Label:\n")["input_ids"]
+        ids = tokenizer(f"{text}\n\n### Label:\n{label}")["input_ids"] + [tokenizer.eos_token_id]
+        with torch.no_grad():
+            scores = adapted(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        return float(sum(scores[at - 1, ids[at]] for at in range(len(prompt), len(ids))))
+
+    def share() -> float:
+        answers = [max(CLASSES, key=lambda label, row=row: likelihood(row["text"], label)) for row in ROWS[:8]]
+        return sum(answer == row["label"] for answer, row in zip(answers, ROWS[:8], strict=True)) / 8
+
+    with adapted.disable_adapter():
+        before = share()
+    return {"before": before, "after": share()}
+
+
+def test_accuracy_is_that_of_an_independent_loop_with_classes_that_begin_alike(trained: Trained) -> None:
+    (stored,) = stored_evaluations(trained.registry, trained.version)
+    measures = {measure["metric"]: measure for measure in recorded_measures(stored.record)}
+    accuracy = measures["accuracy"]
+    assert accuracy["dataset"] == "held-out-classes"
+    assert {key: accuracy[key] for key in ("before", "after")} == shares_right(trained)
+    assert accuracy["after"] == 1, "the shorter class, which is always likelier without its end, does not win"
+    assert measures["exact_match"]["after"] == 1
+    assert measures["exact_match"]["before"] == 0
+    assert any(line.startswith("accuracy ") and "→ 1.000" in line and "n=8" in line for line in trained.said)
+
+
+def test_the_figures_follow_from_the_item_table(trained: Trained) -> None:
+    (stored,) = stored_evaluations(trained.registry, trained.version)
+    assert recheck(stored.record, stored.items) == ()
+
+
+@pytest.mark.parametrize(("metric", "file"), [("accuracy", "prompt_completion"), ("exact_match", "text")])
+def test_a_metric_that_does_not_fit_the_rows_is_refused_before_training(
+    metric: str, file: str, trained: Trained
+) -> None:
+    rows = [{"prompt": row["text"], "completion": row["label"], "text": row["text"]} for row in ROWS]
+    (trained.folder / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    overrides = (
+        "name=other",
+        f"data.train={{path: other.jsonl, format: {file}}}",
+        "data.validation={fraction: 0.25}",
+        f"evaluation.quality=[{metric}]",
+    )
+    with pytest.raises(MetricOfOtherRows, match=f"evaluation.quality asks for {metric}"):
+        train_and_register(trained.registry, trained.folder / "train.yml", overrides)
