@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.options import OverridesArgument
 from peft_registry.cli.outcome import ANSWERS, READS, Home, Line, Note, Outcome, Part, Verbatim, command
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def data_inspect(
     file: Annotated[
         str, typer.Argument(help="A data file, a Hub id (owner/name), or a training file.", show_default=False)
     ],
+    overrides: OverridesArgument = None,
     base: Annotated[
         str | None, typer.Option(help="Count tokens with this base's tokenizer: name, name:3, name@alias or sha256:…")
     ] = None,
@@ -51,7 +53,9 @@ def data_inspect(
     if data_format is not None and data_format not in ROW_FORMATS:
         raise typer.BadParameter(f"one of {', '.join(ROW_FORMATS)}", param_hint="--format")
 
-    target = inspection_target(file, validation=validation, base=base, max_length=max_length, data_format=data_format)
+    target = inspection_target(
+        file, overrides or (), validation=validation, base=base, max_length=max_length, data_format=data_format
+    )
     progress = Progress(story_on_stdout=False)
     if target.base is None:
         inspected = inspect_data(target, observe=progress)

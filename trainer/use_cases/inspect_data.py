@@ -1,12 +1,14 @@
 """`registry data inspect`: a data file, a data set of the Hub, or all that a training file names."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.schemas.config import TrainSource
+from peft_registry.schemas.config_aliases import parse_training_file
 from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.bases.loading import load_tokenizer
@@ -16,9 +18,10 @@ from peft_registry.trainer.data.formats import RowReading
 from peft_registry.trainer.data.inspection import DataPart, Leak, Seen, inspect_part, leak
 from peft_registry.trainer.hub.data_sets import is_hub_id, locate_locally_or_on_hub
 from peft_registry.trainer.inputs.base import base_named
-from peft_registry.trainer.inputs.training_file import load_training_file
+from peft_registry.trainer.inputs.training_file import load_training_file, parse_override
 
 TRAINING_FILES = (".yml", ".yaml")
+_OF_ROWS = "data.train."  # keys that say how rows are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,23 @@ class Inspection:
 
 
 def inspection_target(
-    source: str, *, validation: str | None, base: str | None, max_length: int | None, data_format: str | None = None
+    source: str,
+    overrides: Sequence[str] = (),
+    *,
+    validation: str | None,
+    base: str | None,
+    max_length: int | None,
+    data_format: str | None = None,
 ) -> InspectionTarget:
     """The data sets that the words of a command line mean; a training file brings its own base and length.
+
+    Args:
+        source: a training file, a data file, or a data set of the Hub.
+        overrides: such as `data.train.columns.label=category`; of a data file they say how it is read, held-out rows too.
+        validation: held-out rows of a data file.
+        base: whose tokenizer counts; None for that of the training file.
+        max_length: in tokens; None for that of the training file.
+        data_format: of the rows; None where the columns say it.
 
     Raises:
         DataFileMissing: there is no such file.
@@ -62,7 +79,7 @@ def inspection_target(
     """
     here = Path.cwd()
     if Path(source).suffix.lower() in TRAINING_FILES:
-        loaded = load_training_file(Path(source))
+        loaded = load_training_file(Path(source), overrides)
         data = loaded.config.data
         training = loaded.config.training
         held_out = data.validation.as_source() if data.validation.path else None
@@ -72,14 +89,18 @@ def inspection_target(
     for path in (source, validation):
         if path is not None and not (here / path).exists() and not is_hub_id(path, here):
             raise DataFileMissing(here / path)
-    settings = {} if data_format is None else {"format": data_format}
-    return InspectionTarget(
-        TrainSource.model_validate({"path": source} | settings),
-        None if validation is None else TrainSource.model_validate({"path": validation} | settings),
-        here,
-        base,
-        max_length or 512,
-    )
+    read_as: dict[str, Any] = {} if data_format is None else {"format": data_format}
+    sources = {"train": {"path": source} | read_as}
+    changes = [parse_override(text) for text in overrides]
+    if validation is not None:
+        sources["validation"] = {"path": validation} | read_as
+        # held-out rows are read as the others, unless they are said to be otherwise
+        for_both = [(key, value) for key, value in changes if key.startswith(_OF_ROWS)]
+        changes = [(f"data.validation.{key.removeprefix(_OF_ROWS)}", value) for key, value in for_both] + changes
+    # as a training file whose other keys nobody asks for, so that words are refused as they are there
+    config, _ = parse_training_file({"name": "rows", "base": "base", "method": "lora", "data": sources}, changes)
+    held_out = None if validation is None else config.data.validation.as_source()
+    return InspectionTarget(config.data.train, held_out, here, base, max_length or 512)
 
 
 def inspect_data(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
+from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.data.conversations import WrongColumnType
 from peft_registry.trainer.data.dataset import LoadedData, load_data
 from peft_registry.trainer.data.formats import LabelColumnUnused, LabelsWithoutClasses, TemplateRefused, UnknownLabel
@@ -158,6 +159,17 @@ def inspected(folder: Path, rows: list[dict[str, Any]], validation: list[dict[st
     path = write_rows(folder / "rows.jsonl", rows)
     other = None if validation is None else str(write_rows(folder / "held.jsonl", validation))
     return inspect_data(inspection_target(str(path), validation=other, base=None, max_length=None))
+
+
+def test_words_say_how_a_data_file_is_read_as_a_training_file_says_it(tmp_path: Path) -> None:
+    rows = [{"text": "late again", "kind": "rude"}, {"text": "thank you", "kind": "polite"}]
+    path, held = (str(write_rows(tmp_path / name, rows)) for name in ("rows.jsonl", "held.jsonl"))
+    words = ("data.train.format=classification", "data.train.columns.label=kind")
+    found = inspect_data(inspection_target(path, words, validation=held, base=None, max_length=None))
+    assert found.validation is not None
+    assert (found.train.format, found.validation.format) == ("jsonl/classification", "jsonl/classification")
+    with pytest.raises(InputRefused, match=r"data\.train\.column"):
+        inspection_target(path, ("data.train.column=kind",), validation=None, base=None, max_length=None)
 
 
 def row(prompt: str, completion: str) -> dict[str, str]:
