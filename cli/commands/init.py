@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import HomeOption, OptionNeeded, Output, OutputOption, PassphraseFileOption
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.make_home import Recovery
@@ -62,6 +62,9 @@ def init(
         str | None,
         typer.Option(metavar="DIGEST", help="Its root as sha256:…, told to you over another channel than the file."),
     ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="With --join: make no key, for whoever only looks, verifies and pulls.")
+    ] = False,
     example: Annotated[bool, typer.Option(help="Write a working training file with data next to the home.")] = True,
     output: OutputOption = Output.text,
 ) -> None:
@@ -85,8 +88,19 @@ def init(
                 why="--database and a recovery key are for a registry of one's own",
                 fix="leave them out; the database that is joined stands behind --join",
             )
-        _join(folder, (join, store, trust, root), profile, person, passphrase_file, output, unencrypted=unencrypted)
+        _join(
+            folder,
+            (join, store, trust, root),
+            profile,
+            person,
+            passphrase_file,
+            output,
+            unencrypted=unencrypted,
+            makes_key=not read_only,
+        )
         return
+    if read_only:
+        raise OptionNeeded("--join DATABASE", "a registry of one's own that nobody may write has nothing to read")
     recovery = _recovery(recovery_key, recovery_person)
     now = utc_now()
     passphrase = new_passphrase(passphrase_file, unencrypted=unencrypted)
@@ -155,6 +169,7 @@ def _join(
     output: Output,
     *,
     unencrypted: bool,
+    makes_key: bool,
 ) -> None:
     """Make a second home on a registry that others made, and say what the holder of its root must do."""
     from peft_registry.cli.settings import new_passphrase, state_folder
@@ -173,23 +188,30 @@ def _join(
     new = JoiningHome(
         folder=folder,
         profile=_profile(profile, person, now),
-        passphrase=new_passphrase(passphrase_file, unencrypted=unencrypted),
+        passphrase=new_passphrase(passphrase_file, unencrypted=unencrypted) if makes_key else None,
         database=database,
         store=store,
         trust=read_offered(trust, max_bytes=TRUST_MAX_BYTES),
         root_key_ids=frozenset({Digest.parse(root).hex}),
+        makes_key=makes_key,
     )
     joined = join_home(new, now=now)
     if remember_home(state_folder(), folder, joined.settings):
         users_pins().accept(joined.settings.registry_id, joined.chain)
     if output is Output.json:
         value = {"registry_id": joined.settings.registry_id, "home": str(folder), "root": root, "joined": True}
-        console.out_json(value | {"public_file": str(joined.public_file), "key_id": joined.key_id})
+        key = None if joined.key is None else {"public_file": str(joined.key.public_file), "key_id": joined.key.key_id}
+        console.out_json(value | (key or {}))
         return
     console.line(f"joined   registry {joined.settings.registry_id[:8]}  {folder}")
-    console.line(f"key      {joined.public_file}  sha256:{joined.key_id}{'  (unencrypted)' if unencrypted else ''}")
+    if joined.key is None:
+        console.line("key      none: this home reads, verifies and pulls")
+        console.next_step("registry list")
+        return
+    public_file = joined.key.public_file
+    console.line(f"key      {public_file}  sha256:{joined.key.key_id}{'  (unencrypted)' if unencrypted else ''}")
     console.note("send the public file to whoever holds the root, and its digest over another channel; they run")
-    console.note(f"      registry trust add {joined.public_file.name} --person {shlex.quote(person)} --role trainer")
+    console.note(f"      registry trust add {public_file.name} --person {shlex.quote(person)} --role trainer")
     console.next_step("registry trust update FILE, with the trust file that they send back")
 
 

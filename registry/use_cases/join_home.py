@@ -1,8 +1,8 @@
 """Joining a registry that others made: a second home with a key of its own, on the shared catalogue and the shared store.
 
-It gets no new registry id, no log key and no root. Whom it trusts comes from a trust file whose root the joiner named; one of its
-log keys must have signed the newest checkpoint of that database. What the new key signs counts once the root has signed it in, and
-is pending until whoever holds the log key signs.
+It gets no new registry id, no log key and no root; a home that only reads gets no key at all. Whom it trusts comes from a trust
+file whose root the joiner named; one of its log keys must have signed the newest checkpoint of that database. What the new key
+signs counts once the root has signed it in, and is pending until whoever holds the log key signs.
 
 Nothing is written to the database or the store. The home is built beside its place and renamed: a kill leaves none or a whole one.
 """
@@ -72,6 +72,7 @@ class JoiningHome:
         folder: where it will lie.
         profile: the organisation's.
         passphrase: of its key; None for a key without one.
+        makes_key: whether it registers anything; a home that only reads needs no key of its own.
         database: the shared database.
         store: the shared store; None for a folder that only this home has.
         trust: bytes of the registry's trust file.
@@ -85,16 +86,24 @@ class JoiningHome:
     store: str
     trust: bytes
     root_key_ids: frozenset[str]
+    makes_key: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningKey:
+    """The key of a home that registers, which the root has to sign in."""
+
+    public_file: Path
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class JoinedHome:
-    """A home that was made, the chain that it trusts, and the key that the root has to sign in."""
+    """A home that was made, the chain that it trusts, and its key; None where it only reads."""
 
     settings: HomeSettings
     chain: TrustChain
-    public_file: Path
-    key_id: str
+    key: JoiningKey | None
 
 
 def join_home(new: JoiningHome, *, now: str) -> JoinedHome:
@@ -115,8 +124,9 @@ def join_home(new: JoiningHome, *, now: str) -> JoinedHome:
     policy = current_policy(chain, now=now)
     settings, checkpoint = _found(new, chain, policy, now)
     with built_beside(new.folder) as files:
-        key = _fill(files, new, settings, chain, checkpoint)
-    return JoinedHome(settings, chain, HomeFiles(new.folder).key("trainer").public, key.key_id)
+        public = _fill(files, new, settings, chain, checkpoint)
+    key = None if public is None else JoiningKey(HomeFiles(new.folder).key("trainer").public, public.key_id)
+    return JoinedHome(settings, chain, key)
 
 
 def _found(new: JoiningHome, chain: TrustChain, policy: TrustPolicy, now: str) -> tuple[HomeSettings, str | None]:
@@ -147,8 +157,8 @@ def _found(new: JoiningHome, chain: TrustChain, policy: TrustPolicy, now: str) -
 
 def _fill(
     files: HomeFiles, new: JoiningHome, settings: HomeSettings, chain: TrustChain, checkpoint: str | None
-) -> PublicKey:
-    pair = create_key(files.keys, "trainer", new.passphrase)
+) -> PublicKey | None:
+    public = create_key(files.keys, "trainer", new.passphrase).public if new.makes_key else None
     write_atomically(files.trust, render_chain(chain))
     write_atomically(files.profile, new.profile.model_dump_json(indent=2).encode() + b"\n")
     if checkpoint is not None:  # from here on a database that is older, or another, is noticed
@@ -158,4 +168,4 @@ def _fill(
         for name in (f"{note.read_unverified(checkpoint)[1]}", LATEST):
             write_atomically(kept_in / name, checkpoint.encode())
     write_settings(files.folder, settings)
-    return pair.public
+    return public

@@ -30,6 +30,7 @@ from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.sign_log import LogKeyElsewhere, sign_log
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.policy import Role, TrustedKey
 from peft_registry.schemas.profile import OrganisationProfile
 from tests.builders.backends import contents
@@ -64,10 +65,11 @@ class Shared:
 
     def sign_in(self, joined: JoinedHome, role: Role = "trainer", person: str = "sam") -> bytes:
         """The holder of the root lists the key of whoever joined; returns the new trust file."""
-        chain, pem = self.first.trust_chain, joined.public_file.read_text()
+        assert joined.key is not None
+        chain, pem = self.first.trust_chain, joined.key.public_file.read_text()
         draft = next_draft(chain.newest, now=NOW)
         key = TrustedKey(
-            key_id=joined.key_id,
+            key_id=joined.key.key_id,
             public_key_pem=pem,
             person=person,
             role=role,
@@ -105,6 +107,20 @@ def register(registry: Registry, folder: Path, *, name: str = "helper", value: f
     base = add_a_base(registry, folder / f"base-{registry.folder.name}", mode="copy")
     artifact = an_artifact(folder / f"adapter-{registry.folder.name}-{name}-{value}", base, name=name, value=value)
     return register_version(registry, artifact).label
+
+
+def test_a_home_that_only_reads_has_no_key_and_verifies_what_the_first_registered(
+    shared: Shared, tmp_path: Path
+) -> None:
+    label = register(shared.first, tmp_path)
+    joined = join_home(shared.joining(tmp_path / "reader", makes_key=False), now=NOW)
+    assert joined.key is None
+    assert not (tmp_path / "reader" / "keys").exists() or not list((tmp_path / "reader" / "keys").iterdir())
+    reader = opened(tmp_path / "reader", tmp_path / "state-reader")
+    assert verify_version(reader, version_named(reader, label)).verdict == "verified"
+    with pytest.raises(KnownError) as refused:
+        register(reader, tmp_path, name="other")
+    assert refused.value.reference == "key-file-missing"
 
 
 def test_the_second_registers_the_first_signs_and_both_verify(shared: Shared, tmp_path: Path) -> None:
