@@ -67,6 +67,12 @@ def pull(
         )
     base = "" if pulled.base is None else f" with its base {pulled.base}"
     console.line(f"pulled   {version.label}{base} → {pulled.folder}  {pulled.outcome.verdict}")
+    if pulled.needs is not None:
+        console.note(
+            f"note: its base {pulled.needs} is on no hub, so no Auto class finds it: "
+            f"`registry pull {version.label} FOLDER --with-base` puts it beside the adapter",
+            indent=6,
+        )
     console.next_step(f"registry verify {pulled.folder}")
 
 
@@ -78,6 +84,7 @@ class _Pulled:
     folder: Path
     outcome: "VerifyOutcome"
     base: str | None = None
+    needs: str | None = None  # a base that is not beside it, and that no loader finds by its name
     copied_bytes: int | None = None  # into a cache
     replaced: tuple[str, ...] = ()
 
@@ -115,7 +122,7 @@ def _pulled(
     *,
     with_base: bool,
 ) -> _Pulled:
-    from peft_registry.registry.use_cases.pull import pull_version, pull_with_base
+    from peft_registry.registry.use_cases.pull import base_to_bring, pull_version, pull_with_base
     from peft_registry.registry.use_cases.pull_to_cache import pull_to_cache
 
     if cache is not None:
@@ -131,4 +138,6 @@ def _pulled(
     if with_base:
         pulled = pull_with_base(registry, version, folder, trust=policy)
         return _Pulled(version.label, folder, pulled.outcome, pulled.base.label)
-    return _Pulled(version.label, folder, pull_version(registry, version, folder, trust=policy, with_decisions=True))
+    outcome = pull_version(registry, version, folder, trust=policy, with_decisions=True)
+    base = base_to_bring(registry, version)
+    return _Pulled(version.label, folder, outcome, needs=None if base is None else base.label)

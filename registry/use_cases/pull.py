@@ -11,8 +11,10 @@ from pathlib import Path
 
 from peft_registry.registry.disk.files import read_file, unwritable, write_new
 from peft_registry.registry.disk.hashing import RunDigests, copy_and_hash
+from peft_registry.registry.exports.loading import hub_id
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.stops import require_not_stopped
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -154,6 +156,17 @@ def pull_with_base(
         _write_for_loaders(part, manifest, destination.resolve() / BASE_FOLDER)
         require_not_stopped(registry, "pull", version)  # again, as `pull_version`
     return PulledWithBase(outcome, base)
+
+
+def base_to_bring(registry: Registry, version: Version) -> Version | None:
+    """The base that loaders do not find by its name, so that a copy of the adapter alone needs its folder; None where they find it,
+    or need none.
+    """
+    try:
+        base = _base_beside(registry, version, stored_manifest(registry, version.manifest_digest))
+    except (NothingBeside, BaseNotHere):
+        return None
+    return base if hub_id(required_base(registry, base).record) is None else None
 
 
 def _base_beside(registry: Registry, version: Version, manifest: Manifest) -> Version:
