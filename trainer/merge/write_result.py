@@ -7,7 +7,7 @@ from typing import Literal
 
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.merge import BasePolicy, Divergence, ModuleChange
-from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.algorithms import FORMULAE
 from peft_registry.trainer.merge.bundle import MODEL, NOTHING_FOLDED, parameters_of_side_parts, write_bundle
@@ -17,6 +17,12 @@ from peft_registry.trainer.merge.figures import measure, measure_adapter
 from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge.ingredients import Prepared
 from peft_registry.trainer.merge.measures import MergeChanges
+
+_MUCH_LOST = 0.1  # of the change's norm; below it the distance of the answers says more
+_LOST = (
+    "{share:.0%} of the change was lost to rounding, because its numbers are small beside the weights and {dtype} has few digits: "
+    "--dtype fp32 keeps it, and so does the adapter beside its base"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ def _model(prepared: Prepared, folder: Path, scratch: Path, observe: Observe) ->
     lost = "" if whole.lost_share is None else f", {100 * whole.lost_share:.3g} % of the change lost to rounding"
     norm = "" if whole.relative_norm is None else f", relative norm {whole.relative_norm:.3g}"
     observe(Said("merge", f"{len(changes.tensors)} tensors, {whole.changed / 1e6:.2f} M values changed{norm}{lost}"))
+    if whole.lost_share is not None and whole.lost_share > _MUCH_LOST:
+        observe(Warned("lost-to-rounding", _LOST.format(share=whole.lost_share, dtype=plan.dtype)))
     if is_bundle:
         observe(Said("bundle", f"the rest stays beside the merged model: {prepared.why_bundled}"))
     figures = measure(prepared, weights, scratch, observe=observe)

@@ -37,7 +37,7 @@ from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationPredicate
-from peft_registry.schemas.progress import Said
+from peft_registry.schemas.progress import Event, Said, Warned
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge import algorithms, stream, updates
 from peft_registry.trainer.merge.drift import FoldErrorTooLarge
@@ -253,6 +253,15 @@ def test_a_result_in_bf16_is_gated_by_what_bf16_itself_costs(place: Place) -> No
     assert found.lost_share is not None
     assert 0 < found.lost_share < 1
     assert found.dtype == "bfloat16"
+
+
+def test_a_change_that_bf16_loses_much_of_is_commented(place: Place) -> None:
+    """A thousandth of an adapter is far below the last digit of the weights."""
+    heard: list[Event] = []
+    request = MergeRequest(("a",), weights=(0.001,), dtype="bf16", name="faint")
+    merge_and_register(place.registry, request, check_only=True, observe=heard.append)
+    (comment,) = (event.text for event in heard if isinstance(event, Warned) and event.reference == "lost-to-rounding")
+    assert "lost to rounding" in comment and "--dtype fp32" in comment
 
 
 # --- the record ---
