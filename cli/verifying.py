@@ -125,6 +125,7 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
         InputRefused: a requirement or an option is not known, or has no use here.
         KnownError: the version, the registry or the trust cannot be found or read.
     """
+    from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import digests_of_earlier_runs, seen_folders
     from peft_registry.registry.disk.hashing import RunDigests
     from peft_registry.registry.homes.home import utc_now
@@ -143,6 +144,7 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
                 base=request.base,
                 require=require,
                 digests=digests,
+                observe=Progress(story_on_stdout=False),
             )
         else:
             outcome = verify_folder(

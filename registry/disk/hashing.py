@@ -11,9 +11,9 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,7 @@ from peft_registry.registry.disk.files import (
     why_others_may_reach,
 )
 from peft_registry.schemas.identity import Digest, MalformedDigest
+from peft_registry.schemas.progress import Advanced, Finished, Observe, Started
 
 __all__ = [
     "DigestCache",
@@ -40,6 +41,7 @@ __all__ = [
     "NotARegularFile",
     "RunDigests",
     "StatKey",
+    "bytes_told",
     "copy_and_hash",
     "digest_like",
     "hash_file",
@@ -181,6 +183,27 @@ class RunDigests(DigestCache):
         """What is remembered beyond this run must be of a file whose times tell of the next write."""
         if self._kept is not None:
             self._kept.settle(file)
+
+
+@contextmanager
+def bytes_told(observe: Observe, step: str, *, total: int | None) -> Iterator[OnBytes]:
+    """What a reader of files calls with the bytes that it read, to tell whoever observes how many there were so far.
+
+    Args:
+        observe: hears of the step.
+        step: what the bytes are read for.
+        total: how many there are; what is known from before is not read.
+    """
+    done = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        observe(Advanced(step, done))
+
+    observe(Started(step, total=total, unit="B"))
+    yield on_bytes
+    observe(Finished(step))
 
 
 def hash_file(

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.disk.hashing import OnBytes, hash_file
 from peft_registry.registry.identity.weights import Tensor, hash_weights
 from peft_registry.registry.identity.weights import WeightsFile as HashedWeights
 from peft_registry.registry.intake.json import read_json
@@ -55,8 +55,11 @@ def manifest_of_folder(
     config_sha256: Digest | None = None,
     parents: tuple[Parent, ...] = (),
     origin: Origin | None = None,
+    on_bytes: OnBytes = lambda _: None,
 ) -> Manifest:
     """The manifest of a folder's present contents; the card and the evidence are left out.
+
+    `on_bytes` hears of the bytes of its weights.
 
     Raises:
         UnsafeInputPath: a link, or a name that must not be.
@@ -65,7 +68,9 @@ def manifest_of_folder(
     files = scan_folder(folder, family="intake", exclude=UNSIGNED_PATHS)
     paths = sorted((file.path for file in files), key=lambda path: path.encode())
     weights = [path for path in paths if path.endswith(WEIGHTS_SUFFIX)]
-    hashed, digest = hash_weights([folder / path for path in weights], with_file_digest=True, family="intake")
+    hashed, digest = hash_weights(
+        [folder / path for path in weights], with_file_digest=True, family="intake", on_bytes=on_bytes
+    )
     by_path = dict(zip(weights, hashed, strict=True))
     return Manifest(
         kind=kind,

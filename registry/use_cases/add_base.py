@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft_registry.registry.compliance.base_facts import FactSigner, corrected_facts, facts_of_others
+from peft_registry.registry.disk.hashing import bytes_told
 from peft_registry.registry.exports.model_card import base_card
 from peft_registry.registry.homes.base_locations import remember_base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import BaseFolder, identify_base
+from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX
 from peft_registry.registry.records.bases import base_named, base_named_first, required_base
 from peft_registry.registry.records.stated_bases import StatedBase
 from peft_registry.registry.use_cases.offered_results import require_no_result_folder, require_not_like_result
@@ -58,7 +60,11 @@ def add_base(
         MalformedWeights, WeightsNotFinite: a header that lies; a value that is NaN or infinite.
     """
     require_no_result_folder(registry, folder, name)
-    found = identify_base(folder, revision=revision, cache=registry.cache, require_finite=True, beside=beside)
+    weights = sum(path.stat().st_size for path in folder.glob(f"*{WEIGHTS_SUFFIX}"))
+    with bytes_told(observe, "hash", total=weights) as on_bytes:
+        found = identify_base(
+            folder, revision=revision, cache=registry.cache, require_finite=True, beside=beside, on_bytes=on_bytes
+        )
     for text in require_not_like_result(registry, name, folder, found.manifest):
         observe(Warned("near-result", text))
     digest = found.manifest.canonical_digest()

@@ -14,10 +14,11 @@ from peft_registry.registry.compliance.completeness import Completeness, complet
 from peft_registry.registry.compliance.importing import ImportedChange
 from peft_registry.registry.compliance.recorded_result import Scan
 from peft_registry.registry.disk.files import FileChanged, scratch_folder, unwritable, write_new
+from peft_registry.registry.disk.hashing import OnBytes, bytes_told
 from peft_registry.registry.exports.model_card import import_card
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME, JSON_MAX_BYTES, identify_base
-from peft_registry.registry.identity.manifests import manifest_of_folder
+from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.imports.findings import findings_of_config, findings_of_files, findings_of_name
 from peft_registry.registry.imports.model_texts import texts_given_away, without_savers_paths
@@ -155,12 +156,21 @@ class _Import:
         sources = self._sources()
         scans = scans_of(self.folder)
         if self.plan.config is None:
-            identify_base(self.folder)  # a whole model is whole: index, configuration and tokenizer fit together
+            with bytes_told(self.observe, "hash", total=self._weights) as on_bytes:
+                # a whole model is whole: index, configuration and tokenizer fit together
+                identify_base(self.folder, on_bytes=on_bytes)
         findings = self._findings(self.folder)
         if len(findings) > _MAX_FINDINGS:
             more = f"{len(findings) - _MAX_FINDINGS} more findings are not recorded"
             findings = (*findings[:_MAX_FINDINGS], Finding(kind="cut-short", text=more))
-        return _Staged(started, sources, scans, self._manifest(self.folder), findings)
+        with bytes_told(self.observe, "import", total=self._weights) as on_bytes:
+            manifest = self._manifest(self.folder, on_bytes)
+        return _Staged(started, sources, scans, manifest, findings)
+
+    @property
+    def _weights(self) -> int:
+        """Bytes of the weights in the copy."""
+        return sum(path.stat().st_size for path in self.folder.rglob(f"*{WEIGHTS_SUFFIX}"))
 
     def registered(self, staged: _Staged) -> ImportOutcome:
         """Describe and register."""
@@ -251,7 +261,7 @@ class _Import:
             raise FileChanged(self.plan.offered.folder / file.path, "its settings were read before")
         return source
 
-    def _manifest(self, folder: Path) -> Manifest:
+    def _manifest(self, folder: Path, on_bytes: OnBytes) -> Manifest:
         base = self.plan.chosen.base
         config = self.plan.config
         return manifest_of_folder(
@@ -262,6 +272,7 @@ class _Import:
             base=BaseReference(identity=base.record.identity, manifest=base.version.manifest_digest),
             parents=(Parent(role="base", manifest=base.version.manifest_digest),),
             origin="imported",
+            on_bytes=on_bytes,
         )
 
     def _findings(self, folder: Path) -> tuple[Finding, ...]:

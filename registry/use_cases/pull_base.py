@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft_registry.registry.disk.files import FileMissing, NotARegularFile, StatKey, unwritable
-from peft_registry.registry.disk.hashing import copy_and_hash, hash_file
+from peft_registry.registry.disk.hashing import OnBytes, bytes_told, copy_and_hash, hash_file
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_tensors
@@ -20,6 +20,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.verification.presented import local_object
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.manifest import FileEntry, Manifest
+from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.version import Version
 
 # what is smaller is copied; the largest tokenizer.json published has about 35 MB
@@ -83,7 +84,12 @@ class CheckedFolder:
 
 
 def checked_folder(
-    registry: Registry, version: Version, scratch: Path, *, only: Callable[[FileEntry], bool] = lambda _: True
+    registry: Registry,
+    version: Version,
+    scratch: Path,
+    *,
+    only: Callable[[FileEntry], bool] = lambda _: True,
+    observe: Observe = ignore,
 ) -> CheckedFolder:
     """The files of a version under `scratch`, from where a base lies by reference, else from the store.
 
@@ -92,6 +98,7 @@ def checked_folder(
         version: a base, or anything whose bytes are in the store.
         scratch: a folder of this process; the result is a folder in it that no other user can enter.
         only: the files that are wanted: a question about the configuration needs no weights.
+        observe: hears of the bytes that are compared.
 
     Raises:
         BaseBytesMissing: neither is possible on this machine.
@@ -108,7 +115,9 @@ def checked_folder(
         raise unwritable(folder, error) from error
     location = base_location(registry.folder, version.manifest_digest)
     if location is not None and location.is_dir():
-        return CheckedFolder(folder, _view(registry, manifest, location, folder, only))
+        total = sum(entry.size for entry in filter(only, manifest.files))
+        with bytes_told(observe, "base", total=total) as on_bytes:
+            return CheckedFolder(folder, _view(registry, manifest, location, folder, only, on_bytes=on_bytes))
     for entry in filter(only, manifest.files):
         if local_object(registry.store, entry.sha256, scratch) is None:
             raise BaseBytesMissing(version.label)
@@ -118,7 +127,13 @@ def checked_folder(
 
 
 def _view(
-    registry: Registry, manifest: Manifest, location: Path, folder: Path, only: Callable[[FileEntry], bool]
+    registry: Registry,
+    manifest: Manifest,
+    location: Path,
+    folder: Path,
+    only: Callable[[FileEntry], bool],
+    *,
+    on_bytes: OnBytes,
 ) -> dict[Path, StatKey]:
     """Copies of the small files and links to the large ones; the states of the latter from before they were read."""
     linked: dict[Path, StatKey] = {}
@@ -131,7 +146,7 @@ def _view(
                 source = source.parent.resolve() / source.name
                 linked[source] = StatKey.of_path(source)
             if source.suffix == WEIGHTS_SUFFIX:
-                _compare_weights(registry, manifest, entry, source, location)
+                _compare_weights(registry, manifest, entry, source, location, on_bytes=on_bytes)
             else:
                 _compare_file(registry, entry, source, None if is_large else target, location)
         except FileMissing as error:
@@ -143,9 +158,11 @@ def _view(
     return linked
 
 
-def _compare_weights(registry: Registry, manifest: Manifest, entry: FileEntry, source: Path, location: Path) -> None:
+def _compare_weights(
+    registry: Registry, manifest: Manifest, entry: FileEntry, source: Path, location: Path, *, on_bytes: OnBytes
+) -> None:
     try:
-        hashed = hash_tensors(source, with_file_digest=True, cache=registry.cache, family="intake")
+        hashed = hash_tensors(source, with_file_digest=True, cache=registry.cache, family="intake", on_bytes=on_bytes)
     except InputRefused as error:  # what intake would refuse is no longer the base that was taken in
         raise WrongBase(location, entry.path, entry.sha256, f"refused ({error})", None) from error
     if hashed.file_digest != entry.sha256:

@@ -17,7 +17,7 @@ from pathlib import Path
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.disk.files import scratch_folder
-from peft_registry.registry.disk.hashing import RunDigests
+from peft_registry.registry.disk.hashing import OnBytes, RunDigests, bytes_told
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.seen_folders import SeenFolders, SeenFolderUnreadable
@@ -195,14 +195,23 @@ def verify_version(
     require: Requirements = Requirements(),
     look_for_base: bool = True,
     digests: RunDigests | None = None,
+    observe: Observe = ignore,
 ) -> VerifyOutcome:
     """Verify a registered version from the store's bytes. Without `trust` the home's own trust file speaks.
 
-    The bytes of bases are hashed where the home remembers that they lie, unless not `look_for_base`.
+    The bytes of bases are hashed where the home remembers that they lie, unless not `look_for_base`. `observe` hears of them.
     """
-    with _run(
-        registry, _authority(registry, trust, trust_problem), require, look_for_base=look_for_base, digests=digests
-    ) as run:
+    with (
+        bytes_told(observe, "verify", total=None) as on_bytes,
+        _run(
+            registry,
+            _authority(registry, trust, trust_problem),
+            require,
+            look_for_base=look_for_base,
+            digests=digests,
+            on_bytes=on_bytes,
+        ) as run,
+    ):
         return run.check_version(version, base=base, verify_parent=run.verify_parent).outcome
 
 
@@ -255,13 +264,16 @@ def _run(
     digests: RunDigests | None = None,
     damaged: DamagedRegistry | None = None,
     seen: SeenFolders | None = None,
+    on_bytes: OnBytes = lambda _: None,
 ) -> "Iterator[_Run]":
     """A run; `digests` are the caller's own, who closes them and may know some already."""
     own = RunDigests() if digests is None else digests
     try:
         with scratch_folder("registry-verify-") as scratch:
-            known, reader = _known(registry), _remembering(own)
-            yield _Run(registry, authority, require, own, reader, scratch, known, look_for_base, damaged, seen)
+            known, reader = _known(registry), _remembering(own, on_bytes)
+            yield _Run(
+                registry, authority, require, own, reader, scratch, known, look_for_base, damaged, seen, on_bytes
+            )
     finally:
         if own is not digests:
             own.close()
@@ -278,12 +290,12 @@ def _known(registry: Registry | None) -> Snapshot | None:
         return None
 
 
-def _remembering(digests: RunDigests) -> BaseReader:
+def _remembering(digests: RunDigests, on_bytes: OnBytes) -> BaseReader:
     """`identify_base` that reads a base once, however many artifacts stand on it."""
 
     @lru_cache(maxsize=_BASES_KEPT)
     def identify(folder: Path, *, revision: str | None = None) -> BaseFolder:
-        return identify_base(folder, revision=revision, cache=digests)
+        return identify_base(folder, revision=revision, cache=digests, on_bytes=on_bytes)
 
     return identify
 
@@ -302,6 +314,7 @@ class _Run:
     look_for_base: bool  # of a registered version: hash its base where the registry says that it lies
     damaged: DamagedRegistry | None = None
     seen: SeenFolders | None = None
+    on_bytes: OnBytes = lambda _: None
 
     def context(
         self,
@@ -321,6 +334,7 @@ class _Run:
             verify_parent=None if self.registry is None else verify_parent,
             claimed=None if self.registry is None or version is None else _claimed(self.registry, version),
             digests=self.digests,
+            on_bytes=self.on_bytes,
             file_digests=self.require.file_digests,
             identify_base=self.identify_base,
             elsewhere=_elsewhere(self.registry, is_own=version is not None),

@@ -8,14 +8,14 @@ wrong is named: the file, the tensor, the statement.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from peft_registry.registry.disk.hashing import DigestCache, hash_file
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.identity.manifests import listed_resources, listed_tensors, read_manifest
 from peft_registry.registry.identity.weights import MalformedSafetensors, diff_tensors, hash_tensors, weights_digest
 from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.verification.evidence_checks import dated_by_log, entry_dates, proven_time_of_signature
-from peft_registry.registry.verification.findings import Findings, Result, failed, ok, recorded, unchecked
+from peft_registry.registry.verification.findings import Context, Findings, Result, failed, ok, recorded, unchecked
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import (
@@ -149,7 +149,7 @@ def check_tensors(findings: Findings) -> Result:
         if not isinstance(path, Path):
             absent.append(weights.path)
             continue
-        problem = _tensor_problem(path, weights, findings.context.digests)
+        problem = _tensor_problem(path, weights, findings.context)
         tensors += len(weights.tensors)
         if problem:
             wrong.append(problem)
@@ -264,7 +264,12 @@ def _is_proven_by_tensors(findings: Findings, path: Path, entry: FileEntry, weig
     """Whether header and tensors, and the file's own digest where that is wanted, show that these are the bytes signed."""
     wants_own = findings.context.file_digests
     try:
-        presented = hash_tensors(path, with_file_digest=wants_own, cache=findings.context.digests)
+        presented = hash_tensors(
+            path,
+            with_file_digest=wants_own,
+            cache=findings.context.digests,
+            on_bytes=findings.context.on_bytes,
+        )
     except MalformedSafetensors:
         return False
     return (
@@ -275,9 +280,9 @@ def _is_proven_by_tensors(findings: Findings, path: Path, entry: FileEntry, weig
     )
 
 
-def _tensor_problem(path: Path, weights: WeightsFile, cache: DigestCache | None) -> str:
+def _tensor_problem(path: Path, weights: WeightsFile, context: Context) -> str:
     try:
-        presented = hash_tensors(path, cache=cache, family="integrity")
+        presented = hash_tensors(path, cache=context.digests, family="integrity", on_bytes=context.on_bytes)
     except IntegrityBroken as error:
         return f"{weights.path}: {error.why}"
     difference = diff_tensors(listed_tensors((weights,)), presented.tensors)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from peft_registry.registry.database.catalog import RecordedArtifact
-from peft_registry.registry.disk.hashing import DigestCache
+from peft_registry.registry.disk.hashing import DigestCache, OnBytes
 from peft_registry.registry.identity.base import BaseFolder, identify_base
 from peft_registry.registry.identity.manifests import ManifestMalformed
 from peft_registry.registry.identity.weights import Tensor
@@ -90,6 +90,7 @@ class Context:
         verify_parent: how a parent verifies; None where no registry is at hand.
         claimed: the version that the artifact is said to be.
         digests: what was hashed already and need not be again.
+        on_bytes: hears of the bytes of weights that are hashed.
         file_digests: the SHA-256 of each weights file is computed too; its header and tensors prove its bytes without.
         identify_base: reads the base in a folder.
         own_log: holds a checkpoint against the caller's own log, where they have one of that origin.
@@ -104,6 +105,7 @@ class Context:
     verify_parent: ParentVerifier | None = None
     claimed: Claimed | None = None
     digests: DigestCache | None = None
+    on_bytes: OnBytes = lambda _: None
     file_digests: bool = False
     identify_base: BaseReader = identify_base
     own_log: LogHolder = lambda _, __: None

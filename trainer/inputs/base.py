@@ -134,7 +134,7 @@ def checked_base(registry: Registry, version: Version, scratch: Path, observe: O
     stated = required_base(registry, version)
     record = stated.record
     files = stored_manifest(registry, version.manifest_digest).files
-    checked = checked_folder(registry, version, scratch / "base")
+    checked = checked_folder(registry, version, scratch / "base", observe=observe)
     licence = record.facts.licence.value or "licence unknown"
     observe(
         Said(

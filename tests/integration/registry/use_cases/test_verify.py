@@ -9,12 +9,15 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.storage.interface import ObjectMissing
+from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
 from peft_registry.registry.verification.presented import NotAnArtifact
+from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.progress import Advanced, Event, Started
 from peft_registry.schemas.version import VerifyOutcome, Version
-from tests.builders.homes import NOW, a_home, register_adapter
+from tests.builders.homes import NOW, a_home, base_files, register_adapter
 
 
 def check(registry: Registry, folder: Path, **options: object) -> VerifyOutcome:
@@ -32,6 +35,19 @@ def test_a_registered_version_is_verified_with_every_check_ok(registry: Registry
     assert [one.step for one in outcome.checks] == [
         "read", "signature", "trust", "policy", "files", "tensors", "base", "statements", "log", "parents"
     ]  # fmt: skip
+
+
+def test_bytes_of_weights_are_told_while_they_are_hashed(registry: Registry, version: Version, tmp_path: Path) -> None:
+    """140 GB of a base take minutes: whoever waits sees how far it is, when it is added and when it is verified."""
+    said: list[Event] = []
+    origin = BaseOrigin(format="huggingface", source="b")
+    added = add_base(registry, base_files(tmp_path / "other", seed=5), name="other", origin=origin, observe=said.append)
+    verify_version(registry, added.version, observe=said.append)
+    size = (tmp_path / "other" / "model.safetensors").stat().st_size
+    assert Started("hash", total=size, unit="B") in said
+    for step in ("hash", "verify"):
+        done = [event.done for event in said if isinstance(event, Advanced) and event.step == step]
+        assert done == sorted(done) and size // 2 < done[-1] <= 2 * size
 
 
 def test_a_pulled_folder_is_verified_with_only_the_trust_file(registry: Registry, pulled: Path) -> None:
