@@ -1,12 +1,15 @@
 """How commands are grouped: the program's own in sections, and a command that has others below it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_group
+from typer.main import get_command, get_group
+
+from peft_registry.cli import console
 
 
 class Section(NamedTuple):
@@ -116,7 +119,38 @@ def _load(name: str) -> Any:  # typer's command or group of commands
     module.add_to(app)
     command = get_group(app).commands[name]
     _in_plain_words(command)
+    _quiet_behind(command)
     return command
+
+
+def be_quiet(ctx: typer.Context, wanted: bool) -> None:
+    """Show neither progress nor hints until the command has ended."""
+    if wanted:
+        ctx.with_resource(console.quietly())
+
+
+def _quiet_behind(command: Any) -> None:  # typer's command or group of commands
+    """Take `-q` behind the command as well; the help of the program has it."""
+    for nested in getattr(command, "commands", {}).values():
+        _quiet_behind(nested)
+    command.params.append(_quiet_option())
+
+
+@cache
+def _quiet_option() -> Any:  # typer's option
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def with_it(
+        quiet: Annotated[
+            bool,
+            typer.Option("--quiet", "-q", callback=be_quiet, hidden=True, help="Show neither progress nor hints."),
+        ] = False,
+    ) -> None: ...
+
+    (option,) = get_command(app).params
+    option.expose_value = False  # no command has a parameter for it
+    return option
 
 
 class Program(TyperGroup):

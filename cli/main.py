@@ -17,7 +17,7 @@ import typer
 from typer.main import get_command
 
 from peft_registry.cli import console
-from peft_registry.cli.groups import Program
+from peft_registry.cli.groups import Program, be_quiet
 from peft_registry.schemas.errors import EXIT_BUG, EXIT_INTERRUPTED, InputRefused, KnownError, Unavailable
 from peft_registry.schemas.suggestions import closest, did_you_mean
 
@@ -140,11 +140,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _be_quiet(ctx: typer.Context, wanted: bool) -> None:
-    if wanted:
-        ctx.with_resource(console.quietly())
-
-
 @app.callback()
 def program(
     version: Annotated[
@@ -152,7 +147,7 @@ def program(
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", callback=_be_quiet, help="Show neither progress nor hints (before the command)."),
+        typer.Option("--quiet", "-q", callback=be_quiet, help="Show neither progress nor hints."),
     ] = False,
 ) -> None:
     """Register fine-tuned models with their base, data, evaluation and signatures; verify and document them."""

@@ -278,3 +278,23 @@ def test_what_one_door_makes_the_other_takes(
     place: Place, producer: str, consumer: Callable[[Place, str, Path], int], tmp_path: Path
 ) -> None:
     assert consumer(place, place.version(producer), tmp_path) == REFUSED.get((producer, consumer), 0)
+
+
+def test_a_copy_of_an_adapter_alone_says_that_no_loader_finds_its_base(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label = place.version("import")
+    capsys.readouterr()
+    assert place.registry("pull", label, str(tmp_path / "alone")) == 0
+    hint = f"`registry pull {label} FOLDER --with-base` puts it beside the adapter"
+    assert hint in " ".join(capsys.readouterr().err.split())
+    assert place.registry("pull", label, str(tmp_path / "both"), "--with-base") == 0
+    assert "--with-base" not in capsys.readouterr().err
+
+
+def test_quiet_is_taken_behind_the_command_too(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("list",), ("log", "show"), ("record", place.version("import"))):
+        place.registry(*words)
+        assert "next: " in capsys.readouterr().err, words
+        place.registry(*words, "-q")
+        assert "next: " not in capsys.readouterr().err, words
