@@ -43,6 +43,19 @@ def why_open(value: Value) -> Code:
     return code("proposed_by", answer=said[:_LONGEST_QUOTE], by=value.asserted_by or "somebody")
 
 
+def proposed_answer(leaf: Leaf) -> str | None:
+    """What is proposed as an answer, whether the record has it as a value or, as later editions do, as the reason why it is open.
+
+    A long one is cut. None where nothing is.
+    """
+    reason = leaf.value.reason
+    if is_proposal(leaf):
+        reason = why_open(leaf.value)
+    if not isinstance(reason, Code) or reason.code != "proposed_by":
+        return None
+    return str((reason.model_extra or {}).get("answer"))
+
+
 def proposals_in(record: RecordSections) -> tuple[Leaf, ...]:
     """The proposals of a record, in the order of the schema."""
     return tuple(leaf for leaf in leaves(record) if is_proposal(leaf))

@@ -6,7 +6,7 @@ from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
 from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.fields import Leaf
 from peft_registry.registry.compliance.licence_terms import UNKNOWN_TERMS, flags_with_unknown, implied_flags
-from peft_registry.registry.compliance.proposals import is_proposal
+from peft_registry.registry.compliance.proposals import proposed_answer
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value
 
@@ -24,8 +24,8 @@ def own_licence_flags(record: ModificationRecord) -> tuple[str, ...]:
     What is only proposed restricts what it restricts, and nobody who may has said that there is nothing else.
     """
     licence = record.product.licence
-    unsaid = (UNKNOWN_TERMS,) if is_proposal(Leaf(_OWN, _OWN, licence)) else ()
-    return tuple(dict.fromkeys((*flags_with_unknown(licence), *unsaid)))
+    proposed = proposed_answer(Leaf(_OWN, _OWN, licence))
+    return flags_with_unknown(licence) if proposed is None else (*implied_flags(proposed), UNKNOWN_TERMS)
 
 
 def inherited_licence_flags(record: ModificationRecord) -> Iterator[str]:

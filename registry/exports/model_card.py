@@ -3,7 +3,8 @@
 It names no local path: `base_model` is given only for a base from the Hub. It names no licence that nobody recorded for
 this result: the base's is said to be the base's. Everybody reads a card, so it holds no figure that the documentation form
 of the Code of Practice (Transparency, measure 1.1) keeps for authorities: no exact size, no number of training or held-out rows,
-no compute, no energy, no time of training. Text from outside is escaped, so that a name cannot become markup. Same inputs, same
+no compute, no energy, no time of training; nor what people write for others than the public, as foreseeable misuse, nor whose
+project it was. Text from outside is escaped, so that a name cannot become markup. Same inputs, same
 bytes.
 """
 
@@ -12,7 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from peft_registry.registry.compliance.documentation import parameter_range
-from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.fields import Leaf, leaves
+from peft_registry.registry.compliance.proposals import proposed_answer
+from peft_registry.registry.compliance.record_licences import licence_flags_of
+from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.exports.loading import hub_id, loading_code
 from peft_registry.registry.reports.text import number, share, value_text, visible
 from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
@@ -89,7 +93,6 @@ def model_card(
     parts = [
         f"# {_md(name)}",
         _written(name, record),
-        *_project(run),
         f"{_introduction(manifest, run, base_name, base)}\n\n{_size(record, base)}\n\n{_licences(record, base)}",
         _loading(manifest, base),
         f"Template of its prompts: {_md(template_of_run(name, run).line)}",
@@ -128,12 +131,10 @@ def merge_card(
     parts = [
         f"# {_md(name)}",
         _written(name, record),
-        *_project(merge),
         f"A merge ({manifest.kind}): {len(ingredients)} adapter{'s' * (len(ingredients) > 1)} and the base "
         f"{_md(hub_id(base) or base_name)} (weights `{merge.base.identity.weights}`).\n\n"
         f"{_size(record, base)}\n\n"
-        f"{_licences(record, base)}\n\n"
-        f"Licence flags of everything that went in: {_declared(merge.licence_flags)}",
+        f"{_licences(record, base)}",
         _loading(manifest, base, tuple(part.method for part in merge.ingredients)),
         _use(record),
         "## Merge\n\n" + "\n".join([*ingredients, *_merge_lines(merge)]),
@@ -169,7 +170,6 @@ def import_card(
     parts = [
         f"# {_md(name)}",
         _written(name, record),
-        *_project(imported),
         f"Imported ({manifest.kind}): made elsewhere and registered as it was found. Nobody here saw how it was made; what is said "
         f"of its training is what the files beside it said.\n\nWeights digest of the base that it fits: `{base.identity.weights}` "
         f"({_md(hub_id(base) or base_name)})\n\n{_size(record, base)}\n\n{_licences(record, base)}",
@@ -303,9 +303,13 @@ def _relation(manifest: Manifest, merge: MergeRecord | None) -> _Relation:
 
 
 def _licence_of_result(record: RecordSections | None) -> Value:
-    """What somebody recorded as the licence of the result; a form of the record that does not ask for it holds none."""
-    values = {} if record is None else {leaf.path: leaf.value for leaf in leaves(record)}
-    return values.get("product.licence", unknown("nobody has recorded it"))
+    """What somebody who may has recorded as the licence of the result; a form of the record that does not ask for it holds none."""
+    leaf = _own_licence(record)
+    return unknown("nobody has recorded it") if leaf is None or proposed_answer(leaf) is not None else leaf.value
+
+
+def _own_licence(record: RecordSections | None) -> Leaf | None:
+    return None if record is None else next((leaf for leaf in leaves(record) if leaf.path == "product.licence"), None)
 
 
 def _hub_licence(licence: Value) -> dict[str, object]:
@@ -371,11 +375,6 @@ def _written(name: str, record: RecordSections | None) -> str:
     )
 
 
-def _project(made: RunRecord | MergeRecord | ImportRecord) -> tuple[str, ...]:
-    """The project that it was made for, where one was named."""
-    return () if made.project is None else (f"Project: {_md(made.project)}.",)
-
-
 def _size(record: RecordSections | None, base: BaseRecord) -> str:
     """The range of the form: the exact number is for the AI Office alone."""
     recorded = {} if record is None else {leaf.path: leaf.value for leaf in leaves(record)}
@@ -386,10 +385,18 @@ def _size(record: RecordSections | None, base: BaseRecord) -> str:
 
 
 def _licences(record: RecordSections | None, base: BaseRecord) -> str:
-    of_result = _licence_of_result(record)
-    result = _md(str(of_result.value)) if of_result.known else "not recorded; the base's is not taken for it"
+    own, of_result = _own_licence(record), _licence_of_result(record)
+    proposed = None if own is None else proposed_answer(own)
+    if proposed is not None:
+        result = f"{_md(proposed)} is proposed, and nobody who answers for legal has signed it"
+    else:
+        result = _md(str(of_result.value)) if of_result.known else "not recorded; the base's is not taken for it"
     of_base = _md(str(base.facts.licence.value)) if base.facts.licence.known else "not recorded"
-    return f"Licence of this result: {result}.\n\nLicence of the base: {of_base}."
+    lines = [f"Licence of this result: {result}.", f"Licence of the base: {of_base}."]
+    if record is not None:
+        flags = ", ".join(_md(flag) for flag in licence_flags_of(in_third_form(record)))
+        lines.append(f"Licence flags of this result and of everything that went in, its data too: {flags or 'none'}.")
+    return "\n\n".join(lines)
 
 
 def _loading(manifest: Manifest, base: BaseRecord, methods: tuple[str | None, ...] = ()) -> str:
@@ -402,7 +409,6 @@ def _use(record: RecordSections | None) -> str:
     rows = (
         ("Intended", record.use.intended),
         ("Out of scope", record.use.out_of_scope),
-        ("Foreseeable misuse", record.use.foreseeable_misuse),
         ("Known limitations", record.limitations.known),
     )
     return "## Use and limits\n\n" + "\n".join(f"- {label}: {_declared(value)}" for label, value in rows)

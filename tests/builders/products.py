@@ -21,6 +21,7 @@ from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product
 from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
@@ -56,15 +57,19 @@ def product_of(
     facts: dict[str, Any] | None = None,
     compute: Compute | None = None,
     evaluated: tuple[EvaluationRecord, bytes] | None = None,
+    config: dict[str, Any] | None = None,
+    data: tuple[DataIdentity, ...] | None = None,
     **of_the_run: Any,
 ) -> Product:
-    """What a training hands over that left its adapter in a folder."""
-    manifest = artifact_of(folder, base, name=name).manifest.revised(data=a_run_record().data)
+    """What a training hands over that left its adapter in a folder; `config` is what its training file says besides."""
+    data = data or a_run_record().data
+    manifest = artifact_of(folder, base, name=name).manifest.revised(data=data)
     run = a_run_record(
         run_id=run_id,
         base=manifest.base,
         weights_digest=manifest.weights_digest,
-        config=a_run_record().config | {"name": name},
+        config=a_run_record().config | (config or {}) | {"name": name},
+        data=data,
         compute=compute or a_run_record().compute,
         **of_the_run,
     )

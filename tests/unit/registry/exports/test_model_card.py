@@ -9,8 +9,9 @@ from peft_registry.registry.compliance.ancestors import Ancestor
 from peft_registry.registry.exports.loading import hub_id, loading_code
 from peft_registry.registry.exports.model_card import base_card, merge_card, model_card
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference
-from peft_registry.schemas.values import declared, imported
+from peft_registry.schemas.values import Value, declared, imported
 from tests.builders.records import (
     NOW,
     a_base_identity,
@@ -57,8 +58,8 @@ def a_card_of_a_merge(**over):
 def test_a_card_says_of_when_it_speaks_and_where_later_answers_stand(card):
     text = card()
     assert (
-        f"This card was written on {NOW[:10]}, for the registration. Answers, evaluations and decisions that came later"
-        in text
+        f"This card was written on {NOW[:10]}, with the modification record of that day. "
+        "Answers, evaluations and decisions that came later" in text
     )
     assert re.search(r"`registry record [a-z-]+:NUMBER` and `registry report [a-z-]+:NUMBER` show what holds now", text)
 
@@ -142,14 +143,28 @@ LICENCES_OF_A_RESULT = {
 }
 
 
+def a_card_under(licence: Value, kind: str) -> str:
+    """The card of a result whose record has this licence."""
+    record = a_merge_modification() if kind == "a merge" else a_modification_record()
+    under = record.revised(product=record.product.revised(licence=licence))
+    return a_card_of_a_merge(record=under) if kind == "a merge" else a_card(record=under)
+
+
+@pytest.mark.parametrize("kind", ["a fine-tune", "a merge"])
+def test_a_licence_that_nobody_who_answers_for_legal_signed_is_proposed_and_not_claimed(kind):
+    card = a_card_under(declared("CC-BY-NC-4.0", by="a trainer", at=NOW), kind)
+    assert "license" not in ModelCard(card).data.to_dict()
+    assert "Licence of this result: CC-BY-NC-4.0 is proposed, and nobody who answers for legal has signed it." in card
+    assert "a trainer" not in card, "everybody reads a card"
+    assert re.search(r"its data too: .*\bnon\\_commercial, unknown\b", card)
+
+
 @pytest.mark.parametrize("licence", LICENCES_OF_A_RESULT)
 @pytest.mark.parametrize("kind", ["a fine-tune", "a merge"])
 def test_a_licence_that_somebody_recorded_for_the_result_is_stated(kind, licence):
-    facts = {"asserted_by": "x", "product": {"licence": licence}}
-    if kind == "a merge":
-        card = a_card_of_a_merge(record=a_merge_modification(facts=facts))
-    else:
-        card = a_card(record=a_modification_record(facts=facts))
+    card = a_card_under(
+        declared(licence, by="legal", at=NOW).revised(evidence=(Digest.of(b"the signed answer"),)), kind
+    )
     stated = {key: value for key, value in ModelCard(card).data.to_dict().items() if key.startswith("license")}
     assert stated == LICENCES_OF_A_RESULT[licence]
     assert f"Licence of this result: {licence}." in card
