@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from peft_registry.registry.verification.merge_definitions import MergedPart
 from peft_registry.schemas.merge import BasePolicy, Divergence
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.trainer.bases.loading import load_base, load_tokenizer
@@ -24,7 +25,6 @@ from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge.ingredients import Prepared
 from peft_registry.trainer.merge.names import Placed, model_names
 from peft_registry.trainer.merge.second_computation import (
-    MergedPart,
     MergeNotReproduced,
     Reproduced,
     changed_by_peft,

@@ -19,11 +19,11 @@ from transformers import (
     Qwen2MoeForCausalLM,
 )
 
+from peft_registry.registry.verification.merge_definitions import MergedPart
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.concatenate import NotConcatenable, require_plain
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.second_computation import (
-    MergedPart,
     MergeNotComparable,
     MergeNotReproduced,
     Reproduced,
