@@ -90,7 +90,7 @@ def write_dossier(request: DossierRequest, output: Output) -> None:
         return
     for line in _lines(done, request.folder):
         console.line(line)
-    console.next_step(f"registry verify {request.folder / 'artifact'}")
+    console.next_step(f"registry verify {request.folder} --audit")
 
 
 def _lines(done: "HandedOver", folder: Path) -> Iterator[str]:

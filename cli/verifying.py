@@ -10,6 +10,7 @@ from peft_registry.cli import console
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.use_cases.audit_folder import FolderAudit
     from peft_registry.registry.use_cases.read_folder import ReadFolder
     from peft_registry.registry.use_cases.verify import DamagedRegistry, Requirements
     from peft_registry.schemas.errors import KnownError
@@ -198,6 +199,37 @@ def read_presented(request: VerifyRequest) -> "ReadFolder":
             f"unverified: {read.outcome.unchecked_text}; `registry verify {request.target}` says more", indent=12
         )
     return read
+
+
+def audited(request: VerifyRequest) -> "FolderAudit":
+    """Everything in a folder that can be done again, and how it verified.
+
+    Raises:
+        InputRefused: a version of the registry is named.
+        KnownError: the folder, the registry or the trust cannot be read.
+    """
+    from peft_registry.cli.wiring import seen_folders
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.audit_folder import audit_folder
+    from peft_registry.schemas.errors import InputRefused
+
+    if not is_folder(request.target):
+        raise InputRefused.in_words(
+            what=f"--audit is about a folder, and {request.target} is a version of the registry",
+            why="an audit shows what a folder alone gives, without the registry that wrote it",
+            fix=f"`registry pull {request.target} FOLDER`, or `registry report {request.target} FOLDER --to RECIPIENT`, "
+            "then audit that",
+        )
+    with _beside_folder(request) as looked_up:
+        return audit_folder(
+            Path(request.target),
+            trust=looked_up.policy,
+            trust_problem=looked_up.problem,
+            now=utc_now(),
+            registry=looked_up.registry,
+            damaged=looked_up.damaged,
+            seen=seen_folders(),
+        )
 
 
 def verified_lineage(request: VerifyRequest) -> "LineageOutcome":

@@ -25,6 +25,13 @@ class HandedDocument(Document):
     page: Digest
 
 
+class HandedFile(Document):
+    """Another file of the folder, by its path there."""
+
+    path: str
+    sha256: Digest
+
+
 class DocumentPredicate(Document):
     """The documents about the subject that one recipient is handed.
 
@@ -37,6 +44,7 @@ class DocumentPredicate(Document):
         table: of the rows, and of who gets them: with the same table the same record gives the same data.
         renderer: the release that wrote the pages: another one may word them otherwise.
         documents: in their order.
+        files: what lies beside them, but for weights, which the manifests list.
     """
 
     recipient: RecipientName
@@ -47,3 +55,4 @@ class DocumentPredicate(Document):
     table: Digest
     renderer: str
     documents: tuple[HandedDocument, ...] = Field(min_length=1)
+    files: tuple[HandedFile, ...] = ()

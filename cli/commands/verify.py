@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.auditing import print_audit
 from peft_registry.cli.options import (
     CheckpointOption,
     HomeOption,
@@ -17,7 +18,14 @@ from peft_registry.cli.options import (
     TrustOption,
 )
 from peft_registry.cli.tables import wrapped_lines
-from peft_registry.cli.verifying import VerifyRequest, is_folder, require_absent, verified, verified_lineage
+from peft_registry.cli.verifying import (
+    VerifyRequest,
+    audited,
+    is_folder,
+    require_absent,
+    verified,
+    verified_lineage,
+)
 
 if TYPE_CHECKING:
     from peft_registry.schemas.version import (
@@ -52,6 +60,9 @@ def verify(
     target: Annotated[str, typer.Argument(help="A version (name:3, name@alias, sha256:…) or a pulled folder.")],
     deep: Annotated[
         bool, typer.Option("--deep", help="Also verify everything that it was made from and that is here.")
+    ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Of a folder: do every figure again that can be, and its documents.")
     ] = False,
     home: HomeOption = None,
     trust: TrustOption = None,
@@ -89,13 +100,24 @@ def verify(
 ) -> None:
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
     if key is not None:
-        unusable: dict[str, object] = {"--deep": deep, "--trust": trust, "--root": root, "--base": base}
+        unusable: dict[str, object] = {
+            "--deep": deep,
+            "--audit": audit,
+            "--trust": trust,
+            "--root": root,
+            "--base": base,
+        }
         unusable |= {"--require": require, "--file-digests": file_digests, "--checkpoint": checkpoint}
         require_absent(unusable, beside="--key, which asks no registry")
         _print_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []), output)
     require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
     request = VerifyRequest(target, home, trust, root, checkpoint, base, require or [], file_digests, no_cache)
-    if deep:
+    if audit:
+        require_absent(
+            {"--deep": deep, "--base": base, "--require": require, "--file-digests": file_digests}, beside="--audit"
+        )
+        print_audit(audited(request), output)
+    elif deep:
         _print_lineage(verified_lineage(request), request, output)
     else:
         _print_outcome(verified(request), request, output)

@@ -27,6 +27,7 @@ SOURCES_FOLDER = "sources"
 POLICIES_FOLDER = "policies"
 INDEX_FILE = "dossier.json"
 STATEMENT_FILE = "document.intoto.jsonl"
+SIGNER_FILE = "document.pub"
 VERIFY_FILE = "VERIFY.txt"
 SMALL_INSTALL_MB = 260  # what requirements-verify.txt and this package take, uncompiled; half of it is scipy
 
@@ -38,7 +39,7 @@ class Dossier:
     Attributes:
         documents: as values, in their order.
         files: every file of them by its path.
-        index: what is signed of them.
+        index: what is signed of them, without what lies beside them.
     """
 
     documents: tuple[RecipientDocument, ...]
@@ -72,12 +73,17 @@ def make_dossier(source: DocumentSource, recipient: RecipientName, *, release: s
     )
     files = {f"{names[name]}.html": page for name, page in pages.items()}
     files |= {f"{names[name]}.json": content for name, content in data.items()}
-    return Dossier(documents, {**files, INDEX_FILE: index.to_canonical()}, index)
+    return Dossier(documents, files, index)
 
 
 def rules_digest() -> Digest:
     """Of all that decides what documents hold of a record: the rows, who gets them, and by which edition they are judged."""
     return canonical_digest({"table": str(table_digest()), "edition": editions().newest.to_json()})
+
+
+def is_listed(path: str) -> bool:
+    """Whether the list of a dossier names a file beside the documents: not itself, nor weights, which the manifests list."""
+    return path not in (INDEX_FILE, STATEMENT_FILE) and not path.endswith(".safetensors")
 
 
 def file_names(document: HandedDocument) -> tuple[str, str]:
@@ -116,14 +122,14 @@ def verify_text(index: DocumentPredicate, *, label: str, manifest: Digest, signe
     whole = recipients().recipients[index.recipient].evidence == "whole"
     to = recipients().recipients[index.recipient].title.removeprefix("the ")
     derive = (
-        "The record that the documents are cut from is among its statements: `registry record artifact` shows it."
+        "It cuts each document from the signed record again, and does every figure again that can be."
         if whole
-        else "The record stays with the provider, and what is withheld is named: the verdict is `unverified` (5), not broken (6)."
+        else "The record stays with the provider: the documents rest on whoever signed them, and the exit is 5."
     )
     signer = (
-        f"{STATEMENT_FILE} is a DSSE envelope over {INDEX_FILE}; its key has to be in the trust file."
+        f"{STATEMENT_FILE} signs {INDEX_FILE}; its key has to be in the trust file."
         if signed
-        else f"Nobody signed {INDEX_FILE}: the documents follow from the signed record, and prove nothing by themselves."
+        else f"Nobody signed {INDEX_FILE}: the documents prove nothing but that they follow from the signed record."
     )
     text = f"""{label}, for the {to}
 manifest {manifest}
@@ -133,10 +139,11 @@ manifest {manifest}
      audit/bin/pip install --no-compile -r requirements-verify.txt      (of peft-registry {index.renderer} or later)
      audit/bin/pip install --no-compile --no-deps peft-registry
 2. Get the trust file from its keeper, and the digest of its root over another channel. One that lies here is not authority.
-3. The version, without a network:
-     audit/bin/registry verify {ARTIFACT_FOLDER} --trust TRUST.json --root sha256:…
+3. Everything at once, without a network:
+     audit/bin/registry verify . --audit --trust TRUST.json --root sha256:…
    {derive}
    {signer}
+   It ends with 0 where all was shown, with 5 where something could not be checked, with 6 where a file is wrong, which is named.
 4. Without this program:
      model_signing verify key {ARTIFACT_FOLDER} --signature {ARTIFACT_FOLDER}/model.sig --public_key TRAINER.pub
      sha256sum *.json *.html        and compare with {INDEX_FILE}

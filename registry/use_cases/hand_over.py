@@ -4,19 +4,21 @@ Nothing is logged: who was handed what is between the two. A recipient who may s
 evidence; any other gets it as everybody does.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from peft_registry.registry.disk.files import scratch_folder, write_new
-from peft_registry.registry.disk.hashing import copy_and_hash
+from peft_registry.registry.disk.hashing import copy_and_hash, hash_file
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.documents.dossier import (
     ARTIFACT_FOLDER,
+    INDEX_FILE,
+    SIGNER_FILE,
     SOURCES_FOLDER,
     STATEMENT_FILE,
     VERIFY_FILE,
-    Dossier,
+    is_listed,
     make_dossier,
     policies_named,
     policy_file,
@@ -26,6 +28,7 @@ from peft_registry.registry.documents.recipients import recipients
 from peft_registry.registry.documents.sources import document_source
 from peft_registry.registry.documents.view import RecipientDocument
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import records_of
@@ -37,14 +40,13 @@ from peft_registry.registry.use_cases.publish import public_part
 from peft_registry.registry.use_cases.pull import new_folder, verified_copy
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.verification.presented import Presented, present_version
-from peft_registry.schemas.hand_over import DocumentPredicate, RecipientName
+from peft_registry.schemas.hand_over import DocumentPredicate, HandedFile, RecipientName
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME
+from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
 from peft_registry.schemas.statement import PREDICATE_TYPES
 from peft_registry.schemas.version import Version
 
 _READABLE = 0o644
-_SIGNATURE = "model.sig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,10 @@ def hand_over(
     stops = (*recalls, *(f"must not be {stop.act.forbidden}: {stop.text}" for stop in others))
     source = document_source(version, records, decided_by(decisions_of(registry, version, records)), stops=stops)
     dossier = make_dossier(source, recipient, release=tool_version())
-    statement = None if signer is None else _signed(registry, version, dossier, signer)
+    if signer is not None:
+        _require_may_sign(registry, signer)
     with new_folder(destination) as part:
         _write(part, dossier.files)
-        if statement is not None:
-            _write(part, {STATEMENT_FILE: statement + b"\n"})
         (part / ARTIFACT_FOLDER).mkdir()
         if rule.evidence == "whole":
             verified_copy(registry, version, part / ARTIFACT_FOLDER, look_for_base=False, with_decisions=True)
@@ -104,29 +105,36 @@ def hand_over(
         else:
             _write_public_part(registry, version, part / ARTIFACT_FOLDER)
         text = verify_text(
-            dossier.index,
-            label=version.label,
-            manifest=version.manifest_digest,
-            signed=statement is not None,
+            dossier.index, label=version.label, manifest=version.manifest_digest, signed=signer is not None
         )
-        _write(part, {VERIFY_FILE: text})
+        _write(part, {VERIFY_FILE: text} | ({} if signer is None else {SIGNER_FILE: signer.public.pem}))
+        index = dossier.index.revised(files=tuple(_beside(part, dossier.files)))
+        _write(part, {INDEX_FILE: index.to_canonical()})
+        if signer is not None:
+            signed = sign_statement(version.manifest_digest, "document", index.to_json(), signer)
+            _write(part, {STATEMENT_FILE: signed.line + b"\n"})
         files = sum(path.is_file() for path in part.rglob("*"))
     signed_by = None if signer is None else registry.trust.person_of(signer.public.key_id)
-    return HandedOver(version, dossier.index, dossier.documents, files, signed_by)
+    return HandedOver(version, index, dossier.documents, files, signed_by)
 
 
-def _signed(registry: Registry, version: Version, dossier: Dossier, signer: Signer) -> bytes:
-    """The line of the statement about the documents, once whoever signs it may."""
-    now = registry.clock()
+def _require_may_sign(registry: Registry, signer: Signer) -> None:
+    """Raise unless the trust file lets a key sign documents now."""
     status = key_status(
         registry.trust,
         signer.public.key_id,
         predicate_type=PREDICATE_TYPES["document"],
         signed_at_proven=None,
-        now=now,
+        now=registry.clock(),
     )
     require_ok(status)
-    return sign_statement(version.manifest_digest, "document", dossier.index.to_json(), signer).line
+
+
+def _beside(part: Path, documents: Mapping[str, bytes]) -> Iterator[HandedFile]:
+    """Every file but the documents and weights, by its path."""
+    for file in scan_folder(part, family="integrity"):
+        if file.path not in documents and is_listed(file.path):
+            yield HandedFile(path=file.path, sha256=hash_file(part / file.path).sha256)
 
 
 def _policies(registry: Registry, named: Iterable[Digest]) -> Mapping[str, bytes]:
@@ -155,7 +163,7 @@ def _without_files(presented: Presented) -> Presented:
     kept = {
         name: content
         for name, content in presented.files.items()
-        if name in (FILE_NAME, _SIGNATURE, CARD_NAME) or name.startswith(f"{EVIDENCE_NAME}/")
+        if name in (FILE_NAME, SIGNATURE_NAME, CARD_NAME) or name.startswith(f"{EVIDENCE_NAME}/")
     }
     return Presented(presented.label, kept)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft_registry.registry.documents.dossier import ARTIFACT_FOLDER, INDEX_FILE
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.seen_folders import SeenFolders
 from peft_registry.registry.use_cases.verify import DamagedRegistry, examine_folder
@@ -41,15 +42,16 @@ def read_folder(
     """Verify a folder and read what it says of its version. What could not be checked is shown too, and the outcome says so.
 
     Args:
-        folder: as `verify_folder`, and so is everything else.
+        folder: a pulled one, or a dossier; everything else is as `verify_folder` takes it.
 
     Raises:
         FolderBroken: something in it is not what was signed.
         NotRegistered: no statement in it registers a version.
         FolderMissing, NotAnArtifact: there is nothing to read.
     """
+    artifact = folder / ARTIFACT_FOLDER if (folder / INDEX_FILE).is_file() else folder
     checked = examine_folder(
-        folder, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
+        artifact, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
     )
     if checked.verdict == "broken" or checked.findings is None:
         raise FolderBroken(checked.outcome)

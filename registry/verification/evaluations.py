@@ -112,12 +112,12 @@ def check_figures(presented: Presented, evaluations: Iterable[tuple[Digest, Eval
         elif is_of_later_edition(record):
             unknown.append(f"{name}: a later release computed its figures, by rules that this one does not know")
         elif _is_much_to_draw(record, items_in(presented, record)):
-            contradictions += _lines(name, _held_against(record, items_in(presented, record), closed_forms_only=True))
+            contradictions += _lines(name, held_against(record, items_in(presented, record), closed_forms_only=True))
             notes.append(
                 f"{name}: counts, rates and closed forms recomputed; `registry evaluate --recheck` draws its intervals again"
             )
         else:
-            contradictions += _lines(name, _held_against(record, items_in(presented, record), closed_forms_only=False))
+            contradictions += _lines(name, held_against(record, items_in(presented, record), closed_forms_only=False))
     return FiguresCheck(tuple(contradictions), tuple(unknown), tuple(notes))
 
 
@@ -125,7 +125,7 @@ _HELD: dict[tuple[Digest, Digest, bool], tuple[Discrepancy, ...]] = {}
 _MOST_HELD = 64
 
 
-def _held_against(record: EvaluationRecord, items: bytes, *, closed_forms_only: bool) -> tuple[Discrepancy, ...]:
+def held_against(record: EvaluationRecord, items: bytes, *, closed_forms_only: bool) -> tuple[Discrepancy, ...]:
     """What a record says and its items do not give, computed once a process for the same record and the same items.
 
     To verify a version, what was made from it and a copy of it is to hold the same evaluation against the same table each time.

@@ -17,11 +17,14 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.database.catalog import NameOfAnotherKind
 from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases import register
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
+from peft_registry.registry.use_cases.audit_folder import audit_folder
 from peft_registry.registry.use_cases.first_records import Result
+from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.offered_results import ResultAsBase
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
@@ -33,13 +36,23 @@ from peft_registry.registry.use_cases.register import (
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.statements import RecordNotAnswered, StatementContent, append_statement
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.verification.merge_definitions import MergedPart
+from peft_registry.registry.verification.merged_again import (
+    ArtifactTensors,
+    LowRankAdapter,
+    MergeAgain,
+    merge_again,
+    relative_norm_again,
+)
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import ModificationPredicate
 from peft_registry.schemas.progress import Event, Said, Warned
 from peft_registry.schemas.values import declared
 from peft_registry.trainer.merge import algorithms, stream, updates
+from peft_registry.trainer.merge.change_figures import figures_of_adapter
 from peft_registry.trainer.merge.drift import FoldErrorTooLarge
 from peft_registry.trainer.merge.merge_preview import preview_of
 from peft_registry.trainer.merge.request import FourBitMergeRefused, MergeOptionRefused, MergeRequest
@@ -326,6 +339,53 @@ def test_what_nobody_can_know_of_an_ingredients_compute_stays_unknown(merged: Me
     assert "a:1" in str(compute.conservative_flop.reason)
     assert compute.inputs.value["narrow_flop"] == 0
     assert not merged.modification.gpai.ratio.known
+
+
+# --- what a folder alone gives again, without torch ---
+
+
+@pytest.mark.parametrize("algorithm", ["ties", "dare_ties"])
+def test_every_tensor_of_a_merge_of_two_follows_from_the_dossier(algorithm: str, place: Place, tmp_path: Path) -> None:
+    choices: dict[str, Any] = {"weights": (0.7, 0.3), "densities": (0.5,), "seed": 3}
+    found = place.merge("a", "b", algorithm=algorithm, name=f"audited-{algorithm}", **choices)
+    assert found.version is not None
+    for name, with_base in (("whole", True), ("light", False)):
+        hand_over(place.registry, found.version, "ai-office", tmp_path / name, with_base=with_base)
+    audit = audit_folder(tmp_path / "whole", trust=place.registry.trust, now=NOW)
+    line = next(line for line in audit.lines if line.figure == "merge")
+    assert audit.verdict == "verified" and line.outcome == "within tolerance", line.text
+    assert line.text.startswith(f"{algorithm} of 2: all 21 tensors, 14 of them changed")
+    (line,) = [
+        line
+        for line in audit_folder(tmp_path / "light", trust=place.registry.trust, now=NOW).lines
+        if line.figure == "merge"
+    ]
+    assert (line.outcome, "--with-base" in line.text) == ("not possible", True)
+    another = found.merge.revised(ingredients=[part.revised(weight=0.5) for part in found.merge.ingredients])
+    assert merged_by_hand(tmp_path / "whole", another).wrong, "with other weights it would be another model"
+
+
+def merged_by_hand(dossier: Path, merge: MergeRecord) -> MergeAgain:
+    def tensors(folder: Path) -> ArtifactTensors:
+        return ArtifactTensors(folder, read_manifest((folder / "manifest.json").read_bytes()))
+
+    parts = [
+        (
+            MergedPart(dossier, part.weights_digest.hex, part.weight, part.density),
+            LowRankAdapter(tensors(dossier / "sources" / part.label.replace(":", "-"))),
+        )
+        for part in merge.ingredients
+    ]
+    return merge_again(tensors(dossier / "artifact"), tensors(dossier / "sources" / "tiny-1"), parts, merge)
+
+
+def test_the_norm_of_an_adapter_follows_from_its_factors_and_its_base(place: Place, tmp_path: Path) -> None:
+    version = version_named(place.registry, "a")
+    hand_over(place.registry, version, "ai-office", tmp_path / "out", with_base=True)
+    folders = [tmp_path / "out" / name for name in ("artifact", "sources/tiny-1")]
+    adapter, base = (ArtifactTensors(path, read_manifest((path / "manifest.json").read_bytes())) for path in folders)
+    expected = figures_of_adapter(place.base, place.adapters["a"], is_quantized=False).relative_norm
+    assert relative_norm_again(LowRankAdapter(adapter), base) == pytest.approx(expected, rel=1e-5)
 
 
 # --- plan and check ---

@@ -1,0 +1,314 @@
+"""Everything in a verified folder that can be done again with it alone: without torch, a network or the registry that wrote it.
+
+Each line names what is recorded, what came of doing it again, and why it was not possible where it was not. What a folder does not
+hold is no fault of it; only a result that is another than the recorded one is.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from peft_registry.registry.compliance.answered_only import without_proposals
+from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.record_verdicts import verdicts_of
+from peft_registry.registry.compliance.superseding import in_third_form
+from peft_registry.registry.disk.files import read_file
+from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.documents.arithmetic import arithmetic_of
+from peft_registry.registry.documents.dossier import (
+    INDEX_FILE,
+    SIGNER_FILE,
+    STATEMENT_FILE,
+    file_names,
+    is_listed,
+    make_dossier,
+    policies_named,
+    policy_file,
+    rules_digest,
+)
+from peft_registry.registry.documents.recipients import recipients
+from peft_registry.registry.documents.reperformed import Outcome, Reperformed
+from peft_registry.registry.documents.sources import document_source
+from peft_registry.registry.intake.json import read_json
+from peft_registry.registry.intake.paths import scan_folder
+from peft_registry.registry.records.decisions import decided_by
+from peft_registry.registry.signing import dsse
+from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
+from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
+from peft_registry.registry.verification.presented_records import PresentedVersion
+from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
+from peft_registry.schemas.hand_over import DocumentPredicate
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import EVIDENCE_NAME
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import PREDICATE_TYPES, STATEMENTS_FILE, Statement
+from peft_registry.schemas.version import CheckStatus, VerifyOutcome
+
+SMALL_BYTES = 64 << 20  # of a document, a page or a policy
+RECORDS = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
+_OUTCOMES: Mapping[CheckStatus, Outcome] = {
+    "ok": "reproduced",
+    "recorded": "not possible",
+    "unchecked": "not possible",
+    "changed": "differs",
+    "failed": "differs",
+}
+
+
+class DossierBroken(IntegrityBroken):
+    what = "{file} is not the list of documents of a dossier"
+    why = "{reason}"
+    fix = "keep the folder as evidence, and ask whoever handed it over for another"
+
+    file: str
+    reason: str
+
+
+class NoTrust(NotChecked):
+    reference = "documents-without-trust"
+    what = "nobody is trusted to have signed the documents"
+    why = "no trust file was given, and there is no registry here"
+    fix = "get the trust file from its keeper, and give it with --trust"
+
+
+def checks_again(outcome: VerifyOutcome, *, folder: str) -> Iterator[Reperformed]:
+    """The checks of `registry verify` as lines of an audit: every digest, signature and proof."""
+    for check in outcome.checks:
+        detail = f" ({'; '.join(check.detail[:3])})" if check.detail and check.status not in ("ok", "recorded") else ""
+        yield Reperformed(
+            figure=f"verify: {check.step}", outcome=_OUTCOMES[check.status], text=f"{check.text}{detail}", file=folder
+        )
+
+
+def version_again(shown: PresentedVersion, *, folder: str) -> Iterator[Reperformed]:
+    """The figures of a version: its evaluations from their items, its record from its inputs, its statuses by their rules."""
+    yield from _evaluations(shown, folder)
+    file = _inside(folder, RECORDS)
+    if not shown.records.history:
+        yield Reperformed(
+            figure="modification record", outcome="not possible", text="there is none here: it is withheld", file=file
+        )
+        return
+    record = in_third_form(shown.records.history[-1].record)
+    yield _derived(shown, file)
+    yield from arithmetic_of(record, file=file)
+    answered = without_proposals(record)
+    for verdict in verdicts_of(answered, decided=decided_by(shown.decisions)).both:
+        of = "model" if verdict.table == "gpai_modifier" else "system"
+        yield Reperformed(
+            figure=f"status of the {of}",
+            outcome="reproduced",
+            text=f"{verdict.text}, from the answers {verdict.inputs.short} by the rules of this release",
+            file=file,
+        )
+
+
+def _evaluations(shown: PresentedVersion, folder: str) -> Iterator[Reperformed]:
+    """Counts, rates, intervals and p values of each evaluation, computed from its item table."""
+    for record in shown.records.evaluations:
+        names = ", ".join(data.name for data in record.datasets)
+        count = len(record.results) + len(record.comparisons) + len(record.losses)
+        figure = f"evaluation of {names}"
+        file = _inside(folder, f"{EVIDENCE_NAME}/{record.items.file}")
+        try:
+            items = shown.items(record)
+        except NotChecked as error:
+            yield Reperformed(figure=figure, outcome="not possible", text=f"{error.what}: {error.why}", file=file)
+            continue
+        # numpy and all that computes figures: asked for where there is something to compute
+        from peft_registry.registry.evaluation.recheck import is_of_later_edition
+        from peft_registry.registry.verification.evaluations import held_against
+
+        if is_of_later_edition(record):
+            text = "a later release computed its figures, by rules that this one does not know"
+            yield Reperformed(figure=figure, outcome="not possible", text=text, file=file)
+            continue
+        wrong = held_against(record, items, closed_forms_only=False)
+        text = "; ".join(map(str, wrong[:3])) or f"{count} rows of figures follow from {record.items.rows} items"
+        yield Reperformed(figure=figure, outcome="differs" if wrong else "reproduced", text=text, file=file)
+
+
+def _derived(shown: PresentedVersion, file: str) -> Reperformed:
+    """The record as a whole: derived from its inputs when the folder was verified."""
+    link = shown.records.history[-1]
+    count = sum(leaf.value.source == "derived" for leaf in leaves(link.record))
+    if link.note:
+        return Reperformed(figure="record", outcome="not possible", text=f"it was {link.note}", file=file)
+    predicate = link.statement.statement.predicate
+    edition = predicate.get("edition", {}).get("name")
+    if edition is None:
+        return Reperformed(
+            figure="record", outcome="not possible", text="it is from before editions, and is held as data", file=file
+        )
+    text = (
+        f"{count} derived values follow from {len(predicate.get('inputs', ()))} signed statements by edition {edition}"
+    )
+    return Reperformed(figure="record", outcome="reproduced", text=text, file=file)
+
+
+def list_again(dossier: Path) -> Iterator[Reperformed]:
+    """Each file of a dossier by its digest in the list, and what the list does not name.
+
+    Raises:
+        DossierBroken, MalformedJson: the list cannot be read.
+    """
+    index, _ = _index(dossier)
+    yield from _digests(dossier, index)
+
+
+def documents_again(
+    dossier: Path, shown: PresentedVersion, trust: TrustPolicy | None, *, release: str
+) -> Iterator[Reperformed]:
+    """Who signed the documents of a dossier, and each of them cut from the record again where that is here.
+
+    Raises:
+        DossierBroken, MalformedJson: their list cannot be read.
+    """
+    index, data = _index(dossier)
+    yield _signature(dossier, data, shown, trust)
+    if not shown.records.history:
+        text = "the record that they are cut from is withheld: they rest on whoever signed them"
+        yield Reperformed(figure="documents", outcome="not possible", text=text, file=INDEX_FILE)
+        return
+    yield from _derived_documents(index, shown, release)
+
+
+def _index(dossier: Path) -> tuple[DocumentPredicate, bytes]:
+    data = read_file(dossier / INDEX_FILE, max_bytes=SMALL_BYTES)
+    try:
+        return DocumentPredicate.from_json(read_json(data, what=INDEX_FILE)), data
+    except ValidationError as error:
+        raise DossierBroken(INDEX_FILE, first_problem(error)) from error
+
+
+def _signature(dossier: Path, index: bytes, shown: PresentedVersion, trust: TrustPolicy | None) -> Reperformed:
+    """Who signed the list of documents, if anybody did and the user trusts them."""
+    outcome: Outcome = "not possible"
+    text, file = "nobody signed them", INDEX_FILE
+    if (dossier / STATEMENT_FILE).is_file():
+        file = STATEMENT_FILE
+        try:
+            outcome, text = "reproduced", _signed_by(dossier / STATEMENT_FILE, index, shown, trust)
+        except NotChecked as error:
+            text = f"{error.what}: {error.why}"
+        except KnownError as error:
+            outcome, text = "differs", f"{error.what}: {error.why}"
+    return Reperformed(figure="signature of the documents", outcome=outcome, text=text, file=file)
+
+
+def _signed_by(path: Path, index: bytes, shown: PresentedVersion, trust: TrustPolicy | None) -> str:
+    """Whose key signed the statement about the documents, and in which role.
+
+    Raises:
+        NoTrust: nobody is trusted.
+        DossierBroken: it is about something else, or names other documents.
+        KnownError: as `dsse.verify` and `require_ok`.
+    """
+    envelope = dsse.Envelope.parse(read_file(path, max_bytes=SMALL_BYTES).rstrip(b"\n"), what=STATEMENT_FILE)
+    trusted = () if trust is None else public_keys(trust)
+    try:
+        key = dsse.verify(envelope, (*trusted, *_presented(path.with_name(SIGNER_FILE))), what=STATEMENT_FILE)
+    except dsse.NoTrustedSignature as error:  # neither by a key that is trusted nor by the one that lies there
+        raise DossierBroken(STATEMENT_FILE, error.why) from error
+    if trust is None:
+        raise NoTrust
+    try:
+        statement = Statement.from_json(read_json(envelope.payload, what=STATEMENT_FILE))
+        stated = DocumentPredicate.from_json(statement.predicate)
+    except ValidationError as error:
+        raise DossierBroken(STATEMENT_FILE, first_problem(error)) from error
+    if (statement.kind, statement.subject_digest) != ("document", shown.version.manifest_digest):
+        raise DossierBroken(STATEMENT_FILE, "it is about another artifact, or of another kind")
+    if stated.to_canonical() != index:
+        raise DossierBroken(INDEX_FILE, "it is not what was signed")
+    status = key_status(
+        trust, key.key_id, predicate_type=PREDICATE_TYPES["document"], signed_at_proven=None, now=shown.reading.now
+    )
+    signer = require_ok(status)
+    return f"by {signer.person} as {signer.role}"
+
+
+def _presented(path: Path) -> tuple[PublicKey, ...]:
+    """The key that lies beside the statement; none where nobody put one there."""
+    return (PublicKey.parse(read_file(path, max_bytes=KEY_FILE_MAX_BYTES)),) if path.is_file() else ()
+
+
+def _digests(dossier: Path, index: DocumentPredicate) -> Iterator[Reperformed]:
+    """Each file against its digest in the list, and what the list does not name."""
+    listed = {file.path: file.sha256 for file in index.files}
+    for document in index.documents:
+        listed |= zip(file_names(document), (document.data, document.page), strict=True)
+    there = {file.path for file in scan_folder(dossier, family="integrity") if is_listed(file.path)}
+    for name, digest in listed.items():
+        if name not in there:
+            yield Reperformed(figure=f"digest of {name}", outcome="differs", text="it is not there", file=name)
+            continue
+        found = hash_file(dossier / name).sha256
+        outcome: Outcome = "reproduced" if found == digest else "differs"
+        text = digest.short if found == digest else f"listed is {digest.short}, it hashes to {found.short}"
+        yield Reperformed(figure=f"digest of {name}", outcome=outcome, text=text, file=name)
+    for name in sorted(there - listed.keys()):
+        yield Reperformed(figure=name, outcome="differs", text=f"{INDEX_FILE} does not list it", file=name)
+
+
+def _derived_documents(index: DocumentPredicate, shown: PresentedVersion, release: str) -> Iterator[Reperformed]:
+    """The documents cut from the record again: their data always by the same table, their pages by the same release."""
+    if index.recipient not in recipients().recipients:
+        text = f"this release knows no recipient {index.recipient}"
+        yield Reperformed(figure="documents", outcome="not possible", text=text, file=INDEX_FILE)
+        return
+    source = document_source(shown.version, shown.records, decided_by(shown.decisions))
+    again = make_dossier(source, index.recipient, release=release)
+    if index.record != again.index.record:
+        text = f"they are cut from the record {index.record.short}, and the one that holds here is {again.index.record.short}"
+        yield Reperformed(figure="record of the documents", outcome="differs", text=text, file=INDEX_FILE)
+        return
+    if index.table != rules_digest():
+        text = "another release cut them, by another table of rows: their values stand in the record, which is verified"
+        yield Reperformed(figure="documents", outcome="not possible", text=text, file=INDEX_FILE)
+        return
+    listed = {document.name: document for document in again.index.documents}
+    for document in index.documents:
+        data, page = file_names(document)
+        derived = listed.get(document.name)
+        if derived is None:
+            text = "no such document is this recipient's"
+            yield Reperformed(figure=document.name, outcome="differs", text=text, file=data)
+            continue
+        is_equal = derived.data == document.data
+        text = "cut again from the signed record" if is_equal else "the record gives other data"
+        yield Reperformed(figure=data, outcome="reproduced" if is_equal else "differs", text=text, file=data)
+        yield _page(document.page == derived.page, page, index.renderer, release, is_equal=is_equal)
+
+
+def _page(is_same: bool, page: str, renderer: str, release: str, *, is_equal: bool) -> Reperformed:
+    if is_same:
+        return Reperformed(figure=page, outcome="reproduced", text="rendered again from those data", file=page)
+    if renderer != release:
+        text = f"data {'equal' if is_equal else 'not equal'}, rendered by {renderer}, which words it otherwise"
+        return Reperformed(figure=page, outcome="not possible", text=text, file=page)
+    # what stops its use stands on it too, and follows from no record
+    text = "its data are those of the record; what else stands on it, such as a recall, this folder cannot give"
+    return Reperformed(figure=page, outcome="not possible", text=text, file=page)
+
+
+def policies_again(dossier: Path, shown: PresentedVersion) -> Iterator[Reperformed]:
+    """The bytes of each policy that somebody decided under, by its digest."""
+    named = policies_named(shown.records.statements)
+    for policy in named:
+        name = policy_file(policy)
+        path = dossier / name
+        figure = f"policy {policy.short}"
+        if not path.is_file():
+            text = "its bytes are not here; whoever decided under it has them"
+            yield Reperformed(figure=figure, outcome="not possible", text=text, file=name)
+            continue
+        is_it = Digest.of(read_file(path, max_bytes=SMALL_BYTES)) == policy
+        text = "its bytes are those that were decided under" if is_it else "its bytes are others"
+        yield Reperformed(figure=figure, outcome="reproduced" if is_it else "differs", text=text, file=name)
+
+
+def _inside(folder: str, path: str) -> str:
+    return f"{folder}/{path}" if folder else path

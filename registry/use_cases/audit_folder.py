@@ -1,0 +1,142 @@
+"""A folder that somebody handed over, checked and done again as far as it goes: `registry verify FOLDER --audit`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.disk.release import tool_version
+from peft_registry.registry.documents.audit import (
+    checks_again,
+    documents_again,
+    list_again,
+    policies_again,
+    version_again,
+)
+from peft_registry.registry.documents.dossier import ARTIFACT_FOLDER, INDEX_FILE, SOURCES_FOLDER, STATEMENT_FILE
+from peft_registry.registry.documents.reperformed import Reperformed
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.homes.seen_folders import SeenFolders
+from peft_registry.registry.intake.paths import scan_folder
+from peft_registry.registry.use_cases.verify import DamagedRegistry, examine_folder, verify_folder
+from peft_registry.registry.verification.presented_records import PresentedVersion, presented_version
+from peft_registry.registry.verification.with_base import BASE_FOLDER, signed_folder
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.errors import IntegrityBroken, KnownError
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
+from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.version import EXIT_CODES, Verdict, VerifyOutcome
+
+_BYTES_LEFT_OUT = frozenset({"files", "tensors"})
+
+
+class FolderAudit(Frozen):
+    """Everything that was done again in a folder, and how its artifact verified."""
+
+    subject: str
+    version: str | None  # None where the artifact is broken
+    outcome: VerifyOutcome
+    lines: tuple[Reperformed, ...]
+
+    @property
+    def differing(self) -> tuple[Reperformed, ...]:
+        """What is another than recorded."""
+        return tuple(line for line in self.lines if line.outcome == "differs")
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of all of it: broken where anything differs, unverified where a signature of the documents could not be checked."""
+        if self.differing:
+            return "broken"
+        is_signed = any(line.file == STATEMENT_FILE and line.outcome == "not possible" for line in self.lines)
+        return "unverified" if is_signed else self.outcome.verdict
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+
+def audit_folder(
+    folder: Path,
+    *,
+    trust: TrustPolicy | None,
+    now: str,
+    trust_problem: KnownError | None = None,
+    registry: Registry | None = None,
+    damaged: DamagedRegistry | None = None,
+    seen: SeenFolders | None = None,
+) -> FolderAudit:
+    """Verify a pulled folder or a dossier, and do again what can be.
+
+    Args:
+        folder: as `verify_folder`, and so is everything else.
+
+    Raises:
+        FolderMissing, NotAnArtifact: there is nothing to audit.
+        NotRegistered: no statement in it registers a version.
+    """
+    is_dossier = (folder / INDEX_FILE).is_file()
+    artifact = folder / ARTIFACT_FOLDER if is_dossier else folder
+    place = ARTIFACT_FOLDER if is_dossier else ""
+    checked = examine_folder(
+        artifact, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
+    )
+    lines = list(checks_again(checked.outcome, folder=place))
+    if is_dossier:
+        lines += _or_broken(list_again(folder))
+    version = None
+    if checked.verdict != "broken" and checked.findings is not None:
+        shown = presented_version(checked.findings)
+        version = shown.version.label
+        from peft_registry.registry.documents.weights import weights_again  # numpy, which a broken folder does not need
+
+        lines += version_again(shown, folder=place)
+        lines += weights_again(
+            shown, _sources(folder, is_dossier=is_dossier), folder=signed_folder(artifact), place=place
+        )
+        if is_dossier:
+            lines += _of_dossier(folder, shown, trust, now=now)
+    return FolderAudit(subject=str(folder), version=version, outcome=checked.outcome, lines=tuple(lines))
+
+
+def _sources(folder: Path, *, is_dossier: bool) -> dict[Digest, Path]:
+    """Where what the version was made from lies here, by manifest: in a dossier, or beside an adapter pulled with its base."""
+    places = sorted((folder / SOURCES_FOLDER).glob("*")) if is_dossier else [folder / BASE_FOLDER]
+    return {hash_file(place / FILE_NAME).sha256: place for place in places if (place / FILE_NAME).is_file()}
+
+
+def _of_dossier(folder: Path, shown: PresentedVersion, trust: TrustPolicy | None, *, now: str) -> Iterator[Reperformed]:
+    yield from _or_broken(documents_again(folder, shown, trust, release=tool_version()))
+    yield from policies_again(folder, shown)
+    for source in sorted(path for path in (folder / SOURCES_FOLDER).glob("*") if path.is_dir()):
+        yield _source(source, trust, now=now)
+
+
+def _or_broken(lines: Iterator[Reperformed]) -> Iterator[Reperformed]:
+    """The lines, and one more where the list of documents cannot be read."""
+    try:
+        yield from lines
+    except IntegrityBroken as error:
+        yield Reperformed(figure="documents", outcome="differs", text=f"{error.what}: {error.why}", file=INDEX_FILE)
+
+
+def _source(source: Path, trust: TrustPolicy | None, *, now: str) -> Reperformed:
+    """How something verifies that the version was made from; where none of its files is here, that is no fault."""
+    place = f"{SOURCES_FOLDER}/{source.name}"
+    outcome = verify_folder(source, trust=trust, now=now)
+    has_files = any(_is_of_manifest(file.path) for file in scan_folder(source, family="integrity"))
+    excused = frozenset() if has_files else _BYTES_LEFT_OUT
+    failed = [check for check in outcome.checks if check.status == "failed" and check.step not in excused]
+    if failed:
+        text = "; ".join(f"{check.step}: {check.text} {' '.join(check.detail[:2])}".strip() for check in failed)
+        return Reperformed(figure=f"source {source.name}", outcome="differs", text=text, file=place)
+    shown = ", ".join(check.step for check in outcome.checks if check.status in ("ok", "recorded"))
+    if outcome.verdict == "verified":
+        return Reperformed(figure=f"source {source.name}", outcome="reproduced", text=shown, file=place)
+    why = "its files are not here" if not has_files else outcome.unchecked_text
+    return Reperformed(figure=f"source {source.name}", outcome="not possible", text=f"{why}; {shown}", file=place)
+
+
+def _is_of_manifest(path: str) -> bool:
+    """Whether a file of an artifact is one that its manifest lists."""
+    return path not in (FILE_NAME, SIGNATURE_NAME, CARD_NAME) and not path.startswith(f"{EVIDENCE_NAME}/")

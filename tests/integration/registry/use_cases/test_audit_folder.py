@@ -1,0 +1,181 @@
+"""`registry verify FOLDER --audit`: what a dossier alone gives, done again, and edits of one digit in each kind of file."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peft_registry.cli.main import run
+from peft_registry.registry.compliance.form_rows import forms
+from peft_registry.registry.documents import audit as audits
+from peft_registry.registry.documents import recipients as tables
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.audit_folder import FolderAudit, audit_folder
+from peft_registry.registry.use_cases.decide import decide_question
+from peft_registry.registry.use_cases.gate import read_gate_policy
+from peft_registry.registry.use_cases.hand_over import hand_over
+from peft_registry.schemas.identity import Digest
+from tests.builders.homes import NOW, a_home, reopened
+from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home, a signed dossier of a version that one person decided about, and one for the public."""
+    folder = tmp_path_factory.mktemp("audited")
+    with a_home(folder / "home") as registry:
+        fill_with_approvers(registry, folder)
+    registry = reopened(folder / "home")
+    policy = folder / "bank.yml"
+    policy.write_text("name: bank\nabout: one person looks\napprovals: {count: 1}\n", "utf-8")
+    version = version_named(registry, "sums")
+    decide_question(registry, version, "purpose", read_gate_policy(str(policy)), ALEX, is_yes=False, reason="as it was")
+    hand_over(registry, version, "ai-office", folder / "office", signer=registry.trainer_key)
+    hand_over(registry, version, "ai-office", folder / "unsigned")
+    hand_over(registry, version, "public", folder / "public", signer=registry.trainer_key)
+    registry.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registry(place: Path) -> Registry:
+    return reopened(place / "home")
+
+
+def audited(folder: Path, registry: Registry) -> FolderAudit:
+    return audit_folder(folder, trust=registry.trust, now=NOW)
+
+
+def outcomes(audit: FolderAudit) -> dict[str, str]:
+    return {line.figure: line.outcome for line in audit.lines}
+
+
+def test_of_a_clean_dossier_everything_is_done_again_or_it_is_said_why_not(place: Path, registry: Registry) -> None:
+    audit = audited(place / "office", registry)
+    assert (audit.verdict, audit.exit_code, audit.version) == ("verified", 0, "sums:1")
+    found = outcomes(audit)
+    assert {found[name] for name in ("verify: tensors", "record", "signature of the documents")} == {"reproduced"}
+    assert found["compute of the modification, FLOP"] == "reproduced"
+    for name in ("cover.json", "annex-iv.json", "mdf.json", "annex-xi.json", "pst.json", "mdf.html"):
+        assert found[name] == "reproduced", name
+    assert [line.figure for line in audit.lines if line.figure.startswith("policy ") and line.outcome == "reproduced"]
+    assert all(line.text for line in audit.lines if line.outcome == "not possible")
+    flop = next(line for line in audit.lines if line.figure == "compute of the modification, FLOP")
+    assert flop.text.startswith("6 · P · D = ")
+
+
+def test_the_public_learns_who_signed_what_it_cannot_derive(place: Path, registry: Registry) -> None:
+    audit = audited(place / "public", registry)
+    found = outcomes(audit)
+    assert (audit.verdict, audit.exit_code) == ("unverified", 5)
+    assert found["signature of the documents"] == "reproduced" and found["documents"] == "not possible"
+    assert not audit.differing
+
+
+def a_digit(data: bytes) -> bytes:
+    """The data with one digit changed to another: the first in their second half, or the last before that."""
+    half = len(data) // 2
+    at = next(at for at in (*range(half, len(data)), *range(half, -1, -1)) if data[at : at + 1].isdigit())
+    return data[:at] + (b"3" if data[at : at + 1] != b"3" else b"4") + data[at + 1 :]
+
+
+EDITED = {
+    "card": "artifact/README.md",
+    "decisions": "artifact/evidence/DECISIONS.md",
+    "data of a document": "mdf.json",
+    "page of a document": "annex-iv.html",
+    "cover": "cover.html",
+    "list of documents": "dossier.json",
+    "signature of the list": "document.intoto.jsonl",
+    "items": "artifact/evidence/items.jsonl",
+    "statements, with the record": "artifact/evidence/statements.intoto.jsonl",
+    "inputs, with the base's record": "artifact/evidence/inputs.intoto.jsonl",
+    "proof of the log": "artifact/evidence/complete.tlog-proof",
+    "manifest": "artifact/manifest.json",
+    "configuration": "artifact/adapter_config.json",
+    "policy": "policies/*.yml",
+    "record of the base": "sources/tiny-1/evidence/statements.intoto.jsonl",
+    "how to verify": "VERIFY.txt",
+}
+
+
+@pytest.mark.parametrize("kind", EDITED)
+def test_an_edit_of_one_digit_is_broken_and_its_file_is_named(
+    kind: str, place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "office", tmp_path / "office")
+    (file,) = (tmp_path / "office").glob(EDITED[kind])
+    file.write_bytes(a_digit(file.read_bytes()))
+    audit = audited(tmp_path / "office", registry)
+    assert audit.exit_code == 6, kind
+    name = file.relative_to(tmp_path / "office").as_posix()
+    told = " ".join(f"{line.file} {line.text}" for line in audit.differing)
+    assert name in told or name.removeprefix("artifact/") in told, (kind, told)
+
+
+def test_a_file_that_nobody_listed_and_one_that_is_gone_are_named(
+    place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "office", tmp_path / "office")
+    (tmp_path / "office" / "extra.html").write_text("<p>0 FLOP</p>", "utf-8")
+    (tmp_path / "office" / "pst.html").unlink()
+    told = {(line.file, line.text) for line in audited(tmp_path / "office", registry).differing}
+    assert ("extra.html", "dossier.json does not list it") in told and ("pst.html", "it is not there") in told
+
+
+def test_documents_that_say_otherwise_than_the_record_are_broken_though_their_list_was_mended(
+    place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    """Whoever edits a document that nobody signed can mend its digest: the record gives another one."""
+    shutil.copytree(place / "unsigned", tmp_path / "mended")
+    file, index = tmp_path / "mended" / "mdf.json", tmp_path / "mended" / "dossier.json"
+    was = str(Digest.of(file.read_bytes()))
+    file.write_bytes(file.read_bytes().replace(b"sums of two numbers", b"sums of ten numbers"))
+    index.write_text(index.read_text("utf-8").replace(was, str(Digest.of(file.read_bytes()))), "utf-8")
+    (line,) = audited(tmp_path / "mended", registry).differing
+    assert (line.figure, line.file, line.text) == ("mdf.json", "mdf.json", "the record gives other data")
+
+
+@pytest.fixture
+def later_release(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """As the next release may be: a reworded row, which is another table, and another name of the release."""
+
+    def become() -> None:
+        monkeypatch.setattr(audits, "rules_digest", lambda: Digest.of(b"of the next release"))
+        form = forms().named("mdf")
+        rows = tuple(row.revised(title=f"reworded {row.title}") for row in form.rows)
+        reworded = form.revised(rows=rows)
+        monkeypatch.setattr(tables, "form_of", lambda name: reworded if name == "mdf" else forms().named("pst"))
+
+    return become
+
+
+def test_a_dossier_is_never_broken_because_a_later_release_words_its_rows_otherwise(
+    place: Path, registry: Registry, later_release: Callable[[], None]
+) -> None:
+    later_release()
+    audit = audited(place / "office", registry)
+    assert audit.verdict == "verified"
+    assert outcomes(audit)["documents"] == "not possible"
+
+
+def test_the_command_prints_a_line_each_and_takes_no_version(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trust = ["--trust", str(place / "home" / "trust.json")]
+    assert run(["verify", str(place / "office"), "--audit", *trust]) == 0
+    said = capsys.readouterr().out
+    assert "= compute of the modification, FLOP" in said and said.splitlines()[-1] == "verified"
+    assert run(["verify", str(place / "office"), "--audit", "-o", "json", *trust]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["verdict"] == "verified" and {"figure", "outcome", "text", "file"} == value["lines"][0].keys()
+    assert run(["verify", str(place / "office"), "--audit"]) == 5, "nobody is trusted"
+    capsys.readouterr()
+    assert run(["record", str(place / "office"), *trust]) == 0, "a dossier is read as the folder in it"
+    assert "version      sums:1" in capsys.readouterr().out
+    assert run(["verify", "sums:1", "--audit"]) == 2
+    assert "registry pull sums:1 FOLDER" in capsys.readouterr().err
