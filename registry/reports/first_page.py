@@ -3,7 +3,7 @@
 Pure, over records. A question that the records do not answer says so and why; unknown is never "no".
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from peft_registry.registry.compliance.completeness import (
@@ -12,12 +12,10 @@ from peft_registry.registry.compliance.completeness import (
 )
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_licences import licence_flags_of, stated_licence_flags
-from peft_registry.registry.compliance.record_verdicts import high_risk_verdict, verdicts_of
+from peft_registry.registry.compliance.record_verdicts import Verdict, verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
-from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.gpai import one_third
-from peft_registry.registry.compliance.verdicts.words import SYSTEM_STATUSES
-from peft_registry.registry.reports.decisions import AliasGate, decision_lines
+from peft_registry.registry.reports.decisions import decision_lines
 from peft_registry.registry.reports.measured_answers import bias_lines, how_measured, quality_lines
 from peft_registry.registry.reports.merge_view import merge_sentences
 from peft_registry.registry.reports.open_fields import base_label, open_line
@@ -32,21 +30,17 @@ from peft_registry.registry.reports.text import (
     value_text,
     whole,
 )
-from peft_registry.registry.reports.version_facts import KeyHolders, VersionFacts
-from peft_registry.registry.reports.wording import (
-    NOT_ASKED_OF_A_BASE,
-    classification_text,
-    status_text,
-)
+from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
+from peft_registry.registry.reports.wording import NOT_ASKED_OF_A_BASE, classification_text
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.codes import because_in
+from peft_registry.schemas.codes import because_in, code
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.lineage import Lineage
-from peft_registry.schemas.modification import BaseUsed, DataUsed, ModificationRecord, RecordSections
+from peft_registry.schemas.modification import ASKED, BaseUsed, DataUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.report import Answer
 from peft_registry.schemas.run import RunRecord, coverage_sentence
 from peft_registry.schemas.statement import StoredStatement
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Value, unknown
 from peft_registry.schemas.version import Version
 
 _POLICY_CHARACTERS = 300  # of a policy that somebody copied whole
@@ -54,10 +48,10 @@ _POLICY_CHARACTERS = 300  # of a policy that somebody copied whole
 _USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
 # the guidelines are numbered twice, and a paragraph means nothing without its edition
 _CRITERION = (
-    "a third is the indicative criterion of the Commission's guidelines, which are not binding "
-    "(paragraph 63 as printed in July 2025, 60 in November 2025): above it they take whoever modified a general-purpose model for "
-    "the provider of one"
+    "above a third the Commission's guidelines, which are not binding, take whoever modified a general-purpose model for its "
+    "provider (paragraph 63 as printed in July 2025, 60 in November 2025)"
 )
+_SAYS_NOTHING = frozenset(value_text(value) for value in (ASKED, unknown(code("not_answered_at_init"))))
 _SAME_PROVIDER = (
     "Not applied: the modifier is the provider of the base or acts for it, and the result counts as the same model "
     "(guidelines, paragraph 23 as printed in July 2025, 22 in November 2025)"
@@ -65,15 +59,17 @@ _SAME_PROVIDER = (
 
 
 def answers_of(
-    facts: VersionFacts, completed: Completeness | None, holders: KeyHolders, gates: Mapping[str, AliasGate]
+    facts: VersionFacts, completed: Completeness | None, holders: KeyHolders, checks: PageChecks
 ) -> tuple[Answer, ...]:
     """The questions in the order in which they are asked, each with its answer or why there is none.
+
+    What somebody asks who has never seen the project comes first, and fills one page; what an auditor asks of figures follows.
 
     Args:
         facts: what is recorded.
         completed: how much of its record is filled, where it has one.
         holders: of the keys that signed.
-        gates: how the policy before each alias stands to it, where that was asked for this page.
+        checks: those that were made for this page.
     """
     version = facts.version
     base = facts.base
@@ -86,17 +82,10 @@ def answers_of(
         Answer(question="Which data?", lines=_data(facts)),
         Answer(question="What changed?", lines=_changed(facts)),
         Answer(question="Was bias measured, and what came out?", lines=bias_lines(evaluations, version)),
-        Answer(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
-        *how_measured(evaluations),
-        Answer(
-            question="Is it over a third of the base's compute?",
-            lines=(_compute(record, base, completed), *_market(record)),
-        ),
-        Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base, facts.decided),)),
-        Answer(
-            question="Which flags does it have?",
-            lines=tuple(_flags(facts)),
-        ),
+        Answer(question="Is it over a third of the base's compute?", lines=(_compute(record, base),)),
+        Answer(question="Which role under the AI Act follows?", lines=(*_roles(facts), *_market(record))),
+        Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
+        Answer(question="May it be loaded?", lines=tuple(_may_be_loaded(version, checks))),
         Answer(
             question="Who let it be used?",
             lines=decision_lines(
@@ -104,10 +93,13 @@ def answers_of(
                 facts.statements,
                 holders.who,
                 _digest_to_name(facts.signed_record or record, facts.statements),
-                gates,
+                checks.gates,
             ),
         ),
         Answer(question="What is open?", lines=(open_line(completed, base),)),
+        Answer(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
+        *how_measured(evaluations),
+        Answer(question="Which flags does it have?", lines=tuple(_flags(facts))),
     )
 
 
@@ -131,7 +123,7 @@ def _organisation(record: RecordSections | None, base: BaseRecord | None) -> str
     if record is None:
         return f"provider of the base: {said_text(base.facts.provider)}" if base is not None else "not recorded"
     country = f", {value_text(record.modifier.country)}" if record.modifier.country.known else ""
-    return _asked("modifier.legal_name", record.modifier.legal_name) + country
+    return f"Organisation: {_asked('modifier.legal_name', record.modifier.legal_name)}{country}."
 
 
 def _registered(version: Version, holders: KeyHolders) -> str:
@@ -163,7 +155,9 @@ def _licence(record: RecordSections) -> tuple[str, ...]:
         return ()
     licence = record.product.licence
     owner = field_rules().by_path()["product.licence"].owner
-    return (f"Licence of the result: {value_text(licence) if licence.known else f'not recorded, owed by {owner}'}.",)
+    return (
+        f"Licence of the result: {value_text(licence) if licence.known else f'not recorded, to be answered by {owner}'}.",
+    )
 
 
 def _asked(path: str, value: Value) -> str:
@@ -171,7 +165,9 @@ def _asked(path: str, value: Value) -> str:
     if value.known:
         return value_text(value)
     rule = field_rules().by_path()[path]
-    return f"unknown, owed by {rule.owner} ({rule.label}): {value_text(value)}"
+    asked = f"unknown, to be answered by {rule.owner} ({rule.label})"
+    # that nobody has answered is said already
+    return asked if value_text(value) in _SAYS_NOTHING else f"{asked}: {value_text(value)}"
 
 
 def _bases(facts: VersionFacts) -> tuple[str, ...]:
@@ -191,7 +187,7 @@ def _base_line(used: BaseUsed) -> str:
     role = f"{value_text(used.role).capitalize()} " if used.role.known else ""
     provider = value_text(used.provider) if used.provider.known else "not recorded"
     owner = field_rules().by_path()["base[].licence_id"].owner
-    licence = value_text(used.licence_id) if used.licence_id.known else f"not recorded, owed by {owner}"
+    licence = value_text(used.licence_id) if used.licence_id.known else f"not recorded, to be answered by {owner}"
     # an adapter has no policy of its own: that of the base binds whoever uses it
     policy = "" if used.role.value == "ingredient" else _use_policy(used.acceptable_use_policy)
     return f"{role}{label}: its provider {provider}, its own licence {licence}{policy}"
@@ -336,32 +332,42 @@ def _weights(record: RecordSections | None) -> str:
     return words[untouched] + size_of_change
 
 
-def _compute(record: RecordSections | None, base: BaseRecord | None, completed: Completeness | None) -> str:
+def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
     if record is None:
         return NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record."
     gpai = record.gpai
-    status = f" Indicative status: {_status(gpai.verdict, completed)}."
     if is_yes(gpai.same_provider) is True:
-        return f"{_SAME_PROVIDER}.{status}"
+        return f"{_SAME_PROVIDER}."
     ratio = gpai.ratio.value
     if not isinstance(ratio, int | float):
-        return f"Unknown: {_why_open(gpai.ratio)}.{status}"
+        return f"Unknown: {_why_open(gpai.ratio)}."
     low, high = gpai.ratio_low.value, gpai.ratio_high.value
     band = ""
     answer = "Yes" if ratio > one_third() else "No"
     if isinstance(low, int | float) and isinstance(high, int | float):
         band = f" ({percent(low)} … {percent(high)} with ±30 % on the compute of either)"
         answer = "Borderline" if low <= one_third() < high else answer
-    return f"{answer}: {percent(ratio)} of it{band}; {_CRITERION}.{status}"
+    return f"{answer}: {percent(ratio)} of it{band}; {_CRITERION}."
 
 
-def _status(verdict: Value, completed: Completeness | None) -> str:
-    """The indicative status in words; while it is open, what is missing for it, or where the same page says that."""
-    if verdict.known:
-        return status_text(verdict)
-    if completed is not None and any(gap.field == "gpai.verdict" for gap in completed.open):
-        return "open, and what is missing for it stands under “What is wrong, or needs a decision”"
-    return f"open: {_why_open(verdict)}"
+def _roles(facts: VersionFacts) -> tuple[str, ...]:
+    """What follows for whoever modified the model, of the model and of the system, in words; while it is open, what is missing."""
+    record = facts.record
+    if record is None:
+        return (NOT_ASKED_OF_A_BASE if facts.base is not None else "Unknown: no modification record.",)
+    verdicts = verdicts_of(in_third_form(record), decided=facts.decided)
+    return (
+        f"For the model: {_role(verdicts.gpai_modifier)}. For the system: {_role(verdicts.high_risk)}.",
+        "Both are indicative, from what is recorded, and no legal advice.",
+    )
+
+
+def _role(verdict: Verdict) -> str:
+    if verdict.row is not None:
+        return verdict.words
+    # the fields that answer it stand behind in brackets; below the questions are named with whoever answers them
+    missing = [question.partition(" (")[0] for question in verdict.missing]
+    return f"open, because it is not answered {'; '.join(missing)}"
 
 
 def _why_open(value: Value) -> str:
@@ -377,22 +383,47 @@ def _market(record: RecordSections | None) -> tuple[str, ...]:
     if is_yes(placed) is False:
         return ("Placed on the Union market: no.",)
     if is_yes(placed) is None:
-        return (f"Placed on the Union market: not answered, owed by {rules['gpai.placed_on_eu_market'].owner}.",)
-    owed = f"; the day is not recorded, owed by {rules['gpai.placing_date'].owner}"
+        return (f"Placed on the Union market: to be answered by {rules['gpai.placed_on_eu_market'].owner}.",)
+    owed = f"; the day is not recorded, to be answered by {rules['gpai.placing_date'].owner}"
     return (f"Placed on the Union market: yes{f', on {value_text(day)}' if day.known else owed}.",)
 
 
-def _high_risk(record: RecordSections | None, base: BaseRecord | None, decided: Decided) -> str:
+def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
     if record is None:
         return NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record."
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known:
         moved = "unchanged" if before.value == after.value else "changed"
-        verdict = high_risk_verdict(record, decided=decided)
-        status = "" if verdict.row is None else f" Indicative status: {SYSTEM_STATUSES[verdict.status]}."
-        return f"{classification_text(after)} after, {classification_text(before)} before: {moved}.{status}"
+        return f"{classification_text(after)} after, {classification_text(before)} before: {moved}."
     asked = field_rules().by_path()["high_risk.classification_after"]
-    return f"Before: {classification_text(before)}. After: {classification_text(after)}. Owed by {asked.owner}."
+    return (
+        f"Before: {classification_text(before)}. After: {classification_text(after)}. To be answered by {asked.owner}."
+    )
+
+
+def _may_be_loaded(version: Version, checks: PageChecks) -> Iterator[str]:
+    """Whether its bytes may be handed out, and how the gate before each alias that points at it stands."""
+    verification = checks.verification
+    if verification is None:
+        yield "Not checked for this page."
+    elif verification.verdict == "broken":
+        yield "No: bytes or records are not those that were signed."
+    elif verification.recalls or verification.stops:
+        stops = [f"it is {act.done}" for act in dict.fromkeys(stop.act for stop in verification.stops)]
+        yield f"No: {'; '.join(stops or ['it is recalled'])}, as stands under “What is wrong”."
+    elif verification.verdict == "unverified":
+        yield "Not certain: something could not be checked here."
+    else:
+        yield "Yes: its bytes are those that were signed, and nothing that it was made from is recalled."
+    if not version.aliases:
+        yield "No alias points at it: no policy has let it into use."
+    for alias in version.aliases:
+        gate = checks.gates.get(alias)
+        if gate is None or gate.unknown:
+            yield f"As {alias}: whether its gate is open is not told here."
+        else:
+            state = f"closed by {', '.join(gate.closed_by)}" if gate.closed_by else "open"
+            yield f"As {alias}: the gate of the policy {gate.policy} is {state}."
 
 
 def _flags(facts: VersionFacts) -> Iterator[str]:

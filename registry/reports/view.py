@@ -138,7 +138,7 @@ def build_report_view(
         rule_set=(
             f"{rules.rule_set} of the fields, {shipped_rules().version} of the verdicts (law as of {rules.law_as_of})"
         ),
-        answers=answers_of(facts, completed, holders, checks.gates),
+        answers=answers_of(facts, completed, holders, checks),
         attention=attention_of(facts, completed, checks),
         owed=owed_of(completed, record),
         answered_by=command_that_answers(version),

@@ -42,8 +42,32 @@ def test_at_most_two_pages_are_printed_before_the_evidence(page: Any, case: str)
     assert whole > pages_printed(page)
 
 
+# what somebody asks who has never seen the project; what an auditor asks of figures follows
+TEN = (
+    *("Who made it?", "Which base?", "Which data?", "Was bias measured, and what came out?"),
+    *("Is it over a third of the base's compute?", "Which role under the AI Act follows?", "May it be loaded?"),
+    *("Who let it be used?", "What is open?"),
+)
+
+
+@pytest.mark.parametrize("case", QUESTIONS)
+def test_what_a_stranger_asks_is_answered_on_the_first_sheet(page: Any, case: str) -> None:
+    before = page.viewport_size
+    page.set_viewport_size({"width": A4_TEXT, "height": A4_TEXT_HEIGHT})
+    page.emulate_media(media="print")
+    try:
+        page.set_content(render_html(QUESTIONS[case][0]()))
+        for question in TEN:
+            row = page.locator(".answers tr").filter(has_text=question).bounding_box()
+            assert row["y"] + row["height"] <= A4_TEXT_HEIGHT, question
+    finally:
+        page.emulate_media(media="null")
+        page.set_viewport_size(before)
+
+
 A4_MARGIN = 16  # mm, of the page's style
 A4_TEXT = round((210 - 2 * A4_MARGIN) / 25.4 * 96)  # CSS pixels
+A4_TEXT_HEIGHT = round((297 - 2 * A4_MARGIN) / 25.4 * 96)
 
 
 @pytest.mark.parametrize("case", PRINTED)

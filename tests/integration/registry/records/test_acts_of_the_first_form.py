@@ -79,13 +79,14 @@ def test_an_approval_in_the_facts_of_an_old_record_is_shown_as_what_it_is(place:
 def test_the_report_of_an_old_record_counts_no_approval_that_nobody_signed(place: Place) -> None:
     page = make_report(place.registry, place.version).decode()
     assert "not signed by a person: not_gpai" in page
-    assert "Indicative status: not a general-purpose model" not in page
+    assert "For the model: not a general-purpose model" not in page
     assert FORGED not in page
     with pytest.MonkeyPatch.context() as patch:  # so that what was looked for stands where the record is believed
         patch.setattr(signed_records, "as_read", lambda record: record)
         patch.setattr(report, "without_proposals", lambda record: record)
         believed = make_report(place.registry, place.version).decode()
-    assert "Indicative status: not a general-purpose model" in believed
+    # a status on the page is decided anew from what is answered, so that a stated one stands nowhere even then
+    assert "For the model: not a general-purpose model" not in believed
     assert FORGED in believed
 
 

@@ -351,20 +351,20 @@ def test_the_rows_of_a_file_that_two_runs_used_are_not_added_up():
 
 # the second as records of before there were codes say it
 @pytest.mark.parametrize("left_empty", [code("not_answered_at_init"), "not answered at init"])
-def test_a_question_that_was_left_empty_at_the_start_says_so_in_words(left_empty):
+def test_a_question_that_was_left_empty_at_the_start_says_who_answers_it_and_no_more(left_empty):
     modifier = Modifier(legal_name=unknown(left_empty))
     text = first_page(a_view(record=a_modification_record().revised(modifier=modifier)))
     assert "not answered at init" not in text
-    assert "whoever set this registry up with registry init left it empty" in text
-    assert "it can still be answered with registry decide , and in the registry's profile.json for whatever" in text
+    assert "Organisation: unknown, to be answered by modifier (Legal name of the modifier)." in text
 
 
-def test_what_a_reader_types_is_code_on_the_page_and_open_fields_say_it_in_the_same_words():
+def test_what_a_reader_types_is_code_on_the_page_and_in_open_fields():
     modifier = Modifier(legal_name=NOT_ANSWERED)
     html = render_html(a_view(record=a_modification_record().revised(modifier=modifier)))
     page, gaps = html.split('<div id="gaps">')
+    assert "with <code>registry init</code> left it empty" in gaps.split("</details>")[0]
+    assert "<code>registry decide sums-tutor:1 --form FORM.yml</code>" in page
     for part in (page, gaps.split("</details>")[0]):
-        assert "with <code>registry init</code> left it empty" in part
         assert "`" not in part.split("</style>")[-1]
 
 
@@ -375,9 +375,9 @@ def placed(**gpai):
 @pytest.mark.parametrize(
     ("gpai", "words"),
     [
-        ({}, "not answered, owed by legal."),
+        ({}, "to be answered by legal."),
         ({"placed_on_eu_market": "no"}, "no."),
-        ({"placed_on_eu_market": "yes"}, "yes; the day is not recorded, owed by legal."),
+        ({"placed_on_eu_market": "yes"}, "yes; the day is not recorded, to be answered by legal."),
         ({"placed_on_eu_market": "yes", "placing_date": "2026-11-20"}, "yes, on 2026-11-20."),
     ],
 )
@@ -387,13 +387,39 @@ def test_the_first_page_says_whether_it_is_placed_on_the_union_market(gpai, word
 
 def test_an_open_status_says_on_the_first_page_what_is_missing():
     text = first_page(a_view())
-    asked, wrong = text[text.index("over a third") :].split("What is wrong, or needs a decision", 1)[0], text
-    assert "Indicative status: open, and what is missing for it stands under “" in asked
-    assert "The indicative status of the modifier is open: not recorded is whether the result is placed" in wrong
+    role = text[text.index("Which role under the AI Act follows?") : text.index("May it be loaded?")]
+    assert "For the model: open, because it is not answered whether the result is placed on the Union market; " in role
+    assert "For the system: open, because it is not answered whether the result is part of a system; how " in role
+    assert "high_risk." not in role, "a field is no words"
+    assert "The indicative status of the modifier is open: not recorded is whether the result is placed" in text
     # of a base that is said to be none the field is not asked for, so that it stands under nothing that is wrong
     facts = {"asserted_by": "x", "base": {"*": {"is_gpai": "no"}}}
     text = first_page(a_view(record=a_modification_record(facts=facts)))
-    assert "Indicative status: open: not recorded is whether the result is placed on the Union market" in text
+    assert "For the model: open, because it is not answered whether the result is placed on the Union market" in text
+
+
+def test_a_role_that_is_decided_stands_on_the_first_page_in_words():
+    text = first_page(a_view(record=placed(placed_on_eu_market="no")))
+    assert "For the model: out of scope as long as it is not on the Union market. " in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("verified", "Yes: its bytes are those that were signed"),
+        ("unverified", "Not certain: something could not be checked here."),
+        ("broken", "No: bytes or records are not those that were signed."),
+    ],
+)
+def test_the_first_page_says_whether_it_may_be_loaded(verdict, words):
+    text = first_page(a_view(verification=an_outcome(verdict=verdict)))
+    assert f"May it be loaded? {words}" in text
+    assert "No alias points at it: no policy has let it into use." in text
+
+
+def test_what_is_recalled_may_not_be_loaded_although_it_verifies():
+    recalled = an_outcome(verdict="verified").revised(recalls=("the data rows.jsonl: ada recalled it",))
+    assert "May it be loaded? No: it is recalled, as stands under" in first_page(a_view(verification=recalled))
 
 
 @pytest.mark.parametrize(
@@ -449,7 +475,9 @@ def test_what_is_owed_of_several_bases_says_of_which():
     view = a_merge_view()
     text = first_page(view)
     assert "Digest of the licence text (of small-llama:1, part-1:1 and part-2:1); 34 more below" in text
-    assert "Ingredient part-2:1: its provider this registry, its own licence not recorded, owed by legal" in text
+    assert (
+        "Ingredient part-2:1: its provider this registry, its own licence not recorded, to be answered by legal" in text
+    )
     labels = {gap.field: gap.label for gap in view.gaps}
     assert labels["base[1].licence_id"] == "Licence of the base, SPDX identifier (of part-1:1)"
     gaps = Page(render_html(view)).text
@@ -467,7 +495,7 @@ def test_the_address_of_data_is_its_origin():
 
 
 def test_the_licence_of_the_result_stands_on_the_first_page():
-    assert "Licence of the result: not recorded, owed by legal." in first_page(a_view())
+    assert "Licence of the result: not recorded, to be answered by legal." in first_page(a_view())
     facts = {"asserted_by": "x", "product": {"licence": "MIT"}}
     assert "Licence of the result: MIT." in first_page(a_view(record=a_modification_record(facts=facts)))
 
@@ -476,7 +504,9 @@ def test_the_licence_of_the_result_stands_on_the_first_page():
 def test_what_was_not_evaluated_names_the_command_that_does(view):
     shown = view()
     text = first_page(shown)
-    assert f"no evaluation of it is recorded. To measure it: registry evaluate {shown.version.label} . Did" in text
+    assert (
+        f"no evaluation of it is recorded. To measure it: registry evaluate {shown.version.label} . Is it over" in text
+    )
     assert "registry evaluate" not in first_page(a_base_view())
 
 
@@ -685,7 +715,7 @@ def test_a_loss_beyond_its_limit_is_never_said_to_show_no_change():
 
 def test_what_is_said_of_bias_names_the_lost_capability_that_the_same_page_shows():
     text = first_page(a_view(evaluation=a_weaker_model()))
-    bias = text[text.index("Was bias measured") : text.index("Did quality fall")]
+    bias = text[text.index("Was bias measured") : text.index("Is it over a third")]
     assert "Inconclusive on the suite house" in bias
     assert "; a sign of lost capability is beyond its limit (below)." in bias
 
@@ -705,7 +735,7 @@ def test_a_limit_that_is_not_kept_is_wrong_and_not_only_a_note(decision):
     text = first_page(a_view(evaluation=an_evaluation(extra={"limits": {"verdicts": [verdict]}})))
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
     assert f"A limit is {decision}: sums.jsonl.loss_change at most -0.8: {reason}." in wrong
-    quality = text[text.index("Did quality fall") : text.index("Is it over a third")]
+    quality = text[text.index("Did quality fall") : text.index("How was that measured")]
     assert f"; a limit that was set for it is {decision}." in quality
 
 
@@ -722,14 +752,14 @@ def test_a_broken_limit_is_not_hidden_by_evaluating_the_same_items_again_with_a_
     text = first_page(a_view(evaluations=(ShownEvaluation(wide), ShownEvaluation(broken))))
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
     assert "A limit is broken: house.flagged_rate at most 0.3" in wrong
-    bias = text[text.index("Was bias measured") : text.index("Did quality fall")]
+    bias = text[text.index("Was bias measured") : text.index("Is it over a third")]
     assert bias.count("on the suite house") == 2, "one is told for the wide limit, one for the broken"
     assert "; a limit that was set for it is broken" in bias
 
 
 def test_an_auditor_reads_the_conditions_of_the_figures_on_the_first_page():
     text = first_page(a_view()).replace("\u202f", " ")
-    said = text[text.index("How was that measured?") : text.index("Is it over a third")]
+    said = text[text.index("How was that measured?") : text.index("Which flags")]
     for condition in (
         "Items: house, the whole suite, 240 rows.",
         "Found in what was trained on: not checked.",
@@ -804,7 +834,7 @@ def test_what_it_is_for_needs_a_decision_where_nobody_has_stated_it():
     text = first_page(a_view())
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
     assert "Nobody has stated what it is for (modifier)." in wrong
-    assert "What is it for? unknown, owed by modifier (Intended uses)" in text
+    assert "What is it for? unknown, to be answered by modifier (Intended uses)" in text
 
 
 def a_view_of_many():
