@@ -414,7 +414,7 @@ def test_a_role_that_is_decided_stands_on_the_first_page_in_words():
 def test_the_first_page_says_whether_it_may_be_loaded(verdict, words):
     text = first_page(a_view(verification=an_outcome(verdict=verdict)))
     assert f"May it be loaded? {words}" in text
-    assert "No alias points at it: no policy has let it into use." in text
+    assert "As champion: whether its gate is open is not told here." in text
 
 
 def test_what_is_recalled_may_not_be_loaded_although_it_verifies():
