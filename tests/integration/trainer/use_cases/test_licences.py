@@ -10,6 +10,7 @@ from peft import LoraConfig
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.find import find_versions
 from peft_registry.registry.use_cases.gate import ReadPolicy, explain_gate, read_gate_policy
 from peft_registry.schemas.values import Value
@@ -91,6 +92,14 @@ def test_a_licence_in_the_spelling_of_the_hub_closes_the_gate_and_excludes_from_
     assert place.objections("by-nc") == OWN
     assert place.objections("restricted") == OWN
     assert {"by-nc", "restricted"} <= place.found("licence=non_commercial") & place.found("licence=cc-by-nc-4.0")
+
+
+def test_its_card_claims_its_own_licence_and_lists_the_flags_of_all_that_went_in(place: Place) -> None:
+    card = records_of(place.registry, version_named(place.registry, "by-nc")).card
+    assert card is not None
+    text = card.decode()
+    assert "\nlicense: cc-by-nc-4.0\n" in text and "Licence of the base: Apache-2.0." in text
+    assert "its data too: non\\_commercial" in text
 
 
 def test_what_is_merged_from_it_has_its_flag_and_no_way_through_the_gate(place: Place) -> None:

@@ -146,6 +146,8 @@ WRONG = [
     ("data.sums.jsonl.licence", "llama3.2 community", "not a licence", "`LicenseRef-llama3.2-community`"),
     ("data.sums.jsonl.licence", "Apache License 2.0", "not a licence", "did you mean `Apache-2.0`?"),
     ("data.sums.jsonl.licence", "MIT AND", "not a licence", "LicenseRef-"),
+    ("data.sums.jsonl.licence", "Foo-1.0", "not a licence of the SPDX list", "`LicenseRef-Foo-1.0`"),
+    ("data.sums.jsonl.licence", "MIT OR GPL-2.0-only WITH Foo", "not a licence of the SPDX list", "`LicenseRef-MIT-OR-GPL"),
     ("data.sums.jsonl.licence", "(" * 5000, "", ""),
     ("base.small-llama.licence_flags", ["non-commercial"], "none of its answers", "did you mean `non_commercial`?"),
     ("data.sums.jsonl.source_url", "javascript:alert(1)", "not an address", "https://"),

@@ -5,10 +5,13 @@ import pytest
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import disqualifying_flags
 from peft_registry.registry.compliance.licence_terms import flags_of_licence, flags_with_unknown, implied_flags
+from peft_registry.registry.compliance.proposals import why_open
+from peft_registry.registry.compliance.record_licences import licence_flags_of, own_licence_flags
 from peft_registry.schemas.codes import code
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ASKED, BaseUsed
-from peft_registry.schemas.values import derived, imported, measured, not_applicable, unknown
-from tests.builders.records import a_modification_record
+from peft_registry.schemas.values import declared, derived, imported, measured, not_applicable, unknown
+from tests.builders.records import NOW, a_modification_record
 
 
 @pytest.mark.parametrize(
@@ -103,3 +106,21 @@ def test_what_records_of_before_derived_from_a_licence_they_derive_still():
         record = with_assessment(a_modification_record().revised(base=(base,)))
         assert record.gpai.open_source_exemption.licence_ok == ASKED
         assert disqualifying_flags(record), "whoever reads it is told"
+
+
+def test_the_flags_of_a_record_are_those_of_its_own_licence_of_its_bases_and_of_its_data():
+    """What is only proposed restricts what it says, and leaves open whether it is all."""
+    record = a_modification_record()
+    signed = imported("CC-BY-ND-4.0", method="signed").revised(evidence=(Digest.of(b"the signed answer"),))
+    proposed = declared("CC-BY-ND-4.0", by="a trainer", at=NOW)
+    data = record.data[0].revised(licence=imported("CC-BY-NC-4.0", method="stated"))
+    base = record.base[0].revised(licence_id=imported("ODbL-1.0", method="stated"), licence_flags=unknown("not read"))
+    for own, flags in (
+        (signed, ("no_derivatives",)),
+        (proposed, ("no_derivatives", "unknown")),
+        (unknown(why_open(proposed)), ("no_derivatives", "unknown")),
+        (ASKED, ("unknown",)),
+    ):
+        of = record.revised(product=record.product.revised(licence=own), data=(data,), base=(base,))
+        assert own_licence_flags(of) == flags
+        assert set(licence_flags_of(of)) == {*flags, "share_alike", "non_commercial"}
