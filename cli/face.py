@@ -6,8 +6,9 @@ A call does what the command of its name does: the same checks, the same records
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from peft_registry.cli.wiring import opened
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.show_record import RecordShown
+    from peft_registry.registry.use_cases.summaries import VersionSummary
     from peft_registry.schemas.evaluation import Part
     from peft_registry.schemas.progress import Observe
     from peft_registry.schemas.version import VerifyOutcome, Version
@@ -27,23 +29,42 @@ if TYPE_CHECKING:
     from peft_registry.trainer.use_cases.train import TrainOutcome
     from peft_registry.trainer.use_cases.train_tasks import TasksOutcome
 
+    Summarize = Callable[[Sequence[Version]], Sequence[VersionSummary]]
+
 HOME_VARIABLE = "REGISTRY_HOME"
 _COLUMNS = ("name", "number", "kind", "method", "manifest_digest", "weights_digest", "base_weights", "size_bytes")
 _FURTHER_COLUMNS = ("registered_at", "aliases")
+_SHOWN_COLUMNS = (
+    "name",
+    "number",
+    "kind",
+    "method",
+    "base",
+    "rank",
+    "loss",
+    "metric",
+    "metric_value",
+    "aliases",
+    "gate",
+)
+_SUMMARY_COLUMNS = ("base", "rank", "loss", "metric", "metric_value", "gate")
 
 
 class Versions(Sequence["Version"]):
     """Registered versions, by name and number; `frame()` gives them as a table."""
 
-    def __init__(self, versions: Sequence["Version"]) -> None:
+    def __init__(self, versions: Sequence["Version"], summarize: "Summarize") -> None:
         self._versions = tuple(versions)
+        self._summarize = summarize  # asked by a table alone: it reads every statement about the versions
 
     @overload
     def __getitem__(self, place: int) -> "Version": ...
     @overload
     def __getitem__(self, place: slice) -> "Versions": ...
     def __getitem__(self, place: int | slice) -> "Version | Versions":
-        return Versions(self._versions[place]) if isinstance(place, slice) else self._versions[place]
+        if isinstance(place, slice):
+            return Versions(self._versions[place], self._summarize)
+        return self._versions[place]
 
     def __len__(self) -> int:
         return len(self._versions)
@@ -52,20 +73,29 @@ class Versions(Sequence["Version"]):
         return f"Versions({', '.join(version.label for version in self._versions)})"
 
     def frame(self) -> Any:
-        """A DataFrame of pandas, a row a version: name, number, kind, method, digests as text, bytes, time (UTC) and aliases.
+        """A DataFrame of pandas, a row a version: name, number, kind, method, digests as text, bytes, time (UTC), aliases, the
+        label of its base, rank, held-out loss, the figure of its task with its name, and the gates that it is behind.
 
         Raises:
             ImportError: pandas is not installed; MLflow brings it.
         """
         pandas = import_module("pandas")  # not named as a requirement: whoever installs the small part does without it
-        rows = [self._row(version) for version in self._versions]
-        return pandas.DataFrame(rows, columns=[*_COLUMNS, *_FURTHER_COLUMNS])
+        rows = [self._row(*both) for both in zip(self._versions, self._summarize(self._versions), strict=True)]
+        return pandas.DataFrame(rows, columns=[*_COLUMNS, *_FURTHER_COLUMNS, *_SUMMARY_COLUMNS])
+
+    def _repr_html_(self) -> str:
+        """The table, as a notebook shows it."""
+        html: str = self.frame()[[*_SHOWN_COLUMNS]].to_html(index=False, na_rep="", max_rows=50)
+        return html
 
     @staticmethod
-    def _row(version: "Version") -> dict[str, Any]:
+    def _row(version: "Version", summary: "VersionSummary") -> dict[str, Any]:
         as_text = {name: str(value) if "digest" in name else value for name, value in version}
         base = version.base_weights
-        return as_text | {"base_weights": None if base is None else str(base), "aliases": ", ".join(version.aliases)}
+        own = {"base_weights": None if base is None else str(base), "aliases": ", ".join(version.aliases)}
+        metric, value = summary.metric or (None, None)
+        figures = {"base": summary.base, "rank": summary.rank, "loss": summary.loss}
+        return as_text | own | figures | {"metric": metric, "metric_value": value, "gate": summary.gate_text}
 
 
 class OpenRegistry:
@@ -278,8 +308,13 @@ class OpenRegistry:
 
         if where is not None or sort is not None:
             query = with_prefix(read_query(where or "", sort), name)
-            return Versions(tuple(all_found(self._registry, query)))
-        return Versions(tuple(all_signed_versions(self._registry, name_prefix=name)))
+            return Versions(tuple(all_found(self._registry, query)), self._summaries)
+        return Versions(tuple(all_signed_versions(self._registry, name_prefix=name)), self._summaries)
+
+    def _summaries(self, versions: "Sequence[Version]") -> "tuple[VersionSummary, ...]":
+        from peft_registry.registry.use_cases.summaries import summaries_of
+
+        return summaries_of(self._registry, versions)
 
     def record(self, reference: str) -> "RecordShown":
         """The modification record of a version, with its history and what is open in it; as `registry record`.
@@ -474,7 +509,13 @@ def versions(
 ) -> Versions:
     """The registered versions: `OpenRegistry.versions` of the registry in `home`."""
     with open_registry(home) as registry:
-        return registry.versions(name, where=where, sort=sort)
+        found = registry.versions(name, where=where, sort=sort)
+    return Versions(found, partial(_summaries_in, home))
+
+
+def _summaries_in(home: str | os.PathLike[str] | None, versions: "Sequence[Version]") -> "tuple[VersionSummary, ...]":
+    with open_registry(home, quiet=True) as registry:
+        return registry._summaries(versions)
 
 
 def record(reference: str, *, home: str | os.PathLike[str] | None = None) -> "RecordShown":

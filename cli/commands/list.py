@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.use_cases.summaries import VersionSummary
     from peft_registry.schemas.facets import VersionQuery
     from peft_registry.schemas.version import Version
 
 PAGE = 50
 _EVERY_VERSION_HAS = ("name", "registered", "size")  # of what a list may be sorted by
 _OF_A_KEY = "a list of what a key signed is read from the whole log, in one order"
-HEADINGS = ("version", "kind", "method", "manifest", "registered", "aliases")
+HEADINGS = ("version", "kind", "method", "base", "rank", "loss", "metric", "aliases", "gate", "registered")
 
 
 class ListOutput(StrEnum):
@@ -84,6 +85,7 @@ def list_command(
     """
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.checkpoints import covered_size
+    from peft_registry.registry.use_cases.summaries import summaries_of
     from peft_registry.registry.verification.signed_versions import signed_page
 
     key = None if after is None else _page_key(after)
@@ -105,6 +107,7 @@ def list_command(
         versions = page.versions
         covered = covered_size(registry)
         lost = _with_lost_quality(registry, versions)
+        summaries = summaries_of(registry, versions) if output is ListOutput.text else ()
     if output is ListOutput.json:
         console.out_json(
             [
@@ -123,7 +126,8 @@ def list_command(
         console.note("nothing is registered yet")
         console.next_step("registry base add embedded --name tiny")
         return
-    console.table([HEADINGS, *(_row(version, covered) for version in versions)])
+    rows = [_row(version, summary, covered) for version, summary in zip(versions, summaries, strict=True)]
+    console.table([HEADINGS, *rows])
     if lost:
         labels = ", ".join(version.label for version in lost)
         console.line(f"quality lost: {labels} (`registry list --where quality=lost` holds that against what is signed)")
@@ -244,6 +248,7 @@ def _list_signed_by(
     """All of them: whoever asks after a key wants no page of the answer."""
     from peft_registry.registry.records.checkpoints import covered_size
     from peft_registry.registry.records.signed_by import versions_signed_by
+    from peft_registry.registry.use_cases.summaries import summaries_of
     from peft_registry.registry.verification.signed_versions import signed_versions
 
     covered = covered_size(registry)
@@ -270,9 +275,12 @@ def _list_signed_by(
         console.note("no registered version matches")
         console.next_step("registry list")
         return
-    console.table(
-        [(*HEADINGS, "signed"), *([*_row(entry.version, covered), ", ".join(entry.kinds)] for entry in touched)]
-    )
+    summaries = summaries_of(registry, [entry.version for entry in touched])
+    rows = [
+        [*_row(entry.version, summary, covered), ", ".join(entry.kinds)]
+        for entry, summary in zip(touched, summaries, strict=True)
+    ]
+    console.table([(*HEADINGS, "signed"), *rows])
     console.next_step(f"registry verify {touched[0].version.label}")
 
 
@@ -281,12 +289,16 @@ def _if_pending(version: "Version", covered: int) -> dict[str, Any]:
     return {"pending": True} if version.log_index >= covered else {}
 
 
-def _row(version: "Version", covered: int) -> list[Any]:
+def _row(version: "Version", summary: "VersionSummary", covered: int) -> list[Any]:
     return [
         version.label,
         version.kind if version.origin is None else f"{version.kind}, {version.origin}",
         version.method or "",
-        str(version.manifest_digest),
-        version.registered_at if version.log_index < covered else f"{version.registered_at} pending",
+        summary.base or "",
+        "" if summary.rank is None else str(summary.rank),
+        "" if summary.loss is None else f"{summary.loss:.3f}",
+        summary.metric_text,
         ", ".join(version.aliases),
+        summary.gate_text,
+        version.registered_at if version.log_index < covered else f"{version.registered_at} pending",
     ]

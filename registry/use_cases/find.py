@@ -185,6 +185,30 @@ def find_versions(
     )
 
 
+def facets_of_versions(
+    registry: Registry, versions: Sequence[Version], columns: Sequence[str]
+) -> tuple[FacetValues, ...]:
+    """Some facets of each version, held against what was signed about it; those of today as they are today.
+
+    Rows of an earlier release say nothing, because they were made by other rules.
+
+    Raises:
+        VersionsDiffer: a row says something else.
+        StatementAltered: a statement about a version is not what was signed.
+        IntegrityBroken, ObjectMissing: as `facets_today`.
+    """
+    if not registry.database.is_current:
+        return tuple({} for _ in versions)
+    with registry.database.read() as tx:
+        if catalog.meta(tx, FACETS_FORM) not in (None, facets_form()):
+            return tuple({} for _ in versions)
+    with registry.database.reading():
+        today = facets_today(registry, versions, columns)
+        recorded = _held_against_signed(registry, VersionQuery(), columns, versions)
+    shown = [{**values, **words} for values, words in zip(recorded, today, strict=True)]
+    return tuple({name: values[name] for name in columns if values.get(name)} for values in shown)
+
+
 @dataclass(frozen=True, slots=True)
 class _Candidates:
     """Of the versions that rows gave, those that meet the question, and the key to continue after; None at the end."""

@@ -1,24 +1,27 @@
 """Everything that is recorded about one version, in one value: for `registry show` and for programs."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
 from peft_registry.registry.records.holds import holds_above
-from peft_registry.registry.records.provenance import project_of
+from peft_registry.registry.records.provenance import project_of, run_of
 from peft_registry.registry.records.references import version_named, versions_of_artifact
 from peft_registry.registry.records.signed_records import version_statements
 from peft_registry.registry.records.stops import recalls_and_others, use_stops
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.use_cases.summaries import VersionSummary, summaries_of
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.statement import PREDICATE_TYPES, StatementKind
 from peft_registry.schemas.version import Version
@@ -61,6 +64,9 @@ class VersionShown(Frozen):
     statements: tuple[StatementShown, ...]
     predicates: dict[str, Any]  # of each kind the one that stands, as signed
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
+    summary: VersionSummary  # what a row of a list says of it
+    settings: str | None = Field(default=None, exclude=True)  # of its training, in words; `predicates` has all of them
+    loss_before: float | None = Field(default=None, exclude=True)  # on held-out rows
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     # that its run, merge or import names
     project: str | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -94,6 +100,8 @@ class VersionShown(Frozen):
                 else (("origin", f"{version.origin}: made elsewhere, and nobody here saw how"),)
             ),
             *(() if self.project is None else (("project", self.project),)),
+            *(() if self.settings is None else (("settings", self.settings),)),
+            *self._figures(),
             ("manifest", str(version.manifest_digest)),
             ("weights", str(version.weights_digest)),
             ("files", f"{len(manifest.files)}, {human_bytes(version.size_bytes)}"),
@@ -112,7 +120,18 @@ class VersionShown(Frozen):
         lines.append(("registered", f"{version.registered_at}, log {version.log_index}{pending}"))
         if version.aliases:
             lines.append(("aliases", ", ".join(version.aliases)))
+        if self.summary.gate_text:
+            lines.append(("gate", self.summary.gate_text))
         return tuple(lines)
+
+    def _figures(self) -> Iterator[tuple[str, str]]:
+        """The held-out loss before and after its training, and how it solves its task."""
+        after = self.summary.loss
+        if after is not None:
+            before = "" if self.loss_before is None else f"{self.loss_before:.3f} → "
+            yield "loss", f"{before}{after:.3f} on held-out rows, nats a token"
+        if self.summary.metric is not None:
+            yield "metric", f"{self.summary.metric_text} on held-out rows"
 
 
 def describe_version(registry: Registry, reference: str) -> VersionShown:
@@ -128,6 +147,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
     bases = () if version.base_manifest is None else versions_of_artifact(registry, version.base_manifest)
     covered = covered_size(registry)
     manifest = stored_manifest(registry, version.manifest_digest)
+    run = _run(said.predicates.get("provenance", {}))
     persons = {key.key_id: key.person for key in registry.trust.keys}
     shown = tuple(
         StatementShown(
@@ -157,8 +177,48 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         recalls=recalls,
         stops=stops,
         holds=tuple(hold.text for hold in holds_above(registry, version.manifest_digest, version.label)),
+        summary=summaries_of(registry, [version])[0],
+        settings=None if run is None else settings_text(run),
+        loss_before=None if run is None else run.loss_before.number,
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),
         pending=version.log_index >= covered,
         set_aside=tuple(f"modification {aside.statement.digest.short}: {aside.reason}" for aside in said.set_aside),
     )
+
+
+def _run(predicate: dict[str, Any]) -> RunRecord | None:
+    """The run of a training; None for anything else, also for what another tool wrote under the same name."""
+    try:
+        return run_of(predicate)
+    except ValidationError:
+        return None
+
+
+# keys of the blocks of a training file, and what they are called here
+_SETTINGS: tuple[tuple[str, str], ...] = (
+    ("r", "rank {}"),
+    ("alpha", "alpha {}"),
+    ("lora_alpha", "alpha {}"),
+    ("num_virtual_tokens", "{} virtual tokens"),
+    ("learning_rate", "learning rate {}"),
+    ("num_train_epochs", "{} epochs"),
+    ("max_steps", "{} steps"),
+    ("per_device_train_batch_size", "batch {}"),
+    ("gradient_accumulation_steps", "times {}"),
+    ("max_length", "at most {} tokens"),
+)
+_LEFT_OUT = (None, -1, 0)  # what nobody set, and what transformers' arguments say for it
+
+
+def settings_text(run: RunRecord) -> str:
+    """The settings of a training that people ask for first, in one line; the file, or the arguments, have the rest."""
+    blocks = [block for block in run.config.values() if isinstance(block, dict)]
+    values = {name: value for block in blocks for name, value in block.items() if isinstance(value, int | float)}
+    told = [
+        text.format(f"{values[name]:g}")
+        for name, text in _SETTINGS
+        if values.get(name) not in _LEFT_OUT and not (name == "gradient_accumulation_steps" and values[name] == 1)
+    ]
+    where = f"{run.environment.dtype} on {run.environment.device}"
+    return ", ".join([*told, f"seed {run.seed}", where])

@@ -298,3 +298,31 @@ def test_quiet_is_taken_behind_the_command_too(place: Place, capsys: pytest.Capt
         assert "next: " in capsys.readouterr().err, words
         place.registry(*words, "-q")
         assert "next: " not in capsys.readouterr().err, words
+
+
+def test_lists_show_and_frame_have_loss_rank_base_alias_and_gate(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label = place.version("train")
+    assert place.registry("promote", label, "champion", "--policy", "starter") == 0
+    capsys.readouterr()
+    assert place.registry("show", label, "--output", "json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    run = next(value for value in shown["predicates"]["provenance"].values() if "loss_after" in value)
+    before, after = (run[name]["value"] for name in ("loss_before", "loss_after"))
+    assert (shown["summary"]["base"], shown["summary"]["rank"], shown["summary"]["loss"]) == ("tiny:1", 4, after)
+    assert place.registry("show", label) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["loss"] == f"{before:.3f} → {after:.3f} on held-out rows, nats a token"
+    assert lines["settings"].startswith("rank 4, alpha 8, learning rate ")
+    assert (lines["aliases"], lines["gate"]) == ("champion", "open")
+    assert place.registry("list", "--name", "trained") == 0
+    headings, row = capsys.readouterr().out.splitlines()[:2]
+    assert headings.split() == [
+        "version", "kind", "method", "base", "rank", "loss", "metric", "aliases", "gate", "registered"
+    ]  # fmt: skip
+    assert row.split()[:-1] == [label, "adapter", "lora", "tiny:1", "4", f"{after:.3f}", "champion", "open"]
+    table = peft_registry.versions("trained", home=place.folder / "home")
+    first = table.frame().iloc[0]
+    assert (first["base"], first["rank"], first["loss"], first["gate"]) == ("tiny:1", 4, after, "open")
+    assert "tiny:1" in table._repr_html_()

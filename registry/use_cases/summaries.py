@@ -1,0 +1,79 @@
+"""What a row of a list says of a version: its base and rank, its held-out loss, how it solves its task, the gates it is behind."""
+
+from collections.abc import Sequence
+
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.use_cases.find import facets_of_versions, known_figures
+from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.facets import METRIC
+from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.version import Version
+
+_LOSS = f"{METRIC}[held-out.loss]"
+# how well a task is solved, on rows that were held out of the training; the first that a version has is shown
+_TASK = tuple(f"{METRIC}[{name}]" for name in ("held-out-classes.accuracy", "held-out-answers.exact_match"))
+
+
+class VersionSummary(Frozen):
+    """Some of what was signed about a version; None or empty where it has none.
+
+    Attributes:
+        base: the label of its base; the beginning of its digest where that is not registered here.
+        rank: of a low-rank method.
+        loss: on held-out rows, in nats a supervised token.
+        metric: how it solves its task, as (name, value).
+        gates: how it stands today before the policies of the aliases that point at it.
+    """
+
+    base: str | None = None
+    rank: int | None = None
+    loss: float | None = None
+    metric: tuple[str, float] | None = None
+    gates: tuple[str, ...] = ()
+
+    @property
+    def metric_text(self) -> str:
+        """The metric as people read it; empty where there is none."""
+        return "" if self.metric is None else f"{self.metric[0]} {self.metric[1]:.3f}"
+
+    @property
+    def gate_text(self) -> str:
+        """The gates as people read them: an alias that nobody guards is none."""
+        return ", ".join(gate for gate in self.gates if gate != "none")
+
+
+def summaries_of(registry: Registry, versions: Sequence[Version]) -> tuple[VersionSummary, ...]:
+    """A summary of each version, whose rows and aliases are those of the log, held against what was signed about it.
+
+    A database of an earlier release has no rows for it, and gives the bases alone.
+
+    Raises:
+        VersionsDiffer, StatementAltered, IntegrityBroken, ObjectMissing: as `facets_of_versions`.
+    """
+    bases = {
+        version.base_manifest: _base_label(registry, version.base_manifest)
+        for version in versions
+        if version.base_manifest is not None
+    }
+    known = set(known_figures(registry)) if registry.database.is_current else set()
+    columns = ("rank", "gate", *(name for name in (_LOSS, *_TASK) if name in known))
+    summaries = []
+    for version, facets in zip(versions, facets_of_versions(registry, versions, columns), strict=True):
+        numbers = {name: float(values[0]) for name, values in facets.items() if name != "gate" and values}
+        task = next((name for name in _TASK if name in numbers), None)
+        summaries.append(
+            VersionSummary(
+                base=None if version.base_manifest is None else bases[version.base_manifest],
+                rank=int(numbers["rank"]) if "rank" in numbers else None,
+                loss=numbers.get(_LOSS),
+                metric=None if task is None else (task.rpartition(".")[2].rstrip("]"), numbers[task]),
+                gates=tuple(map(str, facets.get("gate", ()))),
+            )
+        )
+    return tuple(summaries)
+
+
+def _base_label(registry: Registry, manifest: Digest) -> str:
+    versions = versions_of_artifact(registry, manifest)
+    return versions[0].label if versions else manifest.short
