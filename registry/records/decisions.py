@@ -19,7 +19,6 @@ from peft_registry.schemas.acts import DecidedQuestion, DecisionPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.policy import signer_text
-from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -59,7 +58,7 @@ def decisions_of(registry: Registry, version: Version, records: Records | None =
     if not any(entry.kind == "decision" for entry in records.statements):
         return ()
     evaluations = bound_evaluations(registry, version, records)
-    return decisions_among(records, evaluations, _reading(registry))
+    return decisions_among(records, evaluations, strict_reading(registry))
 
 
 def decided_by(decisions: Iterable[PersonsDecision]) -> Decided:
@@ -109,12 +108,7 @@ def makers_among(records: Records, word: WhoseWord) -> Iterator[str]:
             yield person
 
 
-def objection_to(registry: Registry, entry: StoredStatement) -> str:
-    """Why what a person signed does not count today; empty where it does."""
-    return _reading(registry).objection_to(entry)
-
-
-def _reading(registry: Registry) -> TrustedReading:
+def strict_reading(registry: Registry) -> TrustedReading:
     """What decides whether a person's word counts: without trust nothing can be said of it."""
     return TrustedReading(registry.trust, covered_size(registry), registry.clock())
 

@@ -1,7 +1,7 @@
 """What a gate is told of a version: gathered from its signed records, evaluations, approvals and waivers, as they are today."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -44,17 +44,19 @@ from peft_registry.registry.records.decisions import (
     changed_since,
     decided_by,
     decisions_of,
+    makers_among,
     makers_of,
-    objection_to,
+    strict_reading,
 )
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for
 from peft_registry.registry.records.signed_records import Records, records_of, require_derived
-from peft_registry.registry.records.standing_acts import person_behind
 from peft_registry.registry.records.stops import shown_stops
+from peft_registry.registry.records.trusted_reading import TrustedReading
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.statements import entry_time
-from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
+from peft_registry.registry.verification.presented_records import PresentedVersion
+from peft_registry.schemas.acts import ApprovalPredicate, ShownStop, WaiverPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -93,29 +95,75 @@ def gate_facts(
     records = records_of(registry, version)
     if not newer_editions:
         require_derived(records, version)
-    record = None if records.modification is None else in_third_form(records.modification)
     evaluations = newest_of_each(records.evaluations)
-    judged = judged_now(registry, version, evaluations)
-    pairs = list(zip(evaluations, judged, strict=True))
+    evidence = GateEvidence(
+        version=version,
+        records=records,
+        judged=tuple(zip(evaluations, judged_now(registry, version, evaluations), strict=True)),
+        stale=lambda record: _text_or_none(stale_for(registry, version, record)),
+        evaluated=bound_evaluations(registry, version, records),
+        decisions=decisions_of(registry, version, records),
+        makers=tuple(makers_of(registry, records)),
+        stops=shown_stops(registry, PROMOTION_STOPS, version.manifest_digest, label=version.label),
+        inherited_licence_flags=tuple(dict.fromkeys(_inherited_licence_flags(registry, version, records))),
+        reading=strict_reading(registry),
+    )
+    return facts_among(evidence, policy, outcome, at=_now(registry) if at is None else at)
+
+
+@dataclass(frozen=True, slots=True)
+class GateEvidence:
+    """What is recorded of a version, before it is judged by a policy: of a registry's own, or of one that a folder shows.
+
+    Attributes:
+        version: which.
+        records: everything that is recorded of it.
+        judged: each evaluation that a reader should see, as signed and as it reads now.
+        stale: why an evaluation does not speak of the version; None where it does.
+        evaluated: those that do, as `bound_evaluations` gives them.
+        decisions: what persons decided.
+        makers: the persons whose keys had a part in making it.
+        stops: what forbids that it is promoted.
+        inherited_licence_flags: of all that it was made from.
+        reading: by whose word approvals and waivers count.
+    """
+
+    version: Version
+    records: Records
+    judged: tuple[tuple[EvaluationRecord, EvaluationRecord], ...]
+    stale: Callable[[EvaluationRecord], str | None]
+    evaluated: tuple[Digest, ...]
+    decisions: tuple[PersonsDecision, ...]
+    makers: tuple[str, ...]
+    stops: tuple[ShownStop, ...]
+    inherited_licence_flags: tuple[str, ...]
+    reading: TrustedReading
+
+
+def facts_among(evidence: GateEvidence, policy: Digest, outcome: VerifyOutcome | None, *, at: Timestamp) -> GateFacts:
+    """Everything that a policy is held against, of what is recorded; the other arguments as `gate_facts`. Pure."""
+    version, records = evidence.version, evidence.records
+    record = None if records.modification is None else in_third_form(records.modification)
     answered = frozenset() if record is None else frozenset(_answered_trainings(record, version))
-    recorded, evaluated = bound_record(records), bound_evaluations(registry, version, records)
-    decisions = tuple(_decisions(registry, version, records, policy))
+    recorded = bound_record(records)
+    decisions = tuple(_decisions(evidence.decisions, policy))
+    statements, reading, evaluated = records.statements, evidence.reading, evidence.evaluated
     return GateFacts(
         label=version.label,
         manifest=version.manifest_digest,
-        now=_now(registry) if at is None else at,
+        now=at,
         # as signed: less is asked of a base, and a row could say that it is one
         is_base=records.manifest.kind == "base",
         verdict=None if outcome is None else outcome.verdict,
         verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,
-        stops=shown_stops(registry, PROMOTION_STOPS, version.manifest_digest, label=version.label),
-        makers=tuple(makers_of(registry, records)),
+        stops=evidence.stops,
+        makers=evidence.makers,
         suites=tuple(
-            suite for evaluation, now in pairs for suite in _suites(registry, version, evaluation, now, answered)
+            suite for signed, now in evidence.judged for suite in _suites(evidence.stale(signed), signed, now, answered)
         ),
         # two evaluations may show the same
         lost=tuple(
-            dict.fromkeys(lost for evaluation, now in pairs for lost in _lost(registry, version, evaluation, now))
+            dict.fromkeys(lost for signed, now in evidence.judged for lost in _lost(evidence.stale, signed, now))
         ),
         open_fields=() if record is None else tuple(_open_fields(record)),
         open_questions=0 if record is None else len(completeness(record).open),
@@ -123,14 +171,41 @@ def gate_facts(
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else is_screened(record),
         own_licence_flags=tuple(dict.fromkeys(_own_licence_flags(record, records.base))),
-        licence_flags=tuple(dict.fromkeys(_inherited_licence_flags(registry, version, records))),
-        votes=tuple(votes_on(registry, records.statements, recorded, evaluated, policy=policy)),
-        waivers=tuple(waivers_on(registry, records.statements, recorded, evaluated, policy=policy)),
+        licence_flags=evidence.inherited_licence_flags,
+        votes=tuple(votes_on(reading, statements, recorded, evaluated, policy=policy)),
+        waivers=tuple(waivers_on(reading, statements, recorded, evaluated, policy=policy)),
         decisions=tuple(
             DecisionFact(question=decision.question, text=decision.text, objection=decision.objection)
             for decision in decisions
         ),
     )
+
+
+def evidence_in(shown: PresentedVersion) -> GateEvidence:
+    """The evidence of a version that a folder shows.
+
+    Only its registry knows what stops its use from above, and the terms of what it was merged from at a distance. Of its own record
+    and of what was said about it everything counts.
+    """
+    records = shown.records
+    evaluations = newest_of_each(records.evaluations)
+    record = None if records.modification is None else in_third_form(records.modification)
+    return GateEvidence(
+        version=shown.version,
+        records=records,
+        judged=tuple((evaluation, evaluation) for evaluation in evaluations),
+        stale=lambda evaluation: shown.stale(evaluation) or None,
+        evaluated=shown.bound_evaluations,
+        decisions=shown.decisions,
+        makers=tuple(makers_among(records, shown.reading)),
+        stops=(),
+        inherited_licence_flags=() if record is None else tuple(dict.fromkeys(inherited_licence_flags(record))),
+        reading=shown.reading,
+    )
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else f"{value}"
 
 
 def _open_fields(record: ModificationRecord) -> Iterator[str]:
@@ -149,13 +224,8 @@ def _now(registry: Registry) -> Timestamp:
 
 
 def _suites(
-    registry: Registry,
-    version: Version,
-    signed: EvaluationRecord,
-    now: EvaluationRecord,
-    answered: frozenset[str],
+    stale: str | None, signed: EvaluationRecord, now: EvaluationRecord, answered: frozenset[str]
 ) -> Iterator[SuiteFacts]:
-    stale = stale_for(registry, version, signed)
     screens = screens_of(now.datasets)
     leaks = tuple(leakage_lines(now.leakage_check))
     limits = readable_verdicts(now)
@@ -167,7 +237,7 @@ def _suites(
         yield SuiteFacts(
             suite=data.name,
             evaluation=signed.canonical_digest(),
-            stale=None if stale is None else f"{stale}",
+            stale=stale,
             conclusions=tuple((row.category, row.conclusion) for row in findings),
             changes=tuple(map(_flagged_change, findings)),
             leaked=tuple(str(line) for line in leaks if line.code != _NOT_KNOWN),
@@ -203,17 +273,19 @@ def _flagged_change(row: Comparison) -> FlaggedChange:
     )
 
 
-def _lost(registry: Registry, version: Version, signed: EvaluationRecord, now: EvaluationRecord) -> Iterator[LostFact]:
+def _lost(
+    stale: Callable[[EvaluationRecord], str | None], signed: EvaluationRecord, now: EvaluationRecord
+) -> Iterator[LostFact]:
     lost = lost_quality(now)
     # whether it speaks of the version is looked up where it matters
-    stale = stale_for(registry, version, signed) if lost else None
+    why = stale(signed) if lost else None
     for quality in lost:
-        yield LostFact(text=quality.line, stale=None if stale is None else f"{stale}")
+        yield LostFact(text=quality.line, stale=why)
 
 
-def _decisions(registry: Registry, version: Version, records: Records, policy: Digest) -> Iterator[PersonsDecision]:
+def _decisions(decisions: Iterable[PersonsDecision], policy: Digest) -> Iterator[PersonsDecision]:
     """Of every decision, whether it counts under a policy."""
-    for decision in decisions_of(registry, version, records):
+    for decision in decisions:
         if decision.policy != policy and not decision.objection:
             another = f"it is for another policy, {decision.policy_name} {decision.policy.short}"
             yield replace(decision, objection=another)
@@ -253,7 +325,7 @@ def _inherited_licence_flags(registry: Registry, version: Version, records: Reco
 
 
 def votes_on(
-    registry: Registry,
+    reading: TrustedReading,
     statements: Iterable[StoredStatement],
     record: Digest | None,
     evaluations: tuple[Digest, ...],
@@ -263,7 +335,7 @@ def votes_on(
     """The approvals among the statements about a version, each with why it does not count.
 
     Args:
-        registry: open.
+        reading: by whose word they count.
         statements: that speak of the version, in the order of the log.
         record: as `bound_record` gives it now.
         evaluations: as `bound_evaluations` gives them now.
@@ -276,12 +348,12 @@ def votes_on(
             approval = ApprovalPredicate.from_json(entry.statement.predicate)
         except ValidationError:
             continue
-        objection = objection_to(registry, entry)
+        objection = reading.objection_to(entry)
         if policy is not None and approval.policy != policy:
             objection = objection or f"it is for another policy, {approval.policy_name} {approval.policy.short}"
         stale = changed_since(approval.record, approval.evaluations, now=record, evaluated=evaluations)
         yield Vote(
-            person=person_behind(registry, entry),
+            person=reading.person_behind(entry),
             key_id=entry.key_id,
             at=entry.appended_at,
             policy_name=approval.policy_name,
@@ -291,7 +363,7 @@ def votes_on(
 
 
 def waivers_on(
-    registry: Registry,
+    reading: TrustedReading,
     statements: Iterable[StoredStatement],
     record: Digest | None,
     evaluations: tuple[Digest, ...],
@@ -306,11 +378,11 @@ def waivers_on(
             waiver = WaiverPredicate.from_json(entry.statement.predicate)
         except ValidationError:
             continue
-        objection = objection_to(registry, entry)
+        objection = reading.objection_to(entry)
         if policy is not None and waiver.policy != policy:
             objection = objection or "it is for another policy"
         if waiver.evaluations is not None:
             stale = changed_since(waiver.record, waiver.evaluations, now=record, evaluated=evaluations)
             objection = objection or stale
-        person = person_behind(registry, entry)
+        person = reading.person_behind(entry)
         yield Waiver(rule=waiver.rule, person=person, until=waiver.until, reason=waiver.reason, objection=objection)

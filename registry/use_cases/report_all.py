@@ -22,7 +22,7 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import bound_evaluations, bound_record, decided_by
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.holds import every_hold
-from peft_registry.registry.records.signed_records import records_of, version_statements
+from peft_registry.registry.records.signed_records import reading_of, records_of, version_statements
 from peft_registry.registry.records.stops import use_stops
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.views import view_of
@@ -208,7 +208,7 @@ def _of_waivers(registry: Registry, version: Version, said: VersionStatements) -
         return
     records = records_of(registry, version)
     evaluations = bound_evaluations(registry, version, records)
-    for waiver in waivers_on(registry, said.statements, bound_record(records), evaluations):
+    for waiver in waivers_on(reading_of(registry), said.statements, bound_record(records), evaluations):
         if waiver.objection:
             continue
         yield Due(
@@ -299,7 +299,7 @@ def _lapsed(
 ) -> Iterator[str]:
     """The approvals that do not count for a version as it is now; of one person the newest alone."""
     digest = None if record is None else record.canonical_digest()
-    newest = {vote.person: vote for vote in votes_on(registry, said.statements, digest, speaking)}
+    newest = {vote.person: vote for vote in votes_on(reading_of(registry), said.statements, digest, speaking)}
     for vote in newest.values():
         if vote.objection:
             yield f"the approval of {vote.person} of {str(vote.at)[:10]} does not count: {vote.objection}"

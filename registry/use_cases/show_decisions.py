@@ -16,7 +16,7 @@ from peft_registry.registry.records.decisions import (
     decisions_of,
 )
 from peft_registry.registry.records.holds import holds_above
-from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.records.signed_records import Records, reading_of, records_of
 from peft_registry.registry.records.stops import recalls_and_others, use_stops
 from peft_registry.registry.records.trusted_reading import WhoseWord
 from peft_registry.registry.reports.pages import Table
@@ -187,7 +187,7 @@ def _decision(decision: PersonsDecision) -> _Row:
 
 def _approvals(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:
     evaluations = bound_evaluations(registry, version, records)
-    for vote in votes_on(registry, records.statements, bound_record(records), evaluations):
+    for vote in votes_on(reading_of(registry), records.statements, bound_record(records), evaluations):
         counts = f"does not count: {vote.objection}" if vote.objection else "counts"
         yield (
             (WhoseWord(registry.trust).who(vote.key_id),),
@@ -201,7 +201,7 @@ def _approvals(registry: Registry, version: Version, records: Records) -> Iterat
 def _waivers(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:
     now = registry.clock()
     evaluations = bound_evaluations(registry, version, records)
-    for waiver in waivers_on(registry, records.statements, bound_record(records), evaluations):
+    for waiver in waivers_on(reading_of(registry), records.statements, bound_record(records), evaluations):
         over = "it is over" if waiver.until <= now else ""
         objection = waiver.objection or over
         counts = f"does not count: {objection}" if objection else "counts, where the policy lets it be waived"
