@@ -8,7 +8,7 @@ is named with the reason. An approval, a waiver or a decision speaks of the vers
 artifact itself (a later evaluation, a hold, a recall) speaks of all its versions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -219,14 +219,22 @@ def own_card(version: Version, statements: Sequence[StoredStatement]) -> SignedC
     if not isinstance(named, list):
         return None
     cards = _readable_cards(statements)
-    accompanying = [digest for digest in cards if str(digest) in named]
-    if not accompanying:
-        return None
-    newest = accompanying[-1]
+    newest = newest_card(cards, frozenset(map(str, named)))
+    return None if newest is None else SignedCard(newest, cards[newest])
+
+
+def newest_card(cards: Mapping[Digest, CardPredicate], accompanied_by: Collection[str]) -> Digest | None:
+    """The statement of the newest card of a version; None where none accompanied its registration.
+
+    Args:
+        cards: all that were signed about its artifact, by statement, in the order of the log.
+        accompanied_by: the digests of the statements that its registration names.
+    """
+    newest = next((digest for digest in reversed(tuple(cards)) if str(digest) in accompanied_by), None)
     for digest, card in cards.items():  # each names one that is signed before it
-        if card.supersedes == newest:
+        if newest is not None and card.supersedes == newest:
             newest = digest
-    return SignedCard(newest, cards[newest])
+    return newest
 
 
 def _readable_cards(statements: Sequence[StoredStatement]) -> dict[Digest, CardPredicate]:

@@ -15,6 +15,7 @@ from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.logged_statements import EntrySigner
 from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
+from peft_registry.registry.records.version_statements import newest_card
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.statements import OpenedStatement
@@ -576,27 +577,42 @@ def _wrong_card(findings: Findings) -> Result | None:
     """Why the card is not the one that was signed last; None if it is, or nobody signed one.
 
     A card was signed when the version was registered, and anew whenever its record said something else: one that another took the
-    place of says what does not hold any more. Equal bytes that are registered under two names have a card for each.
+    place of says what does not hold any more.
     """
     cards = {
         digest: CardPredicate.from_json(statement.predicate)
-        for statement, digest in findings.statements
+        for statement, digest in _in_log_order(findings)
         if statement.kind == "card"
     }
     if not findings.presented.has(CARD_NAME):
         return unchecked(f"{CARD_NAME} is signed, and not here", "card-missing") if cards else None
+    changed = [f"changed: {CARD_NAME}"]
     if findings.presented.size(CARD_NAME) > SMALL_MAX_BYTES:
         # nobody registers such a card, and reading it takes as long as whoever put it there likes
-        return failed(f"{CARD_NAME} is not the card that was signed", "card-changed", [f"changed: {CARD_NAME}"])
+        return failed(f"{CARD_NAME} is not the card that was signed", "card-changed", changed)
     presented = findings.presented.digest(CARD_NAME)
-    superseded = {card.supersedes for card in cards.values()}
-    if presented in {card.sha256 for digest, card in cards.items() if digest not in superseded}:
+    if presented in {cards[digest].sha256 for digest in _standing_cards(findings, cards)}:
         return None
     if presented in {card.sha256 for card in cards.values()}:
-        return failed(
-            f"{CARD_NAME} is an earlier card, and another took its place", "card-superseded", [f"changed: {CARD_NAME}"]
-        )
-    return failed(f"{CARD_NAME} is not the card that was signed", "card-changed", [f"changed: {CARD_NAME}"])
+        text = f"{CARD_NAME} is not the newest card of this version, but an earlier one or that of another name"
+        return failed(text, "card-superseded", changed)
+    return failed(f"{CARD_NAME} is not the card that was signed", "card-changed", changed)
+
+
+def _standing_cards(findings: Findings, cards: Mapping[Digest, CardPredicate]) -> Collection[Digest]:
+    """The cards that may lie here: the newest of the version that the proof of the log is of.
+
+    Without that, and of a registration of the first release, whose homes kept one card for all names of equal bytes, any that
+    stands.
+    """
+    logged = findings.logged
+    own = None if logged is None else findings.registrations.get(logged.event.statement)
+    if own is not None and own.is_completeness_provable:
+        newest = newest_card(cards, frozenset(map(str, own.accompanied_by)))
+        if newest is not None:
+            return (newest,)
+    superseded = {card.supersedes for card in cards.values()}
+    return [digest for digest in cards if digest not in superseded]
 
 
 def _wrong_decisions(findings: Findings) -> Result | None:

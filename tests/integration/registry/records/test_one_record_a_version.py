@@ -28,12 +28,12 @@ from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report, render_report, report_inputs
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.statements import append_statement
-from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import Correction, ModificationRecord
 from peft_registry.schemas.values import Value, measured
 from peft_registry.schemas.version import Version
-from tests.builders.homes import a_home, add_a_base, reopened
+from tests.builders.homes import NOW, a_home, add_a_base, reopened
 from tests.builders.made import artifact_of_product, following, with_statement
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, log_unasked, registered_unasked
 
@@ -251,9 +251,10 @@ def test_each_version_is_pulled_with_the_card_that_was_signed_with_it(place: Pla
         assert outcome.verdict == "verified"
         assert (folder / "README.md").read_bytes() == records_of(place.registry, version).card
         assert verify_version(place.registry, version).verdict == "verified"
-    assert (place.folder / "pulled-sums" / "README.md").read_bytes() != (
-        place.folder / "pulled-other" / "README.md"
-    ).read_bytes()
+    of_sums, of_other = (place.folder / f"pulled-{name}" / "README.md" for name in ("sums", "other"))
+    assert of_sums.read_bytes() != of_other.read_bytes()
+    of_sums.write_bytes(of_other.read_bytes())
+    assert verify_folder(of_sums.parent, trust=place.registry.trust, now=NOW).exit_code == 6
 
 
 # --- a later record that names nothing, or the wrong thing, decides nothing ---

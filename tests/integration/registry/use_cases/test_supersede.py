@@ -130,7 +130,7 @@ def test_a_copy_has_the_card_of_the_record_and_the_one_before_passes_no_more(pla
         outcomes[name, text] = verify_folder(place.folder / name, trust=place.registry.trust, now=NOW)
     # what was pulled before knows of no other; what was pulled since carries the statement that took its place
     assert [outcome.exit_code for outcome in outcomes.values()] == [0, 0, 6]
-    assert "an earlier card, and another took its place" in outcomes["after", before].failed_text
+    assert "is not the newest card of this version" in outcomes["after", before].failed_text
 
 
 def test_a_reader_without_the_homes_keys_pulls_the_card_of_the_newest_record(place: Place) -> None:
