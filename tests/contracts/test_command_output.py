@@ -206,7 +206,7 @@ def test_a_comparison_of_methods_fits_a_terminal_of_80_columns(path: Path, capsy
 
 def test_in_a_pipe_the_list_holds_whole_digests(home_with_a_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert run(["list", "--home", str(home_with_a_base)]) == 0
+    assert run(["list", "--columns", "version,manifest,registered", "--home", str(home_with_a_base)]) == 0
     (row,) = capsys.readouterr().out.splitlines()[1:]
     assert re.search(r" sha256:[0-9a-f]{64} ", row)
 
