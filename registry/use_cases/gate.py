@@ -208,11 +208,11 @@ def read_gate_policy(text: str) -> ReadPolicy:
         MalformedYaml, OfferedFileRefused, FileUnreadable: it cannot be read.
     """
     if text in SHIPPED:
-        return _policy(text, shipped_policy(text), typed=text)
+        return policy_of_bytes(text, shipped_policy(text), typed=text)
     path = Path(text)
     if not path.exists():
         raise GatePolicyUnknown(text, SHIPPED)
-    offered = _policy(text, read_offered(path, max_bytes=MAX_BYTES), typed=text)
+    offered = policy_of_bytes(text, read_offered(path, max_bytes=MAX_BYTES), typed=text)
     _require_own_name(offered, text)
     objection = next(_unknown_words(offered.policy), None)
     if objection is not None:
@@ -220,7 +220,12 @@ def read_gate_policy(text: str) -> ReadPolicy:
     return offered
 
 
-def _policy(name: str, data: bytes, *, typed: str | None) -> ReadPolicy:
+def policy_of_bytes(name: str, data: bytes, *, typed: str | None = None) -> ReadPolicy:
+    """The policy that some bytes hold; `typed` is the word by which somebody named it.
+
+    Raises:
+        GatePolicyRefused, MalformedYaml: they hold none.
+    """
     try:
         return ReadPolicy(GatePolicy.model_validate(read_yaml(data, what=Path(name).name)), data, typed)
     except ValidationError as error:
@@ -321,7 +326,7 @@ def bound_policy(registry: Registry, binding: Binding) -> ReadPolicy:
     Raises:
         ObjectMissing, ObjectCorrupt: the store lost them, or changed them.
     """
-    return _policy(binding.policy_name, registry.store.read_bytes(binding.policy), typed=None)
+    return policy_of_bytes(binding.policy_name, registry.store.read_bytes(binding.policy))
 
 
 def promote(
@@ -514,4 +519,4 @@ def kept_policy(registry: Registry, passed: PassedGate) -> ReadPolicy:
     """A shipped policy as it is now, any other as it was kept."""
     if passed.policy_name in SHIPPED:
         return read_gate_policy(passed.policy_name)
-    return _policy(passed.policy_name, registry.store.read_bytes(passed.policy), typed=None)
+    return policy_of_bytes(passed.policy_name, registry.store.read_bytes(passed.policy))

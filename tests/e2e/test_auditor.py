@@ -9,8 +9,10 @@ import pytest
 
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.exchange_trust import export_trust
+from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.pull import pull_version
 from tests.builders.homes import a_home, register_adapter
+from tests.builders.products import register_sums
 from tests.processes.distribution import build, copy_checkout
 from tests.processes.interpreter import ROOT
 
@@ -61,6 +63,31 @@ def test_an_auditor_verifies_a_pulled_folder_with_a_small_install(laptop: Path, 
     )
     assert listed.returncode == 0, listed.stderr
     assert "helper:1" in listed.stdout
+
+
+def test_an_auditor_reads_and_does_again_a_dossier_with_a_small_install_and_no_registry(
+    laptop: Path, tmp_path: Path
+) -> None:
+    with a_home(tmp_path / "home", now=utc_now()) as registry:
+        hand_over(registry, register_sums(registry, tmp_path / "made"), "ai-office", tmp_path / "office")
+        export_trust(registry, tmp_path / "handed-over")
+    (tmp_path / "elsewhere").mkdir()
+    trust = ("--trust", str(tmp_path / "handed-over" / "trust.json"))
+    for words, shown in (
+        (("verify", "../office", "--audit"), "= record"),
+        (("record", "../office"), "version      sums:1"),
+        (("record", "verdict", "../office"), "version   sums:1"),
+        (("report", "../office", "--out", "-"), "<h1>sums:1</h1>"),
+    ):
+        done = subprocess.run(
+            [str(laptop / "registry"), *words, *trust],
+            cwd=tmp_path / "elsewhere",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode, shown in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from peft_registry.registry.documents import audit as audits
 from peft_registry.registry.documents import recipients as tables
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.approve import approve
 from peft_registry.registry.use_cases.audit_folder import FolderAudit, audit_folder
 from peft_registry.registry.use_cases.decide import decide_question
-from peft_registry.registry.use_cases.gate import read_gate_policy
+from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.schemas.identity import Digest
 from tests.builders.homes import NOW, a_home, reopened
@@ -32,7 +33,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = folder / "bank.yml"
     policy.write_text("name: bank\nabout: one person looks\napprovals: {count: 1}\n", "utf-8")
     version = version_named(registry, "sums")
-    decide_question(registry, version, "purpose", read_gate_policy(str(policy)), ALEX, is_yes=False, reason="as it was")
+    bank = read_gate_policy(str(policy))
+    decide_question(registry, version, "purpose", bank, ALEX, is_yes=False, reason="as it was")
+    approve(registry, version, bank, ALEX, reason="looked at it")
+    promote(registry, version, "champion", bank)
+    version = version_named(registry, "sums")
     hand_over(registry, version, "ai-office", folder / "office", signer=registry.trainer_key)
     hand_over(registry, version, "ai-office", folder / "unsigned")
     hand_over(registry, version, "public", folder / "public", signer=registry.trainer_key)
@@ -63,6 +68,8 @@ def test_of_a_clean_dossier_everything_is_done_again_or_it_is_said_why_not(place
         assert found[name] == "reproduced", name
     assert [line.figure for line in audit.lines if line.figure.startswith("policy ") and line.outcome == "reproduced"]
     assert all(line.text for line in audit.lines if line.outcome == "not possible")
+    gate = next(line for line in audit.lines if line.figure == "gate bank")
+    assert (gate.outcome, gate.text) == ("reproduced", "open, as it was for @champion")
     flop = next(line for line in audit.lines if line.figure == "compute of the modification, FLOP")
     assert flop.text.startswith("6 · P · D = ")
 
