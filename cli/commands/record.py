@@ -71,7 +71,8 @@ def record(
             if read is None
             else show_record.describe_form_in(read.shown, to.recipient)
         )
-        next_step = f"registry decide {form.version} --form gaps.yml"
+        # a row that a recipient gets may decide nothing here
+        next_step = f"registry decide {form.version} --form gaps.yml --all"
         return of_folder(Outcome(form.model_dump(mode="json"), _lines(form.parts()), next_step), reference, read)
     shown = (
         show_record.describe_record(home.registry, reference)

@@ -107,7 +107,10 @@ class GatePolicy(Frozen):
     def fields_read(self) -> tuple[str, ...]:
         """The fields of a record that it reads besides the statuses, as their rules name them."""
         licences = _LICENCES if self.refused_licence_flags else ()
-        return (*self.answered, *licences, *(("high_risk.art5_screen",) if self.art5_screened else ()))
+        screen = ("high_risk.art5_screen",) if self.art5_screened else ()
+        looks_for_leakage = self.evaluation is not None and self.evaluation.no_leakage
+        trained_elsewhere = ("content.holds_evaluated_items",) if looks_for_leakage else ()
+        return (*self.answered, *licences, *screen, *trained_elsewhere)
 
 
 SHIPPED = ("starter", "regulated")

@@ -23,6 +23,7 @@ HARMS = {
 _INFORMATIVE = frozenset({*HARMS, "better", "unchanged", "changed", "inconclusive"})
 
 
+_ASKED_FOR = "regulated"  # by `registry decide`, where nobody names a policy
 ANY_POLICY = "NAME|FILE"
 """In a command that somebody types, where no word or path is known that means the policy."""
 
@@ -103,7 +104,7 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
     for stop in facts.stops:
         yield Reason(rule=stop.kind, text=stop.text, remedy="use a version that was not made from it")
     if policy.evaluation is not None and not facts.is_base:
-        yield from _of_evaluations(facts, policy.evaluation)
+        yield from _of_evaluations(facts, policy.evaluation, named)
     for delta in () if facts.is_base else policy.deltas:
         yield from _of_delta(facts, delta)
     for path in () if facts.is_base else policy.answered:
@@ -111,14 +112,14 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
             yield Reason(
                 rule="answered",
                 text=f"{path} is open in its record",
-                remedy=f"answer it with `registry decide {facts.label} --form gaps.yml`",
+                remedy=f"answer it with `{_form_of(facts.label, named)}`",
             )
     yield from _of_statuses(facts, policy)
     if policy.status_decided or set(policy.refused_statuses) - _WITHOUT_DECISIONS:
         yield from _of_decisions(facts, named)
     if policy.art5_screened and facts.makes_media and not facts.is_screened:
         text = "it makes images, audio or video, and no screen for Article 5 clears it"
-        remedy = f"answer `high_risk.art5_screen` with `registry decide {facts.label} --form gaps.yml`"
+        remedy = f"answer `high_risk.art5_screen` with `{_form_of(facts.label, named)}`"
         yield Reason(rule="art5", text=text, remedy=remedy)
     for flag in policy.refused_licence_flags:
         if flag in facts.own_licence_flags:
@@ -130,7 +131,13 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
             yield Reason(rule="licence", text=text, remedy="use a base whose licence allows it")
 
 
-def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
+def _form_of(label: str, named: str) -> str:
+    """The command that writes the questions which a policy asks; where none is named it asks for `regulated`."""
+    policy = "" if named == _ASKED_FOR else f" --policy {named}"
+    return f"registry decide {label} --form gaps.yml{policy}"
+
+
+def _of_evaluations(facts: GateFacts, rule: EvaluationRule, named: str) -> Iterator[Reason]:
     evaluate = f"`registry evaluate {facts.label}`"
     speaking = [suite for suite in facts.suites if not (rule.fresh and suite.stale)]
     names = {suite.suite for suite in speaking}
@@ -155,16 +162,16 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule) -> Iterator[Reason]:
         text = f"{name}: only its screen was evaluated, which gives no verdict"
         yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} --suite {name} --half test")
     for suite in speaking:
-        yield from _of_suite(suite, rule, facts.label)
+        yield from _of_suite(suite, rule, _form_of(facts.label, named))
     if rule.quality_kept:
         for lost in facts.lost:
             if not (rule.fresh and lost.stale):
                 yield Reason(rule="quality", text=f"quality was lost: {lost.text}", remedy="train another version")
 
 
-def _of_suite(suite: SuiteFacts, rule: EvaluationRule, label: str) -> Iterator[Reason]:
+def _of_suite(suite: SuiteFacts, rule: EvaluationRule, form: str) -> Iterator[Reason]:
     untold = (
-        f"answer `content.holds_evaluated_items` of what was imported with `registry decide {label} --form gaps.yml`, "
+        f"answer `content.holds_evaluated_items` of what was imported with `{form}`, "
         "or use a version whose training is recorded"
     )
     if rule.not_worse:

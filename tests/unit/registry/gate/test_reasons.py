@@ -4,6 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.gate.facts import (
     DecisionFact,
     FlaggedChange,
@@ -390,12 +391,12 @@ def test_makers_waive_where_nobody_asks_for_others():
         (
             {"answered": ["use.intended"]},
             {"open_fields": ("use.intended",)},
-            "answer it with `registry decide sums:1 --form gaps.yml`",
+            "answer it with `registry decide sums:1 --form gaps.yml --policy NAME|FILE`",
         ),
         (
             {"art5_screened": True},
             {"makes_media": True},
-            "answer `high_risk.art5_screen` with `registry decide sums:1 --form gaps.yml`",
+            "answer `high_risk.art5_screen` with `registry decide sums:1 --form gaps.yml --policy NAME|FILE`",
         ),
         (
             {"refused_licence_flags": ["non_commercial"]},
@@ -420,6 +421,31 @@ def test_makers_waive_where_nobody_asks_for_others():
 def test_a_reason_says_what_opens_the_gate(policy, facts, remedy):
     decision = decide_gate(FACTS.revised(**facts), GatePolicy.model_validate(NOTHING.model_dump() | policy))
     assert [reason.remedy for reason in decision.reasons] == [remedy]
+
+
+@pytest.mark.parametrize(
+    ("named", "option"),
+    [("regulated", "`"), ("bank.yml", " --policy bank.yml`"), ("NAME|FILE", " --policy NAME|FILE`")],
+)
+def test_what_a_policy_asks_is_answered_in_a_form_for_that_policy(named, option):
+    """A form asks what decides, and for another policy another question does."""
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"answered": ["use.out_of_scope"]})
+    (reason,) = decide_gate(FACTS.revised(open_fields=("use.out_of_scope",)), policy, named=named).reasons
+    assert reason.remedy == f"answer it with `registry decide sums:1 --form gaps.yml{option}"
+
+
+def test_every_field_that_a_rule_reads_is_among_those_that_a_policy_reads():
+    assert NOTHING.fields_read == ()
+    rules = {
+        "answered": ["use.intended"],
+        "art5_screened": True,
+        "refused_licence_flags": ["non_commercial"],
+        "evaluation": {"no_leakage": True},
+    }
+    read = GatePolicy.model_validate(NOTHING.model_dump() | rules).fields_read
+    known = field_rules().by_path()
+    assert all(known[path].takes_answers for path in read)
+    assert {"use.intended", "high_risk.art5_screen", "product.licence", "content.holds_evaluated_items"} <= set(read)
 
 
 def test_an_output_that_nobody_screened_is_told_by_its_article():

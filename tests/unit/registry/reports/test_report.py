@@ -575,9 +575,10 @@ def test_the_data_of_a_merge_are_named_with_their_digest():
     assert a_digest("data").short in asked
 
 
-def test_the_first_page_says_how_each_owner_gets_a_form_of_their_own():
+def test_the_first_page_says_that_one_form_serves_everybody_who_answers():
     text = first_page(a_view())
-    assert "with --for legal (or modifier , data-owner , engineer ) those of one owner alone" in text
+    assert "the questions whose answers decide something ( --all : every open field)" in text
+    assert "signs the same file with a key of their own ( --key )" in text
 
 
 def test_an_ingredient_of_a_merge_stands_apart_from_the_base_with_a_licence_of_its_own():
