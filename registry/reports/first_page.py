@@ -417,10 +417,9 @@ def _may_be_loaded(version: Version, checks: PageChecks) -> Iterator[str]:
         yield "Yes: its bytes are those that were signed, and nothing that it was made from is recalled."
     if not version.aliases:
         yield "No alias points at it: no policy has let it into use."
-    for alias in version.aliases:
-        gate = checks.gates.get(alias)
-        if gate is None or gate.unknown:
-            yield f"As {alias}: whether its gate is open is not told here."
+    for alias, gate in sorted(checks.gates.items()):
+        if gate.unknown:
+            yield f"As {alias}: whether the gate before it is open could not be told."
         else:
             state = f"closed by {', '.join(gate.closed_by)}" if gate.closed_by else "open"
             yield f"As {alias}: the gate of the policy {gate.policy} is {state}."

@@ -12,6 +12,7 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
 from peft_registry.registry.compliance.verdicts.words import STATUSES
 from peft_registry.registry.reports.conditions import condition_lines
+from peft_registry.registry.reports.decisions import AliasGate
 from peft_registry.registry.reports.drawing import (
     MAX_NODES,
     bar_groups,
@@ -414,7 +415,18 @@ def test_a_role_that_is_decided_stands_on_the_first_page_in_words():
 def test_the_first_page_says_whether_it_may_be_loaded(verdict, words):
     text = first_page(a_view(verification=an_outcome(verdict=verdict)))
     assert f"May it be loaded? {words}" in text
-    assert "As champion: whether its gate is open is not told here." in text
+
+
+def test_the_first_page_says_how_the_gate_before_an_alias_stands():
+    open_gate = AliasGate(policy="bank", entry=7, as_of=NOW, closed_by=())
+    closed = AliasGate(policy="bank", entry=7, as_of=NOW, closed_by=("approvals",))
+    untold = AliasGate(policy="bank", entry=7, as_of=NOW, closed_by=(), unknown="the store lost it")
+    for gate, words in (
+        (open_gate, "the gate of the policy bank is open."),
+        (closed, "the gate of the policy bank is closed by approvals."),
+        (untold, "whether the gate before it is open could not be told."),
+    ):
+        assert f"As champion: {words}" in first_page(a_view(gates={"champion": gate}))
 
 
 def test_what_is_recalled_may_not_be_loaded_although_it_verifies():
