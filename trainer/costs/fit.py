@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
 MAPPED = "mapped file"
 _VALUES = ("tokens", "tokens_per_second", "scored", "scoring_hours", "hours", "cost")
-Verdict = Literal["fits", "only with offload", "cannot"]
+Verdict = Literal["fits", "only with checkpointing", "only with offload", "cannot"]
 
 
 class MalformedSize(InputRefused):
@@ -149,6 +149,7 @@ def fits(
     *,
     vram: int | None,
     ram: int | None,
+    checkpointed: Callable[[], tuple[Column, ...] | None] = lambda: None,
     offloaded: Callable[[], tuple[Column, ...] | OffloadRefused],
 ) -> Fit | None:
     """Against a GPU's memory, or against `ram` where there is none; None without limits.
@@ -157,6 +158,8 @@ def fits(
         columns: the run as the file says.
         vram: bytes.
         ram: bytes; with `vram`, where the frozen base can wait. It can wait on disk whatever there is.
+        checkpointed: asked for the columns with gradient checkpointing, the cheapest remedy: it costs one more forward pass a step.
+            None where the run has it already, or its method cannot.
         offloaded: asked for the columns with the frozen base offloaded, or for the reason why it cannot be.
     """
     peak = max(columns, key=lambda column: column.needed)
@@ -166,6 +169,12 @@ def fits(
     if peak.needed <= limit:
         return Fit("fits", peak.largest, f"{_gb(peak.needed)} of {_gb(limit)} while it runs `{peak.name}`")
     short = f"`{peak.name}` needs {_gb(peak.needed)} and there are {_gb(limit)}"
+    recomputed = checkpointed()
+    if recomputed is not None:
+        needed = max(column.needed for column in recomputed)
+        if needed <= limit:
+            remedy = f"{_gb(needed)} with gradient checkpointing: set training.gradient_checkpointing=true"
+            return Fit("only with checkpointing", peak.largest, f"{short}; {remedy}")
     away = offloaded()
     if isinstance(away, OffloadRefused):
         return Fit("cannot", peak.largest, f"{short}; {away.what}: {away.why}")

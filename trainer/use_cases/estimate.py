@@ -129,6 +129,11 @@ def _estimate(
         kept = bytes_of(config.offload.max_memory)
         return trace, tuple(column.offloaded(trace, kept=kept) for column in columns)
 
+    def checkpointed() -> tuple[Column, ...] | None:
+        if config.training.gradient_checkpointing or not METHODS[config.method].checkpoints:
+            return None
+        return traced(config.revised(training=config.training.revised(gradient_checkpointing=True)))[1]
+
     def offloaded() -> tuple[Column, ...] | OffloadRefused:
         obstacle = obstacle_to_offload(config)
         training = config.training.revised(gradient_checkpointing=True)
@@ -147,7 +152,7 @@ def _estimate(
         trace=trace,
         columns=columns,
         question=question,
-        fit=fits(columns, vram=question.vram, ram=question.ram, offloaded=offloaded),
+        fit=fits(columns, vram=question.vram, ram=question.ram, checkpointed=checkpointed, offloaded=offloaded),
         claim=None if question.claim is None else judge_claim(question.claim, trace),
         tokens=work.tokens,
         tokens_per_second=speed,

@@ -243,6 +243,26 @@ def test_a_limit_gives_a_verdict_and_the_part_that_binds(vram, ram, verdict, bin
     assert (found.verdict, found.binding) == (verdict, binding)
 
 
+@pytest.mark.parametrize(
+    ("vram", "verdict"), [(24, "fits"), (22, "only with checkpointing"), (20, "only with offload"), (2, "cannot")]
+)
+def test_activations_that_are_computed_again_are_proposed_before_a_base_that_waits_elsewhere(
+    vram: int, verdict: str
+) -> None:
+    again = Column("backward", {"weights": 20 * GB, "activations": GB}, frozen=20 * GB)
+    found = fits(
+        (A_COLUMN,),
+        vram=vram * GB,
+        ram=64 * GB,
+        checkpointed=lambda: (again,),
+        offloaded=lambda: (A_COLUMN.offloaded(A_TRACE),),
+    )
+    assert found is not None
+    assert found.verdict == verdict
+    remedy = "21.0 GB with gradient checkpointing: set training.gradient_checkpointing=true"
+    assert (remedy in found.why) == (verdict == "only with checkpointing")
+
+
 def test_what_is_offloaded_is_judged_at_every_moment() -> None:
     scoring = Column("score", {"weights": 40 * GB, "transients": 5 * GB}, frozen=40 * GB)
 
