@@ -18,6 +18,7 @@ from peft_registry.schemas.codes import Said, code_in
 from peft_registry.schemas.values import Timestamp
 
 _TABLES = {"gpai_modifier": ("Model", STATUSES), "high_risk": ("System", SYSTEM_STATUSES)}
+_LONG = 3  # lines of a value that is shown once on a page
 _NO_FORM = "Our own page. It follows the rows of the form, and is not the official form."
 
 
@@ -64,6 +65,7 @@ class OtherPage:
 class DocumentPage:
     """What the page of one document shows, from above to below."""
 
+    is_cover: bool
     title: str
     recipient: str
     version: str
@@ -103,8 +105,9 @@ def render_documents(
         rule = recipients().recipients[document.recipient]
         others = documents[1:] if document.document == "cover" else ()
         page = DocumentPage(
+            is_cover=document.document == "cover",
             title=form_of(document.document).title,
-            recipient=rule.title,
+            recipient=rule.title if rule.title.startswith("the ") else f"the {rule.title}",
             version=document.version,
             manifest=str(document.manifest),
             record=str(document.record),
@@ -118,10 +121,18 @@ def render_documents(
             ),
             sections=tuple(_sections(document)),
             notice=field_rules().notice,
-            footer=f"peft-registry {release} · rules {field_rules().rule_set}, law as of {field_rules().law_as_of}",
+            footer=_footer(files[document.document].replace(".html", ".json"), release),
         )
         pages[document.document] = template("document.html.jinja").render(page=page).encode()
     return pages
+
+
+def _footer(data: str, release: str) -> str:
+    rules = field_rules()
+    return (
+        f"In {data} each value is whole, with its digests and tables · peft-registry {release} · rules {rules.rule_set}, "
+        f"law as of {rules.law_as_of}"
+    )
 
 
 def counts_of(document: RecipientDocument) -> str:
@@ -129,7 +140,8 @@ def counts_of(document: RecipientDocument) -> str:
     states = Counter(row.state for row in document.rows if row.state != "not for this recipient")
     told = ", ".join(f"{count} {state}" for state, count in states.items())
     rest = len(document.rows) - states.total()
-    others = f"; {rest} are for others" if rest else ""
+    # what others are asked on a cover says nothing of a form
+    others = f"; {rest} more for others" if rest and document.document != "cover" else ""
     return f"{states.total()} rows: {told}{others}"
 
 
@@ -147,18 +159,20 @@ def _sections(document: RecipientDocument) -> Iterable[Section]:
         # what is for others stands in the count alone: a page of empty rows would say nothing more
         if row.state != "not for this recipient"
     ]
+    told: dict[str, str] | None = None if document.document == "cover" else {}
     for title, rows in groupby(shown, key=lambda pair: "" if pair[0] is None else pair[0].section):
-        yield Section(title, tuple(_row(form_row, row) for form_row, row in rows))
+        yield Section(title, tuple(_row(form_row, row, told) for form_row, row in rows))
 
 
-def _row(form_row: FormRow | None, row: DocumentRow) -> ShownRow:
+def _row(form_row: FormRow | None, row: DocumentRow, told: dict[str, str] | None) -> ShownRow:
+    """A row of the page; `told` has the row in which each long value stands already, and gets those of this one. None: a cover."""
     is_long = row.words is not None and row.words_written is not None and row.words_written > row.words
     return ShownRow(
         row=row.row,
         title="" if form_row is None else form_row.title,
         content="" if form_row is None else form_row.content,
         state=_state(row),
-        values=tuple(map(_value, row.values)),
+        values=tuple(_value(value, row.row, told) for value in row.values),
         note=f"{row.words_written} words; the form asks for {row.words}" if is_long else "",
     )
 
@@ -172,9 +186,14 @@ def _state(row: DocumentRow) -> str:
     return row.state if reason is None else f"{row.state}: {reason_in_words(reason)}"
 
 
-def _value(value: DocumentValue) -> ShownValue:
+def _value(value: DocumentValue, row: str, told: dict[str, str] | None) -> ShownValue:
     lines = tuple(_lines(value.value))
-    if value.unit and len(lines) == 1:
+    if len(lines) > _LONG and told is None:
+        lines = (*lines[:_LONG], f"and {len(lines) - _LONG} more in the documents")
+    elif len(lines) > _LONG and told is not None:
+        before = told.setdefault(value.path, row)
+        lines = lines if before == row else (f"as in row {before}",)
+    elif value.unit and len(lines) == 1:
         lines = (f"{lines[0]} {value.unit}",)
     by = " ".join(filter(None, (value.asserted_by, (value.asserted_at or "")[:10])))
     return ShownValue(label_of(value.path), lines, value.source, by)
@@ -186,6 +205,17 @@ def _lines(value: Any) -> Iterable[str]:  # any JSON value
         for entry in value:
             yield from _lines(entry)
     elif isinstance(value, dict) and code_in(value) is None and value:
-        yield "; ".join(f"{key}: {plain(member)}" for key, member in value.items() if member is not None) or "none"
+        yield _object(value)
     else:
         yield plain(value)
+
+
+def _object(members: dict[str, Any]) -> str:
+    """What somebody reads of an object: its plain members and what codes say; tables and digests inside it are in the data."""
+    read = {
+        key.replace("_", " "): plain(member)
+        for key, member in members.items()
+        if member is not None and (code_in(member) is not None or not isinstance(member, dict | list))
+    }
+    shown = [f"{key}: {text}" for key, text in read.items() if not text.startswith("sha256:") or len(read) == 1]
+    return "; ".join(shown) if shown else plain(members)
