@@ -16,7 +16,7 @@ from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.form_rows import FormName, answered, forms
 from peft_registry.registry.compliance.notations import countries
-from peft_registry.registry.compliance.record_verdicts import Verdict, verdicts_of
+from peft_registry.registry.compliance.record_verdicts import Verdict, high_risk_answers, verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form, with_values
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.schemas.document import Frozen
@@ -24,9 +24,11 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value
 
-# who owes a document, as a condition of the fields: Annex IV by Art. 11(1); Annexes XI and XII by Art. 53(1)(a) and (b), whose form
-# the Code of Practice gives; the public summary by Art. 53(1)(d)
-_OWED_WHERE: Mapping[FormName, str] = {"annex_iv": "hr", "annex_xi": "pv", "annex_xii": "pv", "mdf": "pv", "pst": "pv"}
+# Art. 11(1): the provider of a high-risk system draws up Annex IV, and whoever became one by Arts. 3(3), 25 is
+_ROWS_OF_A_PROVIDER = frozenset({"H2", "H4", "H5", "H6", "H8", "H13"})
+_ROWS_THAT_CHANGE_NO_PROVIDER = frozenset({"H3", "H9"})
+# Annexes XI and XII by Art. 53(1)(a) and (b), whose form the Code of Practice gives; the public summary by Art. 53(1)(d)
+_OF_A_MODELS_PROVIDER: tuple[FormName, ...] = ("annex_xi", "annex_xii", "mdf", "pst")
 _NOT_OF_THE_EXEMPT = frozenset({"annex_xi", "annex_xii", "mdf"})  # Art. 53(2): (a) and (b) end, and the summary stays
 _TRIED = Digest.of(b"an answer that is only tried")
 # the least and the most that an answer can say, where it is not a choice: tables read on which side of a threshold it is
@@ -121,7 +123,7 @@ def _outcome(record: ModificationRecord, decided: Decided) -> _Outcome:
         model=verdicts.gpai_modifier,
         system=verdicts.high_risk,
         flags=tuple(flag.flag for flag in verdicts.flags),
-        asked={form: _open_fields(record, form) for form in _documents_owed(record)},
+        asked={form: _open_fields(record, form) for form in _documents_owed(record, verdicts.high_risk, decided)},
     )
 
 
@@ -129,10 +131,16 @@ def _says(verdict: Verdict) -> tuple[str | None, tuple[str, ...], str | None]:
     return verdict.row, verdict.missing, verdict.applies_since
 
 
-def _documents_owed(record: ModificationRecord) -> Iterator[FormName]:
-    met = conditions_of(record).met
-    left_out = _NOT_OF_THE_EXEMPT if is_exempt(record) else frozenset()
-    return (form for form, condition in _OWED_WHERE.items() if condition in met and form not in left_out)
+def _documents_owed(record: ModificationRecord, system: Verdict, decided: Decided) -> Iterator[FormName]:
+    """The documents of a provider, once the status says that the modifier is one: before that its questions come first."""
+    is_provider = system.row in _ROWS_OF_A_PROVIDER
+    if system.row in _ROWS_THAT_CHANGE_NO_PROVIDER:
+        is_provider = high_risk_answers(record, decided).is_system_provider is True
+    if is_provider:
+        yield "annex_iv"
+    if "pv" in conditions_of(record).met:
+        left_out = _NOT_OF_THE_EXEMPT if is_exempt(record) else frozenset()
+        yield from (form for form in _OF_A_MODELS_PROVIDER if form not in left_out)
 
 
 def _open_fields(record: ModificationRecord, name: FormName) -> frozenset[str]:

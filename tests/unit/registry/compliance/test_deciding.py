@@ -8,6 +8,7 @@ from peft_registry.registry.compliance.deciding import _answers_to_try, purposes
 from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.stated import misfits_of_fact
 from peft_registry.registry.compliance.superseding import with_values
+from peft_registry.registry.compliance.verdicts.high_risk import ARTICLES
 from peft_registry.registry.gate.policy import GatePolicy
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.values import Value, unknown
@@ -51,14 +52,36 @@ def test_every_open_field_of_a_record_can_be_tried():
     assert "gpai.placed_on_eu_market" in found and "modifier.address" not in found
 
 
-def test_what_only_a_document_needs_is_asked_where_the_document_is_owed():
+HIGH = {"high_risk__classification_before": "annex_iii_4", "high_risk__classification_after": "annex_iii_4"}
+UNCHANGED = {"high_risk__intended_purpose_changed": "no"} | {
+    f"high_risk__effect_on__article_{article}": "no: only the tone" for article in ARTICLES
+}
+
+
+def test_what_a_status_waits_for_is_asked_before_any_document():
     assert "product.instructions" not in asked(RECORD)
-    high = answered(high_risk__classification_before="annex_iii_4", high_risk__classification_after="annex_iii_4")
-    found = asked(high)
-    assert found["product.instructions"].documents == ("annex_iv",)
+    found = asked(answered(**HIGH))
     # with the modifier's name on a high-risk system the status is another
     assert found["identity.name_or_trademark_on_result"].statuses == ("system",)
-    assert not {path for path in found if path.startswith("product.channels")}  # of a general-purpose model alone
+    assert not [path for path, purpose in found.items() if "annex_iv" in purpose.documents]
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_owed"),
+    [
+        ({"identity__name_or_trademark_on_result": "yes", "modifier__role_claimed": "deployer"}, True),  # Art. 25(1)(a)
+        (
+            {"identity__name_or_trademark_on_result": "no", "modifier__role_claimed": "deployer"} | UNCHANGED,
+            False,
+        ),  # Art. 26
+    ],
+)
+def test_what_only_a_document_needs_is_asked_where_the_document_is_owed(answers, is_owed):
+    found = asked(answered(**HIGH, **answers))
+    assert ("product.instructions" in found) is is_owed
+    if is_owed:
+        assert found["product.instructions"].documents == ("annex_iv",)
+    assert not {path for path in found if path.startswith("product.channels")}, "of a general-purpose model alone"
 
 
 @pytest.mark.parametrize("is_asked", [True, False])
