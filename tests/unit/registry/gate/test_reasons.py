@@ -85,6 +85,8 @@ RECALLED = ShownStop(kind="recall", text="its base")
         ({"evaluation": {"not_worse": True}}, {"suites": house(conclusions=((None, "worse"), ("age", "worse")))}, ["worse"] * 2),
         ({"evaluation": {}}, {"suites": house(conclusions=((None, "worse"),))}, []),
         ({"evaluation": {"no_leakage": True}}, {"suites": house(leaked=("12 items were trained on",))}, ["leakage"]),
+        ({"evaluation": {"no_leakage": True}}, {"suites": house(unknown_trainings=("not known",))}, ["leakage"]),
+        ({"evaluation": {"fresh": True}}, {"suites": house(unknown_trainings=("not known",))}, []),
         ({"evaluation": {"not_worse": True}}, {"suites": house(is_screen=True)}, ["evaluation"]),
         ({"evaluation": {"not_worse": True}}, {"suites": (*house(is_screen=True), HOUSE)}, []),
         ({"evaluation": {}}, {"suites": house(is_screen=True)}, []),
@@ -414,6 +416,12 @@ def test_makers_waive_where_nobody_asks_for_others():
             "train another version",
         ),
         ({"evaluation": {"no_leakage": True}}, {"suites": house(leaked=("12 items",))}, "train on data that is not scored"),
+        (
+            {"evaluation": {"no_leakage": True}},
+            {"suites": house(unknown_trainings=("not known",))},
+            "answer `content.holds_evaluated_items` of what was imported with `registry decide sums:1 --form gaps.yml`, "
+            "or use a version whose training is recorded",
+        ),
         ({"evaluation": {"limits_kept": True}}, {"suites": house(limits=1, unkept=("a limit",))}, "train another version"),
     ],
     ids=str,
