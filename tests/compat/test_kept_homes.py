@@ -1,7 +1,8 @@
 """Homes as earlier code wrote them: each verifies, is read, and goes on.
 
-That of 27 November gives the reasons of its records and evaluations in prose that was reworded since. That of 0.2.0 has records of
-the edition 2026-12, the first that was frozen.
+That of 27 November gives the reasons of its records and evaluations in prose that was reworded since. That of 30 November has
+records of the edition 2026-12, the first that was frozen, in a database of revision 0006. That of 0.2.0 has records of the
+edition 2027-01.
 """
 
 import json
@@ -43,7 +44,8 @@ class KeptHome:
 HERE = Path(__file__).parent
 HOMES = {
     "27 November": KeptHome(HERE / "2026-11-27-home", "2026-11-30T12:00:00Z", "2026-11-27.4", None),
-    "0.2.0": KeptHome(HERE / "0.2.0-home", "2026-11-30T20:00:00Z", None, "2026-12"),
+    "30 November": KeptHome(HERE / "2026-11-30-home", "2026-11-30T20:00:00Z", None, "2026-12"),
+    "0.2.0": KeptHome(HERE / "0.2.0-home", "2026-12-01T20:00:00Z", None, "2027-01"),
 }
 
 
