@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from peft_registry.registry.compliance.answered_only import without_proposals
+from peft_registry.registry.compliance.answered_only import with_decisions, without_proposals
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.database import catalog
@@ -311,7 +311,9 @@ def _rendered(
             imported=records.imported,
             base=records.base,
             template=template,
-            record=None if records.modification is None else without_proposals(records.modification),
+            record=None
+            if records.modification is None
+            else with_decisions(without_proposals(records.modification), inputs.decided),
             signed_record=records.modification,
             evaluations=_shown_evaluations(inputs, items_of),
             statements=records.statements,

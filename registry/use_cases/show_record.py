@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from peft_registry.registry.compliance.answered_only import without_proposals
+from peft_registry.registry.compliance.answered_only import with_decisions, without_proposals
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
 from peft_registry.registry.compliance.contradictions import contradictions_with_run
 from peft_registry.registry.compliance.fields import field_rules
@@ -15,9 +15,11 @@ from peft_registry.registry.compliance.form_rows import FormCount, Recipient, co
 from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
 from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
 from peft_registry.registry.compliance.superseding import in_third_form
+from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
+from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.evaluations import judged_now, words_of_today
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.record_statements import statement_of
@@ -266,7 +268,10 @@ def describe_record(registry: Registry, reference: str) -> RecordShown:
     version = signed_version(registry, version_named(registry, reference))
     said = version_statements(registry, version)
     reading = TrustedReading(registry.trust, covered_size(registry), registry.clock())
-    return _record_shown(version, said, reading, _judged_again(registry, version))
+    # its evidence is read only where somebody decided something
+    is_decided = any(entry.kind == "decision" for entry in said.statements)
+    decided = decided_by(decisions_of(registry, version)) if is_decided else NOBODY
+    return _record_shown(version, said, reading, decided, _judged_again(registry, version))
 
 
 def describe_record_in(shown: PresentedVersion) -> RecordShown:
@@ -275,18 +280,19 @@ def describe_record_in(shown: PresentedVersion) -> RecordShown:
     Raises:
         NoRecord: it has none.
     """
-    return _record_shown(shown.version, shown.said, shown.reading, shown.words_of_today)
+    return _record_shown(shown.version, shown.said, shown.reading, decided_by(shown.decisions), shown.words_of_today)
 
 
 def _record_shown(
-    version: Version, said: VersionStatements, reading: TrustedReading, judged_again: tuple[str, ...]
+    version: Version, said: VersionStatements, reading: TrustedReading, decided: Decided, judged_again: tuple[str, ...]
 ) -> RecordShown:
     link = required_record(said, version)
     signed = link.record
     record = as_read(signed)
     signed_json = said.predicates["modification"]
     stated = statement_of(signed_json) if "edition" in signed_json else None
-    count = completeness(record)
+    as_decided = with_decisions(without_proposals(record), decided)
+    count = completeness(with_decisions(record, decided))
     answers_by_statement = _answers_shown(reading, said, version)
     return RecordShown(
         version=version.label,
@@ -310,7 +316,7 @@ def _record_shown(
             f"{problem.what}: {problem.why}" for problem in contradictions_with_run(in_third_form(record))
         ),
         judged_again=judged_again,
-        values=tuple((leaf.path, leaf.value) for leaf in shown_leaves(without_proposals(record))),
+        values=tuple((leaf.path, leaf.value) for leaf in shown_leaves(as_decided)),
     )
 
 

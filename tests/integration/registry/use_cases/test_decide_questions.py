@@ -23,6 +23,7 @@ from peft_registry.registry.use_cases.decide import OwnDecision, decide, decide_
 from peft_registry.registry.use_cases.gate import ReadPolicy, explain_gate, read_gate_policy, shipped_policy
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.report import make_report
+from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.show_verdict import describe_verdict
 from peft_registry.registry.use_cases.statements import PredicateMalformed, sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
@@ -139,6 +140,24 @@ def test_a_purpose_that_a_person_finds_changed_makes_a_provider_by_25_1_c(place:
     assert place.row() == "H6"
     reasons = explain_gate(place.registry, place.version, policy).decision.reasons
     assert any("provider_25_1_c" in reason.text for reason in reasons if reason.rule == "status")
+
+
+def test_what_a_person_decided_is_nowhere_said_to_be_answered_by_nobody(place: Place, policy: ReadPolicy) -> None:
+    field, nobody = "high_risk.intended_purpose_changed", "nobody has answered it"
+
+    def reason() -> str:
+        shown = describe_record(place.registry, "sums")
+        (gap,) = [gap for gap in shown.open if gap.field == field]
+        assert {str(value.reason) for path, value in shown.values if path == field} == {str(gap.reason)}
+        return str(gap.reason)
+
+    assert reason() == nobody
+    place.decide("purpose", policy, is_yes=False)
+    said = f"purpose: no, decided by ada (approver, key {ADA.public.key_id[:12]}…) on {NOW[:10]}: "
+    assert reason().startswith(f"not answered in the record; by a signed decision, {said}")
+    page = make_report(place.registry, place.version).decode()
+    rows = [row for row in page.split("<tr") if "Whether the intended purpose changed" in row]
+    assert rows and all(nobody not in row and said in row for row in rows)
 
 
 def test_evidence_that_changed_afterwards_makes_a_decision_stale_and_the_gate_says_which(
