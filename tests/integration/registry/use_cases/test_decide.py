@@ -175,7 +175,8 @@ def test_a_signed_answer_is_corrected_by_answering_it_anew(place: Place) -> None
     assert (value.value, value.evidence) == ("no", (decided.statement,))
     parts = describe_record(place.registry, "sums").history_parts()
     history = "\n".join(text for part in parts for _, text in part.rows)
-    assert "yes [declared, by alex" in history and "→ no [declared, by alex" in history
+    assert "→ yes [declared, answered by alex (officer, key " in history
+    assert "→ no [declared, answered by alex (officer, key " in history
     place.holds()
 
 
