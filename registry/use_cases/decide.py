@@ -213,7 +213,7 @@ def write_form(
     decisive = None if policy is None else _purposes(registry, version, said, every, policy)
     asked = tuple(question for question in every if decisive is None or question.path in decisive)
     questions = tuple(question for question in asked if owner in (None, question.area))
-    text = form_text(version, current, questions, file.name, purposes=decisive, kept=kept)
+    text = form_text(version, current, questions, file.name, owner=owner, purposes=decisive, kept=kept)
     write_atomically(file, text.encode())
     counts = {area: len(list(group)) for area, group in groupby(questions, key=lambda question: question.area)}
     return WrittenForm(
@@ -252,12 +252,12 @@ def renew_form(registry: Registry, version: Version, file: Path, policy: ReadPol
     current = record_to_supersede(said, version)
     every = _open_questions(registry, current, version)
     decisive = _purposes(registry, version, said, every, policy)
-    typed = {path for keys in form.lines for path in keys[1:2] if keys[0] == "answers"}
-    if decisive.keys() <= typed:
+    asked = {question.path for question in every if question.path in decisive and form.owner in (None, question.area)}
+    if asked <= form.paths:
         return None
     kept = {path: value for path, value in form.answers.items() if not is_recorded(current.record, path, value)}
     write_atomically(file.with_name(f"{file.stem}-{form.digest.hex[:12]}{file.suffix}"), form.data)
-    return write_form(registry, version, file, policy=policy, kept=kept)
+    return write_form(registry, version, file, form.owner, policy=policy, kept=kept)
 
 
 def decide_question(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import Any, get_args
 
 from peft_registry.registry.compliance.answers import AnswerProblem, OpenQuestion
 from peft_registry.registry.compliance.deciding import Decides, Purpose
@@ -22,7 +22,7 @@ from peft_registry.registry.intake.yaml import Place, read_yaml_with_lines
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.reports.questions import choices_of, sentence_of
 from peft_registry.registry.reports.text import reason_text
-from peft_registry.schemas.answers import AREA_ROLES
+from peft_registry.schemas.answers import AREA_ROLES, Area
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused, raise_any
 from peft_registry.schemas.identity import Digest
@@ -36,7 +36,7 @@ FORM = PREDICATE_TYPES["answers"]
 _WIDTH = 110  # characters of a line of a question
 # why a question is open, where whoever answers it learns nothing by that
 _SAYS_NOTHING = (ASKED.reason, code("not_answered_at_init"))
-_KEYS = ("form", "version", "record_id", "record", "asserted_by", "answers")
+_KEYS = ("form", "version", "record_id", "record", "for", "asserted_by", "answers")
 
 
 class AnswerRefused(InputRefused):
@@ -95,6 +95,16 @@ class FilledForm:
     @property
     def digest(self) -> Digest:
         return Digest.of(self.data)
+
+    @property
+    def owner(self) -> Area | None:
+        """Whose questions alone it asks; None: everybody's."""
+        return next((area for area in get_args(Area) if area == self.header.get("for")), None)
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Every field that stands in it, answered or not."""
+        return frozenset(str(place[1]) for place in self.lines if place[0] == "answers" and len(place) > 1)
 
     def line(self, *place: str) -> int:
         """The line of a key, counted from 1."""
@@ -162,6 +172,7 @@ def form_text(
     questions: tuple[OpenQuestion, ...],
     name: str,
     *,
+    owner: Area | None = None,
     purposes: Mapping[str, Purpose] | None = None,
     kept: Mapping[str, Any] | None = None,
 ) -> str:
@@ -172,6 +183,7 @@ def form_text(
         current: its newest record.
         questions: that are asked.
         name: of the file.
+        owner: whose questions alone are asked; None: everybody's.
         purposes: what each decides, by path; None where every open field is asked.
         kept: answers that somebody typed and nobody signed yet, by path.
     """
@@ -187,6 +199,7 @@ def form_text(
         f"version: {json.dumps(version.label)}",
         f"record_id: {json.dumps(current.record.record_id)}",
         f"record: {json.dumps(str(current.digest))}",
+        *(() if owner is None else (f"for: {owner}",)),
     ]
     left = dict(kept or {})
     lines.append("answers:" if questions or left else "answers: {}")

@@ -714,6 +714,13 @@ def test_a_form_asks_what_decides_and_is_written_anew_where_an_answer_makes_more
     assert [path.name for path in place.folder.glob("gaps-*.yml")]
     assert "annex_iii_4" in next(place.folder.glob("gaps-*.yml")).read_text()
     assert place.record.high_risk.classification_after.value == "annex_iii_4"
+    # a form of one owner stays theirs: what others owe is none of its business
+    own = place.folder / "data.yml"
+    assert command(place, capsys, "decide", "sums", "--form", str(own), "--for", "data-owner")[0] == 0
+    assert "data[0].licence:\n" in own.read_text()
+    fill_in(own, {"data[0].licence": "MIT"})
+    code, out, _ = command(place, capsys, "decide", "sums", "--form", str(own), "--key", str(key))
+    assert code == 0 and "written anew" not in out and "for: data owner" in own.read_text()
     place.holds()
 
 
