@@ -118,6 +118,8 @@ class DataBlock(Block):
 class TrainingBlock(Block):
     """The loop. `max_length` is in tokens; `warmup_ratio` is a part of all steps; `max_grad_norm` 0 means no clipping.
 
+    `device` is where it computes: `auto` takes a GPU that torch sees, else the processor; CUDA_VISIBLE_DEVICES says which GPU.
+    `dtype` is the number format of the products: `auto` takes bf16 where the device has instructions for it, else fp32.
     `packing` fills each place of a batch with rows up to `max_length`, side by side, none seeing another.
     `gradient_checkpointing` computes activations twice instead of keeping them. The state is kept for
     `--resume` at least every `save_minutes` (null for not by time), after every `save_steps` steps where given, and on
@@ -130,6 +132,7 @@ class TrainingBlock(Block):
     per_device_train_batch_size: int = Field(default=4, ge=1)
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     max_length: int = Field(default=512, ge=2)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = Field(default=0, ge=0, lt=2**32)
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
@@ -316,14 +319,15 @@ _SCOPE = ("half", "guard_text", "guard_sha256")
 
 
 def config_identity(config: TrainingFile) -> dict[str, Any]:
-    """What of the file decides the result, in plain JSON types: no name, no project, no reference, no path, no unused
-    block, and not how often the state is kept or the held-out loss measured, when the watchdog barks or where the base waits.
+    """What of the file decides the result, in plain JSON types: no name, no project, no reference, no path, no unused block.
+
+    Nor the device, how often the state is kept or the held-out loss measured, when the watchdog barks or where the base waits.
 
     The base and the data are bound by their own identities, not by what they are called; what a run continues from, by the
     digest that its reference was resolved to before.
     """
     used = _used(config)
-    for key in ("eval_steps", "save_steps", "save_minutes", "stop_on_spike"):
+    for key in ("device", "eval_steps", "save_steps", "save_minutes", "stop_on_spike"):
         used["training"].pop(key, None)
     used.pop("project", None)
     for key in ("name", "base", "facts", "offload"):
@@ -368,6 +372,8 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
         used["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
     used["facts"] = base_name(used["facts"])
     del used["training"]["save_minutes"]  # decides nothing, and no record that was signed before has it
+    if config.training.device == "auto":
+        del used["training"]["device"]  # likewise; the record of the machine has the one that was taken
     return used
 
 

@@ -12,9 +12,11 @@ from typing import Literal
 
 from peft_registry.registry.intake.secrets import without_secrets
 from peft_registry.schemas.config import base_name
+from peft_registry.schemas.errors import Unavailable
 from peft_registry.schemas.run import Environment
 
 Dtype = Literal["bf16", "fp32"]
+Device = Literal["auto", "cpu", "cuda"]
 LIBRARIES = (
     "torch",
     "transformers",
@@ -32,14 +34,24 @@ _CPUINFO = Path("/proc/cpuinfo")
 _SECRET = re.compile(r"(token|secret|password|passphrase|key)", re.IGNORECASE)
 
 
+class NoGpu(Unavailable):
+    what = "training.device is cuda, and no GPU can be used here"
+    why = "{reason}"
+    fix = "set training.device: cpu, or leave it out: a GPU is taken where there is one"
+
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What was chosen: `device` is `cpu` or `cuda`; `dtype` is the number format of the matrix products."""
+    """What was chosen: `device` is `cpu` or `cuda`; `dtype` is the number format of the matrix products; `why` it was, in words."""
 
     device: str
     dtype: Dtype
     threads: int
     processor: str
+    why: str = ""
+    emulates: bool = False  # the device has no instructions for `dtype`
 
     def weights_dtype(self, *, trains_base_weights: bool) -> Dtype:
         """How the base is loaded. Weights that are trained stay fp32, because bf16 loses small updates; bf16 is then
@@ -60,26 +72,62 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: str | None = None) -> Hardware:
+def require_device(device: Device) -> None:
+    """Raise unless the device that a training file names is here.
+
+    Raises:
+        NoGpu: it names a GPU, and torch sees none.
+    """
+    if device != "cuda":
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    built_for = torch.version.cuda or torch.version.hip
+    if built_for is None:
+        raise NoGpu("the PyTorch that is installed was built for processors alone")
+    raise NoGpu(f"the PyTorch that is installed was built for version {built_for} of the GPU's driver, and sees no GPU")
+
+
+def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: Device = "auto") -> Hardware:
     """A GPU if there is one, else the CPU; `auto` is bf16 where the device has instructions for it, else fp32.
 
-    Sets torch's number of threads to the cores that this process may use, unless OMP_NUM_THREADS says otherwise.
+    A GPU that only emulates bf16 is slower in it than in fp32, and is not taken for one that has it. Sets torch's number of
+    threads to the cores that this process may use, unless OMP_NUM_THREADS says otherwise.
     """
     import torch
 
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     threads = int(os.environ["OMP_NUM_THREADS"]) if os.environ.get("OMP_NUM_THREADS", "").isdigit() else cores()
     torch.set_num_threads(max(threads, 1))
     info = _cpu_info()
     if chosen == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported()
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         processor = torch.cuda.get_device_name()
     else:
         has_bf16 = bool(_flags(info) & _BF16_FLAGS)
         processor = _model_name(info)
-    if dtype == "auto":
-        dtype = "bf16" if has_bf16 else "fp32"
-    return Hardware(device=chosen, dtype=dtype, threads=max(threads, 1), processor=processor)
+    taken: Dtype = dtype if dtype != "auto" else ("bf16" if has_bf16 else "fp32")
+    return Hardware(
+        device=chosen,
+        dtype=taken,
+        threads=max(threads, 1),
+        processor=processor,
+        why=_why_chosen(chosen, taken, has_bf16=has_bf16, asked=(device, dtype)),
+        emulates=taken == "bf16" and not has_bf16,
+    )
+
+
+def _why_chosen(device: str, dtype: Dtype, *, has_bf16: bool, asked: tuple[str, str]) -> str:
+    """What `auto` decided and by what, with the words that repeat it on another machine; empty where nothing was left to it."""
+    reasons = []
+    if asked[0] == "auto":
+        reasons.append("a GPU is here" if device == "cuda" else "no GPU is here")
+    if asked[1] == "auto":
+        reasons.append("it has instructions for bf16" if has_bf16 else "it has no instructions for bf16")
+        reasons.append(f"training.dtype={dtype} repeats it elsewhere")
+    return ", ".join(reasons)
 
 
 def hardware_in_use(device: str, dtype: Dtype) -> Hardware:

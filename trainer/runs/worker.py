@@ -60,7 +60,7 @@ def _train(job: Job) -> None:
     from peft_registry.trainer.training.train_adapter import read_data, train_adapter
 
     device = "cpu"
-    if torch.cuda.is_available():
+    if job.config.training.device != "cpu" and torch.cuda.is_available():
         device = "cuda"
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     with under_torchrun(device) as processes:

@@ -128,7 +128,13 @@ def train_adapter(
         LossDiverged, OutOfMemory: the run failed.
     """
     _say_data(data, observe)
-    hardware = choose_hardware(config.training.dtype)
+    hardware = choose_hardware(config.training.dtype, device=config.training.device)
+    if hardware.emulates:
+        observe(
+            Warned(
+                "bf16-emulated", f"{hardware.processor} has no instructions for bf16 and emulates it: fp32 is faster"
+            )
+        )
     dtype = weights_dtype(config, hardware)
     model, tokenizer = (load or load_base)(
         base_folder,
@@ -253,7 +259,9 @@ def _say_method(config: TrainingFile, trainable: int, total: int, hardware: Hard
     rank += f" r={config.setting('r')}" if config.setting("r") else ""
     size = f"{trainable / 1e6:.2f} M" if trainable >= 1e4 else f"{trainable:,}".replace(",", " ")
     share = f"{size} trainable ({100 * trainable / total:.3g}%)"
-    observe(Said("method", f"{config.method}{rank} → {share}, {merge}    device {hardware.device} {hardware.dtype}"))
+    why = f"  ({hardware.why})" if hardware.why else ""
+    device = f"device {hardware.device} {hardware.dtype}{why}"
+    observe(Said("method", f"{config.method}{rank} → {share}, {merge}    {device}"))
 
 
 def _say_training(result: TrainResult, observe: Observe) -> None:

@@ -37,6 +37,7 @@ from peft_registry.trainer.inputs.guards import collect_absent, require_readable
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
+from peft_registry.trainer.machine.environment import require_device
 from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.runs.resume import require_same
@@ -117,6 +118,7 @@ def plan_training(
         problems.attempt(lambda: require_effect(overrides, (config.method,)))
     method = problems.attempt(lambda: check_combinations(config))
     base = problems.attempt(lambda: usable_base(registry, config.base))
+    problems.attempt(lambda: require_device(config.training.device))
     profile = problems.attempt(lambda: checked_profile(registry))
     pins = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
     start = None if pins is None else pins[1]

@@ -33,6 +33,7 @@ from peft_registry.trainer.data.containers import DataFileMissing
 from peft_registry.trainer.data.dataset import LengthOverContext, NothingToLearn
 from peft_registry.trainer.data.formats import AbsentColumn
 from peft_registry.trainer.data.tokenize import TokenWithoutEmbedding
+from peft_registry.trainer.machine.environment import NoGpu
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.runs.folder import TRAINING, write_state
 from peft_registry.trainer.runs.resume import report_resumable_runs
@@ -421,11 +422,15 @@ WRONG: dict[str, tuple[str, type[KnownError]]] = {
     "key": ("training.epoch=3", InputRefused),
     "length": ("training.max_length=4096", LengthOverContext),
     "rows": ("data.train.path=mute.jsonl", NothingToLearn),
+    "device": ("training.device=cuda", NoGpu),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_with_a_training_is_told_before_its_base_is_read(place: Place, huge: str, name: str) -> None:
+def test_what_is_wrong_with_a_training_is_told_before_its_base_is_read(
+    place: Place, huge: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     override, error = WRONG[name]
     nothing_to_learn(place.folder)
     started = time.process_time()

@@ -2,9 +2,11 @@
 
 import re
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 
+from peft_registry.trainer.machine import environment
 from peft_registry.trainer.machine.energy import EnergyMeter, kilowatt_hours, read_counters
 from peft_registry.trainer.machine.environment import Hardware, cut_paths, describe_environment, needed_distributions
 from peft_registry.trainer.machine.seeding import rank_by_hash, seed_of
@@ -28,6 +30,48 @@ def test_the_record_names_device_dtype_and_versions():
     assert (record.device, record.dtype, record.threads) == ("cpu", "bf16", 2)
     assert re.match(r"\d+\.\d+", record.libraries["torch"])
     assert record.code_commit is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked", "device", "dtype", "emulates", "why"),
+    [
+        ("avx2 avx512_bf16", {}, "cpu", "bf16", False, "no GPU is here, it has instructions for bf16"),
+        ("avx2", {}, "cpu", "fp32", False, "it has no instructions for bf16, training.dtype=fp32 repeats it elsewhere"),
+        ("avx2", {"dtype": "bf16", "device": "cpu"}, "cpu", "bf16", True, ""),
+        ("emulated", {}, "cuda", "fp32", False, "a GPU is here, it has no instructions for bf16"),
+        ("emulated", {"dtype": "bf16"}, "cuda", "bf16", True, "a GPU is here"),
+        ("emulated", {"device": "cpu", "dtype": "fp32"}, "cpu", "fp32", False, ""),
+    ],
+)
+def test_device_and_number_format_are_chosen_by_what_the_device_has_and_explained(
+    flags: str,
+    asked: dict[str, Any],
+    device: str,
+    dtype: str,
+    emulates: bool,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GPU of before 2020 emulates bf16, and torch counts that as support where nobody says that it is none."""
+    import torch
+
+    monkeypatch.setattr(environment, "_cpu_info", lambda: f"flags : {flags}\nmodel name : a processor\n")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: flags == "emulated")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    chosen = environment.choose_hardware(**asked)
+    assert (chosen.device, chosen.dtype, chosen.emulates) == (device, dtype, emulates)
+    assert why in chosen.why if why else not chosen.why
+
+
+def test_a_gpu_that_is_asked_for_and_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(environment.NoGpu):
+        environment.require_device("cuda")
+    environment.require_device("auto")
 
 
 def test_weights_that_are_trained_are_loaded_in_fp32():
