@@ -65,7 +65,7 @@ from peft_registry.schemas.statement import PREDICATE_TYPES, CardPredicate, Stat
 
 TABLE_MAX_BYTES = 1 << 30  # of an item table; the largest suite gives some ten million bytes
 LAST_UNPROVEN = "2026-12"
-"""The edition of the last release whose file of decisions nothing in its copy can be held against."""
+"""The last edition with which a file of decisions was written that nothing in its copy can be held against."""
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
 """A proof from a log whose key the user trusts, not signed by it: nothing is verified by such a proof, nor in spite of it."""
 
