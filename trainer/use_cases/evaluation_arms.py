@@ -182,13 +182,16 @@ class ArmLoader:
         quantised = manifest.base is not None and manifest.base.quantisation is not None
         block = _quantization_of(self.registry, version) if quantised else None
         dtype = "fp32" if quantised else held_dtype(base.checked.folder)
+        gc.collect()  # as for a whole model
         return load_base(base.checked.folder, dtype=dtype, device=base.hardware.device, quantization=block)[0]
 
     @contextmanager
     def _loaded(self, version: Version, manifest: Manifest, base: LoadedBase) -> Iterator[Any]:
         """The model of an artifact, from a verified copy; the base's own weights are untouched afterwards."""
-        from peft_registry.trainer.merge.bundle import load_artifact
+        from peft_registry.trainer.merge.bundle import holds_model, load_artifact
 
+        if holds_model(manifest):
+            gc.collect()  # what was evaluated before goes first: two whole models at once may not fit
         with tempfile.TemporaryDirectory(dir=self.scratch) as place:
             folder = Path(place) / "pulled"
             pull_version(self.registry, version, folder, for_use=False)
@@ -197,7 +200,6 @@ class ArmLoader:
                 yield model
             finally:
                 _detach(model)
-        gc.collect()
 
     @contextmanager
     def _given(
