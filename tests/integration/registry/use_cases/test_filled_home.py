@@ -48,7 +48,7 @@ def test_a_filled_home_passes_the_check_of_its_log_and_its_versions_verify(addre
 
 
 def test_the_same_seed_gives_the_same_names_and_moves_and_another_one_others(tmp_path: Path) -> None:
-    loads = [fill(tmp_path / f"home-{number}", versions=30, seed=seed) for number, seed in enumerate((1, 1, 2))]
+    loads = [fill(tmp_path / f"home-{number}", versions=12, seed=seed) for number, seed in enumerate((1, 1, 2))]
     kept = [(load.versions, load.names, load.moves, load.entries) for load in loads]
     assert kept[0] == kept[1]
     seen = []
@@ -134,9 +134,9 @@ GROWTH |= {"reading": 3, "digest": 1, "page": 3, "impact": 4, "at": 3}
 
 
 def test_opening_reading_an_alias_and_registering_grow_by_the_levels_of_a_tree(tmp_path: Path) -> None:
-    before, after, _ = growth(20, 200, tmp_path)
+    before, after, _ = growth(10, 100, tmp_path)
     for act, statements in after.items():
-        assert statements <= before[act] + GROWTH[act], f"{act}: {before[act]} statements at 20 versions"
+        assert statements <= before[act] + GROWTH[act], f"{act}: {before[act]} statements at 10 versions"
 
 
 def test_no_read_of_a_registry_goes_through_a_whole_table(tmp_path: Path) -> None:

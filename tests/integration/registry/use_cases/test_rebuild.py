@@ -33,7 +33,7 @@ APPROVER = a_p256_key(7)
 
 def fill(registry: Registry, folder: Path) -> None:
     """Bases, adapters, one of them of a data file, merges, evaluations and aliases that moved; a recall."""
-    graph = register_graph(registry, folder / "made", nodes=8, seed=4)
+    graph = register_graph(registry, folder / "made", nodes=6, seed=4)
     origin = BaseOrigin(format="huggingface", source="other")
     base = add_base(registry, base_files(folder / "other", seed=9), name="other", origin=origin)
     register_version(registry, of_data(folder / "of-data", base))
