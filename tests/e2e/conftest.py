@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders.homes import copied_workplace
+from tests.conftest import shared_by_all_jobs
 from tests.e2e.commands import Done, WarmCommand, registry
+from tests.processes.distribution import build, copy_checkout
 
 # stands once in the training data, and must stand nowhere else afterwards
 PLANTED = "Seventeen violet herons audited the quarry ledger at half past never"
@@ -87,3 +89,14 @@ def listed(warm: WarmCommand) -> Callable[[Path], list[str]]:
         return sorted(f"{one['name']}:{one['number']}" for one in shown)
 
     return labels
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built once a run."""
+    with shared_by_all_jobs(tmp_path_factory, "wheel") as folder:
+        if not (folder / "built").exists():
+            build("wheel", copy_checkout(folder / "checkout"), folder / "building")
+            (folder / "building").rename(folder / "built")
+        (built,) = (folder / "built").iterdir()
+        return built

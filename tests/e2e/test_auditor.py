@@ -13,14 +13,13 @@ from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.pull import pull_version
 from tests.builders.homes import a_home, register_adapter
 from tests.builders.products import register_sums
-from tests.processes.distribution import build, copy_checkout
 from tests.processes.interpreter import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def laptop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def laptop(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with only what verifying needs."""
     folder = tmp_path_factory.mktemp("laptop") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
@@ -28,8 +27,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["-q", "--disable-pip-version-check", "--no-compile", "--ignore-installed"]
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", *options]
     subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), "-r", str(ROOT / "requirements-verify.txt")], check=True)
-    source = copy_checkout(folder.with_name("checkout"))
-    subprocess.run([*pip, "--no-deps", str(build("wheel", source, folder.with_name("wheel")))], check=True, timeout=300)
+    subprocess.run([*pip, "--no-deps", str(wheel)], check=True, timeout=300)
     return folder / "bin"
 
 
