@@ -109,6 +109,7 @@ def ui(told: tuple[Path, str]) -> Iterator[RunningUi]:
         yield running
 
 
+@pytest.mark.full  # tests/e2e/test_mlflow_browser.py shows the same of another home
 @pytest.mark.browser
 def test_a_browser_finds_run_metrics_version_with_tags_and_the_report(ui: RunningUi) -> None:
     from playwright.sync_api import sync_playwright
