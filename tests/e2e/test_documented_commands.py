@@ -337,7 +337,7 @@ def for_choosing(place: Place) -> dict[str, str]:
 def for_bias(place: Place) -> dict[str, str]:
     place.run("registry train example/train.yml name=helper")
     place.run("registry pull polite-replies:1 pulled")
-    # its first version: the same on fewer rows
+    # its first version has fewer rows
     place.run(f"registry suites add house {ROOT / 'trainer' / 'evaluation' / 'suites' / 'house.jsonl'}")
     (place.cwd / "suite").mkdir()
     (place.cwd / "suite" / "crows_pairs_anonymized.csv").write_text(PAIRS, "utf-8")
@@ -351,7 +351,14 @@ def for_bias(place: Place) -> dict[str, str]:
     rows = (place.cwd / "example" / "example.jsonl").read_text("utf-8").splitlines(keepends=True)
     (place.cwd / "earlier-task.jsonl").write_text("".join(rows[:10]), "utf-8")
     data = str(place.cwd / "suite" / "crows_pairs_anonymized.csv")
-    return {"tutor:3": "polite-replies:1", "FOLDER": "suite", "evaluate … ": "evaluate polite-replies:1 ", "FILE": data}
+    fewer_rows = {
+        "crows_pairs --suite house": "crows_pairs --suite house --limit 40",
+        "tiny --suite house": "tiny --suite house --limit 40",
+        "--half test": "--half test --limit 40",
+        "--guard-text": "--limit 40 --guard-text",
+    }
+    names = {"tutor:3": "polite-replies:1", "evaluate … ": "evaluate polite-replies:1 "}
+    return names | {"FOLDER": "suite", "FILE": data} | fewer_rows
 
 
 def for_training(place: Place) -> dict[str, str]:
