@@ -32,11 +32,12 @@ ARGUMENTS = [
 # an image from elsewhere and a script in what a stranger named must stay text
 HOSTILE_DATA = "![spy](http:tracker.example) <img src=x onerror=alert(1)>.jsonl"
 QUICK = ("training.num_train_epochs=1",)
+NO_SUITE = ("evaluation.bias=[]",)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, warm: WarmCommand) -> Path:
-    """A base, two trainings, a comparison of two methods, a merge and a promotion."""
+    """A base, two trainings, a comparison, a merge and a promotion."""
     folder = tmp_path_factory.mktemp("browsed")
     registry("init", "--unencrypted", "--person", "lab", cwd=folder).ok()
     warm("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
@@ -46,8 +47,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, warm: WarmCommand) -> Path:
     )
     shutil.copy(example / "example.jsonl", example / HOSTILE_DATA)
     warm("train", "example/train.yml", *QUICK, cwd=folder).ok()
-    warm("train", "example/hostile.yml", "name=stranger", "training.seed=8", *QUICK, cwd=folder).ok()
-    warm("compare", "example/train.yml", "--methods", "lora,ia3", "--seeds", "1", cwd=folder).ok()
+    warm("train", "example/hostile.yml", "name=stranger", "training.seed=8", *QUICK, *NO_SUITE, cwd=folder).ok()
+    warm("compare", "example/train.yml", "--methods", "ia3", "--no-latency", *QUICK, *NO_SUITE, cwd=folder).ok()
     warm("merge", "polite-replies:1", "--name", "polite-merged", cwd=folder).ok()
     warm("promote", "polite-replies:1", "champion", cwd=folder).ok()
     return folder / ".registry"
@@ -89,11 +90,19 @@ def page(context: Any, ui: RunningUi) -> Iterator[Any]:
     assert alerts == []
 
 
-def shoot(page: Any, name: str) -> None:
+def shoot(page: Any, name: str, *, draws_itself_in_ms: int = 0) -> None:
     folder = Path(os.environ.get("CI_OUTPUT", "ci-output"))
     folder.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(1000)  # charts draw themselves in
+    page.wait_for_timeout(draws_itself_in_ms)
     page.screenshot(path=str(folder / f"mlflow-{name}.png"))
+
+
+def require_hidden(page: Any, *names: str) -> None:
+    """None of these buttons is shown: they are of what is refused."""
+    page.wait_for_timeout(1000)  # one that comes late would be shown too
+    for name in names:
+        buttons = page.get_by_role("button", name=name, exact=True)
+        assert not [number for number in range(buttons.count()) if buttons.nth(number).is_visible()], name
 
 
 def version_link(ui: RunningUi, name: str, number: int = 1) -> str:
@@ -114,6 +123,7 @@ def test_the_page_opens_where_models_are(page: Any, ui: RunningUi) -> None:
     page.get_by_text("champion").first.wait_for()
     assert page.get_by_text("Model registry").count() >= 1, "the view for training, not the one for agents"
     assert not page.locator("[data-assistant-ui]").first.is_visible()
+    require_hidden(page, "Create Model")
     shoot(page, "models")
 
 
@@ -123,6 +133,7 @@ def test_the_list_of_versions_shows_bias_loss_and_signature(page: Any, ui: Runni
         page.get_by_text(re.compile(f"^{tag}|^{tag[:9]}")).first.wait_for()
     page.get_by_text(re.compile(r"\d → \d")).first.wait_for()
     page.get_by_text("not checked here").first.wait_for()
+    require_hidden(page, "Edit", "Add")
     shoot(page, "versions")
 
 
@@ -130,31 +141,20 @@ def test_the_version_shows_digests_links_and_how_to_promote_and_no_button_that_c
     page.goto(version_link(ui, "polite-replies"))
     page.get_by_text("registry.manifest").first.wait_for()
     page.get_by_text("registry verify polite-replies:1").first.wait_for()
+    page.get_by_text("fields filled").first.wait_for()
     assert page.get_by_text("registry promote").count() == 0, "it is the champion already"
     for name in ("Verify now", "Lineage", "Audit report", "Run", "tiny:1", "polite-merged:1"):
         page.get_by_role("link", name=name, exact=True).first.wait_for()
-    assert not page.get_by_role("button", name="Promote model").is_visible()
+    require_hidden(page, "Edit", "Add", "Edit aliases", "Promote model")
     shoot(page, "version")
     page.goto(version_link(ui, "polite-merged"))
     page.get_by_text("registry promote polite-merged:1 champion").first.wait_for()
 
 
-HIDDEN = {
-    "": ("Create Model",),
-    "#/models/polite-replies": ("Edit", "Add"),
-    "#/models/polite-replies/versions/1": ("Edit", "Add", "Edit aliases", "Promote model"),
-    "#/experiments": ("Create", "Delete"),
-}
-
-
-@pytest.mark.parametrize("place", HIDDEN)
-def test_buttons_of_what_is_refused_are_not_shown(page: Any, ui: RunningUi, place: str) -> None:
-    page.goto(f"{ui.url}/{place}")
-    page.get_by_text("registry" if place == "#/experiments" else "polite-replies").first.wait_for()
-    page.wait_for_timeout(1000)
-    for name in HIDDEN[place]:
-        buttons = page.get_by_role("button", name=name, exact=True)
-        assert not [number for number in range(buttons.count()) if buttons.nth(number).is_visible()], name
+def test_the_page_of_experiments_shows_no_button_of_what_is_refused(page: Any, ui: RunningUi) -> None:
+    page.goto(f"{ui.url}/#/experiments")
+    page.get_by_text("registry").first.wait_for()
+    require_hidden(page, "Create", "Delete")
 
 
 def test_a_move_of_an_alias_is_shown_with_no_further_command(
@@ -209,14 +209,14 @@ def test_the_run_shows_params_metrics_data_and_at_most_twenty_charts(page: Any, 
     sections = re.findall(r"(measured bias|loss|training)\s*\((\d+)\)", page.inner_text("body"))
     assert next(name for name, _ in sections) == "loss", "MLflow orders them by name"
     assert 2 < sum(int(count) for _, count in sections) <= 20
-    shoot(page, "metrics")
+    shoot(page, "metrics", draws_itself_in_ms=1000)
     # MLflow draws only what is in view
     page.get_by_placeholder("Search metric charts").fill("house.pct_stereotype")
     page.get_by_text("house.pct_stereotype").first.wait_for()
-    shoot(page, "bias")
+    shoot(page, "bias", draws_itself_in_ms=1000)
     page.get_by_placeholder("Search metric charts").fill("loss/train")
     page.get_by_text("(loss/train)").first.wait_for()
-    shoot(page, "loss")
+    shoot(page, "loss", draws_itself_in_ms=1000)
     page.goto(f"{run_link(ui, 'polite-replies')}/system-metrics")
     # one sampled in training, one of the whole run; MLflow draws only what is in view
     for measured in ("system_memory_usage_percentage", "wall_seconds"):
