@@ -17,7 +17,6 @@ from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.documents.arithmetic import arithmetic_of
 from peft_registry.registry.documents.dossier import (
-    INDEX_FILE,
     SIGNER_FILE,
     STATEMENT_FILE,
     file_names,
@@ -37,6 +36,7 @@ from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
 from peft_registry.registry.verification.presented_records import PresentedVersion
+from peft_registry.registry.verification.with_base import DOSSIER_FILE
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.hand_over import DocumentPredicate
@@ -169,23 +169,23 @@ def documents_again(
     yield _signature(dossier, data, shown, trust)
     if not shown.records.history:
         text = "the record that they are cut from is withheld: they rest on whoever signed them"
-        yield Reperformed(figure="documents", outcome="not possible", text=text, file=INDEX_FILE)
+        yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
         return
     yield from _derived_documents(index, shown, release)
 
 
 def _index(dossier: Path) -> tuple[DocumentPredicate, bytes]:
-    data = read_file(dossier / INDEX_FILE, max_bytes=SMALL_BYTES)
+    data = read_file(dossier / DOSSIER_FILE, max_bytes=SMALL_BYTES)
     try:
-        return DocumentPredicate.from_json(read_json(data, what=INDEX_FILE)), data
+        return DocumentPredicate.from_json(read_json(data, what=DOSSIER_FILE)), data
     except ValidationError as error:
-        raise DossierBroken(INDEX_FILE, first_problem(error)) from error
+        raise DossierBroken(DOSSIER_FILE, first_problem(error)) from error
 
 
 def _signature(dossier: Path, index: bytes, shown: PresentedVersion, trust: TrustPolicy | None) -> Reperformed:
     """Who signed the list of documents, if anybody did and the user trusts them."""
     outcome: Outcome = "not possible"
-    text, file = "nobody signed them", INDEX_FILE
+    text, file = "nobody signed them", DOSSIER_FILE
     if (dossier / STATEMENT_FILE).is_file():
         file = STATEMENT_FILE
         try:
@@ -221,7 +221,7 @@ def _signed_by(path: Path, index: bytes, shown: PresentedVersion, trust: TrustPo
     if (statement.kind, statement.subject_digest) != ("document", shown.version.manifest_digest):
         raise DossierBroken(STATEMENT_FILE, "it is about another artifact, or of another kind")
     if stated.to_canonical() != index:
-        raise DossierBroken(INDEX_FILE, "it is not what was signed")
+        raise DossierBroken(DOSSIER_FILE, "it is not what was signed")
     status = key_status(
         trust, key.key_id, predicate_type=PREDICATE_TYPES["document"], signed_at_proven=None, now=shown.reading.now
     )
@@ -249,24 +249,24 @@ def _digests(dossier: Path, index: DocumentPredicate) -> Iterator[Reperformed]:
         text = digest.short if found == digest else f"listed is {digest.short}, it hashes to {found.short}"
         yield Reperformed(figure=f"digest of {name}", outcome=outcome, text=text, file=name)
     for name in sorted(there - listed.keys()):
-        yield Reperformed(figure=name, outcome="differs", text=f"{INDEX_FILE} does not list it", file=name)
+        yield Reperformed(figure=name, outcome="differs", text=f"{DOSSIER_FILE} does not list it", file=name)
 
 
 def _derived_documents(index: DocumentPredicate, shown: PresentedVersion, release: str) -> Iterator[Reperformed]:
     """The documents cut from the record again: their data always by the same table, their pages by the same release."""
     if index.recipient not in recipients().recipients:
         text = f"this release knows no recipient {index.recipient}"
-        yield Reperformed(figure="documents", outcome="not possible", text=text, file=INDEX_FILE)
+        yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
         return
     source = document_source(shown.version, shown.records, decided_by(shown.decisions))
     again = make_dossier(source, index.recipient, release=release)
     if index.record != again.index.record:
         text = f"they are cut from the record {index.record.short}, and the one that holds here is {again.index.record.short}"
-        yield Reperformed(figure="record of the documents", outcome="differs", text=text, file=INDEX_FILE)
+        yield Reperformed(figure="record of the documents", outcome="differs", text=text, file=DOSSIER_FILE)
         return
     if index.table != rules_digest():
         text = "another release cut them, by another table of rows: their values stand in the record, which is verified"
-        yield Reperformed(figure="documents", outcome="not possible", text=text, file=INDEX_FILE)
+        yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
         return
     listed = {document.name: document for document in again.index.documents}
     for document in index.documents:

@@ -17,15 +17,14 @@ from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.documents.pages import render_documents
 from peft_registry.registry.documents.recipients import recipients, table_digest
 from peft_registry.registry.documents.view import DocumentSource, RecipientDocument, documents_for
+from peft_registry.registry.verification.with_base import ARTIFACT_FOLDER, DOSSIER_FILE
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.hand_over import DocumentPredicate, HandedDocument, RecipientName
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
 
-ARTIFACT_FOLDER = "artifact"
 SOURCES_FOLDER = "sources"
 POLICIES_FOLDER = "policies"
-INDEX_FILE = "dossier.json"
 STATEMENT_FILE = "document.intoto.jsonl"
 SIGNER_FILE = "document.pub"
 VERIFY_FILE = "VERIFY.txt"
@@ -83,7 +82,7 @@ def rules_digest() -> Digest:
 
 def is_listed(path: str) -> bool:
     """Whether the list of a dossier names a file beside the documents: not itself, nor weights, which the manifests list."""
-    return path not in (INDEX_FILE, STATEMENT_FILE) and not path.endswith(".safetensors")
+    return path not in (DOSSIER_FILE, STATEMENT_FILE) and not path.endswith(".safetensors")
 
 
 def file_names(document: HandedDocument) -> tuple[str, str]:
@@ -127,9 +126,9 @@ def verify_text(index: DocumentPredicate, *, label: str, manifest: Digest, signe
         else "The record stays with the provider: the documents rest on whoever signed them, and the exit is 5."
     )
     signer = (
-        f"{STATEMENT_FILE} signs {INDEX_FILE}; its key has to be in the trust file."
+        f"{STATEMENT_FILE} signs {DOSSIER_FILE}; its key has to be in the trust file."
         if signed
-        else f"Nobody signed {INDEX_FILE}: the documents prove nothing but that they follow from the signed record."
+        else f"Nobody signed {DOSSIER_FILE}: the documents prove nothing but that they follow from the signed record."
     )
     text = f"""{label}, for the {to}
 manifest {manifest}
@@ -146,7 +145,7 @@ manifest {manifest}
    It ends with 0 where all was shown, with 5 where something could not be checked, with 6 where a file is wrong, which is named.
 4. Without this program:
      model_signing verify key {ARTIFACT_FOLDER} --signature {ARTIFACT_FOLDER}/model.sig --public_key TRAINER.pub
-     sha256sum *.json *.html        and compare with {INDEX_FILE}
+     sha256sum *.json *.html        and compare with {DOSSIER_FILE}
      openssl, and Python's standard library: the page "signing" of the documentation
 """
     return text.encode()

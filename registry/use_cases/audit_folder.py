@@ -15,8 +15,6 @@ from peft_registry.registry.documents.audit import (
     version_again,
 )
 from peft_registry.registry.documents.dossier import (
-    ARTIFACT_FOLDER,
-    INDEX_FILE,
     SOURCES_FOLDER,
     STATEMENT_FILE,
     policies_named,
@@ -32,7 +30,13 @@ from peft_registry.registry.use_cases.gate import policy_of_bytes
 from peft_registry.registry.use_cases.gate_facts import evidence_in, facts_among
 from peft_registry.registry.use_cases.verify import DamagedRegistry, examine_folder, verify_folder
 from peft_registry.registry.verification.presented_records import PresentedVersion, presented_version
-from peft_registry.registry.verification.with_base import BASE_FOLDER, signed_folder
+from peft_registry.registry.verification.with_base import (
+    ARTIFACT_FOLDER,
+    BASE_FOLDER,
+    DOSSIER_FILE,
+    is_dossier,
+    signed_folder,
+)
 from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
@@ -89,14 +93,13 @@ def audit_folder(
         FolderMissing, NotAnArtifact: there is nothing to audit.
         NotRegistered: no statement in it registers a version.
     """
-    is_dossier = (folder / INDEX_FILE).is_file()
-    artifact = folder / ARTIFACT_FOLDER if is_dossier else folder
-    place = ARTIFACT_FOLDER if is_dossier else ""
+    has_documents = is_dossier(folder)
+    place = ARTIFACT_FOLDER if has_documents else ""
     checked = examine_folder(
-        artifact, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
+        folder, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
     )
     lines = list(checks_again(checked.outcome, folder=place))
-    if is_dossier:
+    if has_documents:
         lines += _or_broken(list_again(folder))
     version = None
     if checked.verdict != "broken" and checked.findings is not None:
@@ -105,17 +108,15 @@ def audit_folder(
         from peft_registry.registry.documents.weights import weights_again  # numpy, which a broken folder does not need
 
         lines += version_again(shown, folder=place)
-        lines += weights_again(
-            shown, _sources(folder, is_dossier=is_dossier), folder=signed_folder(artifact), place=place
-        )
-        if is_dossier:
+        lines += weights_again(shown, _sources(folder), folder=signed_folder(folder), place=place)
+        if has_documents:
             lines += _of_dossier(folder, shown, checked.outcome, trust, now=now)
     return FolderAudit(subject=str(folder), version=version, outcome=checked.outcome, lines=tuple(lines))
 
 
-def _sources(folder: Path, *, is_dossier: bool) -> dict[Digest, Path]:
+def _sources(folder: Path) -> dict[Digest, Path]:
     """Where what the version was made from lies here, by manifest: in a dossier, or beside an adapter pulled with its base."""
-    places = sorted((folder / SOURCES_FOLDER).glob("*")) if is_dossier else [folder / BASE_FOLDER]
+    places = sorted((folder / SOURCES_FOLDER).glob("*")) if is_dossier(folder) else [folder / BASE_FOLDER]
     return {hash_file(place / FILE_NAME).sha256: place for place in places if (place / FILE_NAME).is_file()}
 
 
@@ -176,7 +177,7 @@ def _or_broken(lines: Iterator[Reperformed]) -> Iterator[Reperformed]:
     try:
         yield from lines
     except IntegrityBroken as error:
-        yield Reperformed(figure="documents", outcome="differs", text=f"{error.what}: {error.why}", file=INDEX_FILE)
+        yield Reperformed(figure="documents", outcome="differs", text=f"{error.what}: {error.why}", file=DOSSIER_FILE)
 
 
 def _source(source: Path, trust: TrustPolicy | None, *, now: str) -> Reperformed:

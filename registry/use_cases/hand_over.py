@@ -12,8 +12,6 @@ from peft_registry.registry.disk.files import scratch_folder, write_new
 from peft_registry.registry.disk.hashing import copy_and_hash, hash_file
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.documents.dossier import (
-    ARTIFACT_FOLDER,
-    INDEX_FILE,
     SIGNER_FILE,
     SOURCES_FOLDER,
     STATEMENT_FILE,
@@ -40,6 +38,7 @@ from peft_registry.registry.use_cases.publish import public_part
 from peft_registry.registry.use_cases.pull import new_folder, verified_copy
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.verification.presented import Presented, present_version
+from peft_registry.registry.verification.with_base import ARTIFACT_FOLDER, DOSSIER_FILE
 from peft_registry.schemas.hand_over import DocumentPredicate, HandedFile, RecipientName
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
@@ -109,7 +108,7 @@ def hand_over(
         )
         _write(part, {VERIFY_FILE: text} | ({} if signer is None else {SIGNER_FILE: signer.public.pem}))
         index = dossier.index.revised(files=tuple(_beside(part, dossier.files)))
-        _write(part, {INDEX_FILE: index.to_canonical()})
+        _write(part, {DOSSIER_FILE: index.to_canonical()})
         if signer is not None:
             signed = sign_statement(version.manifest_digest, "document", index.to_json(), signer)
             _write(part, {STATEMENT_FILE: signed.line + b"\n"})

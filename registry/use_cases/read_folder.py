@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.documents.dossier import ARTIFACT_FOLDER, INDEX_FILE
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.seen_folders import SeenFolders
 from peft_registry.registry.use_cases.verify import DamagedRegistry, examine_folder
@@ -49,9 +48,8 @@ def read_folder(
         NotRegistered: no statement in it registers a version.
         FolderMissing, NotAnArtifact: there is nothing to read.
     """
-    artifact = folder / ARTIFACT_FOLDER if (folder / INDEX_FILE).is_file() else folder
     checked = examine_folder(
-        artifact, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
+        folder, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
     )
     if checked.verdict == "broken" or checked.findings is None:
         raise FolderBroken(checked.outcome)

@@ -116,7 +116,7 @@ def verify_folder(
     """Verify a pulled folder; of one with its base beside it both, and what loaders open in front of them.
 
     Args:
-        folder: where it lies.
+        folder: where it lies; of a dossier its artifact is verified, and not its documents.
         trust: whom the user trusts; None for nobody.
         now: RFC 3339, UTC.
         trust_problem: why there is no trust.
@@ -134,7 +134,7 @@ def verify_folder(
         if is_with_base(folder):
             return _checked_with_base(run, folder, base=base, version=version)
         context = run.context(base=base, look_for_base=look_for_base, version=version, verify_parent=run.verify_parent)
-        return run.check_folder(folder, context, base=base).outcome
+        return run.check_folder(signed_folder(folder), context, base=base).outcome
 
 
 def examine_folder(

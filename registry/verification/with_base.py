@@ -27,6 +27,9 @@ from peft_registry.schemas.version import Check
 
 ADAPTER_FOLDER = "adapter"
 BASE_FOLDER = "base"
+# of what a recipient is handed (`registry/documents/dossier.py`): the list of its files, and the artifact beside the documents
+DOSSIER_FILE = "dossier.json"
+ARTIFACT_FOLDER = "artifact"
 _BASE_KEY = "base_model_name_or_path"
 _REVISION_KEY = "revision"  # of a repository; a folder has none
 _STEP = "loaders"
@@ -41,8 +44,17 @@ def is_with_base(folder: Path) -> bool:
     return all((part / FILE_NAME).is_file() and not part.is_symlink() for part in parts)
 
 
+def is_dossier(folder: Path) -> bool:
+    """Whether a folder holds documents for a recipient, and the artifact in a folder of its own."""
+    if (folder / FILE_NAME).exists() or (folder / ARTIFACT_FOLDER).is_symlink():
+        return False
+    return (folder / DOSSIER_FILE).is_file()
+
+
 def signed_folder(folder: Path) -> Path:
-    """The part of a folder that holds the artifact: its `adapter/`, or a plain pulled folder itself."""
+    """The part of a folder that holds the artifact: `adapter/` or, of a dossier, `artifact/`; a plain pulled folder itself."""
+    if is_dossier(folder):
+        return folder / ARTIFACT_FOLDER
     return folder / ADAPTER_FOLDER if is_with_base(folder) else folder
 
 

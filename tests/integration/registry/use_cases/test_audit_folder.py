@@ -184,5 +184,7 @@ def test_the_command_prints_a_line_each_and_takes_no_version(
     capsys.readouterr()
     assert run(["record", str(place / "office"), *trust]) == 0, "a dossier is read as the folder in it"
     assert "version      sums:1" in capsys.readouterr().out
+    assert run(["verify", str(place / "office"), *trust]) == 0, "and without --audit its artifact is verified"
+    assert "adapter, layout peft" in capsys.readouterr().out
     assert run(["verify", "sums:1", "--audit"]) == 2
     assert "registry pull sums:1 FOLDER" in capsys.readouterr().err

@@ -12,9 +12,11 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.transparency.completeness import parse_list
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.publish import public_part
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.read_folder import FolderBroken, read_folder
 from peft_registry.registry.use_cases.report import make_report, make_report_in
@@ -124,6 +126,15 @@ def test_a_number_or_an_alias_that_the_log_did_not_give_breaks_the_folder(
     _change_list(copy, lambda text: text.replace(was, is_now))
     with pytest.raises(FolderBroken, match="does not lead to the signed root"):
         read_folder(copy, trust=registry.trust, now=registry.clock())
+
+
+def test_the_public_part_of_a_folder_proves_its_number_and_names_no_alias(copy: Path) -> None:
+    part = public_part(copy, with_records=False)
+    proof = part.files[PROOF]
+    assert isinstance(proof, bytes)
+    shown = parse_list(proof.decode()).stated
+    assert [(place.name, place.number) for place in shown.versions] == [("sums", 1)]
+    assert shown.aliases == () and "champion" not in proof.decode()
 
 
 def test_a_folder_of_an_earlier_release_shows_no_number(copy: Path, registry: Registry) -> None:
