@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from pydantic import Field
+
 from peft_registry.registry.compliance.answered_only import with_decisions, without_proposals
 from peft_registry.registry.compliance.completeness import SectionCount, completeness, counts_of_sections
 from peft_registry.registry.compliance.contradictions import contradictions_with_run
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.compliance.form_cuts import CutRow, CutValue, cut_form
 from peft_registry.registry.compliance.form_rows import FormCount, Recipient, counts_of_forms, forms
@@ -25,11 +27,11 @@ from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.record_statements import statement_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of, required_record, version_statements
-from peft_registry.registry.records.trusted_reading import TrustedReading
+from peft_registry.registry.records.trusted_reading import TrustedReading, WhoseWord
 from peft_registry.registry.records.version_statements import VersionStatements
 from peft_registry.registry.records.waiting_answers import answers_taken_up, waiting_answers
 from peft_registry.registry.reports.text import THIN, plain, reason_text
-from peft_registry.registry.reports.vouchers import Vouchers
+from peft_registry.registry.reports.vouchers import Vouchers, vouchers_of
 from peft_registry.registry.verification.presented_records import PresentedVersion
 from peft_registry.registry.verification.signed_versions import signed_version
 from peft_registry.schemas.answers import AnswersPredicate
@@ -204,6 +206,7 @@ class FormShown(Frozen):
     record: Digest  # of its canonical bytes
     notice: str
     rows: tuple[CutRow, ...]
+    vouched: dict[str, str] = Field(exclude=True)  # whose key stands behind what a person states, by path
 
     def parts(self) -> Iterator[RecordPart]:
         """What people read: whose form it is, then its rows by section."""
@@ -220,7 +223,7 @@ class FormShown(Frozen):
             )
         )
         for section, rows in groupby(self.rows, key=lambda row: row.section):
-            shown = tuple((f"{row.row} {row.title}", _row_text(row)) for row in rows)
+            shown = tuple((f"{row.row} {row.title}", _row_text(row, self.vouched)) for row in rows)
             yield RecordPart(lines=(("section", section),), rows=shown)
 
 
@@ -231,7 +234,7 @@ def describe_form(registry: Registry, reference: str, recipient: Recipient) -> F
         KnownError: as `describe_record`.
     """
     version = signed_version(registry, version_named(registry, reference))
-    return _form_shown(version, version_statements(registry, version), recipient)
+    return _form_shown(version, version_statements(registry, version), WhoseWord(registry.trust), recipient)
 
 
 def describe_form_in(shown: PresentedVersion, recipient: Recipient) -> FormShown:
@@ -240,12 +243,14 @@ def describe_form_in(shown: PresentedVersion, recipient: Recipient) -> FormShown
     Raises:
         NoRecord: it has none.
     """
-    return _form_shown(shown.version, shown.said, recipient)
+    return _form_shown(shown.version, shown.said, shown.reading, recipient)
 
 
-def _form_shown(version: Version, said: VersionStatements, recipient: Recipient) -> FormShown:
+def _form_shown(version: Version, said: VersionStatements, word: WhoseWord, recipient: Recipient) -> FormShown:
     link = required_record(said, version)
     form = forms().named("mdf")
+    record = without_proposals(in_third_form(link.record))
+    vouchers = vouchers_of(said.statements, record.record_id, word.who)
     return FormShown(
         version=version.label,
         form=form.title,
@@ -253,7 +258,8 @@ def _form_shown(version: Version, said: VersionStatements, recipient: Recipient)
         record_id=link.record.record_id,
         record=link.digest,
         notice=field_rules().notice,
-        rows=cut_form(in_third_form(link.record), form, recipient),
+        rows=cut_form(record, form, recipient),
+        vouched={leaf.path: vouchers.of(leaf.value) for leaf in leaves(record)},
     )
 
 
@@ -395,20 +401,19 @@ def _signed(reading: TrustedReading, stored: StoredStatement) -> Signed:
     )
 
 
-def _row_text(row: CutRow) -> str:
+def _row_text(row: CutRow, vouched: Mapping[str, str]) -> str:
     """What answers a row, in one line; else its state, with who owes it."""
     if row.state == "open" or not row.values:
         return row.state_in_words
-    text = "; ".join(map(_cut_text, row.values))
+    text = "; ".join(_cut_text(value, vouched.get(value.path, "")) for value in row.values)
     if row.is_too_long:
         text += f" [{row.words_written} words, and the form asks for {row.words}]"
     return text
 
 
-def _cut_text(value: CutValue) -> str:
+def _cut_text(value: CutValue, vouched: str) -> str:
     unit = f" {value.unit}" if value.unit else ""
-    origin = [value.source or "", f"by {value.asserted_by}" if value.asserted_by else ""]
-    told = f" [{', '.join(filter(None, origin))}]" if value.source else ""
+    told = f" [{', '.join(filter(None, (value.source, vouched)))}]" if value.source else ""
     return f"{value.label}: {_in_one_line(plain(value.value).replace(THIN, ' '))}{unit}{told}"
 
 

@@ -88,7 +88,8 @@ def test_the_form_for_a_recipient_has_the_rows_that_are_theirs_and_no_other_valu
     assert "form         Model Documentation Form of the Code of Practice, for the downstream provider" in text
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["40 computation"].endswith("not for this recipient")
-    assert lines["21 intended uses"].endswith("[declared, by alex, data steward]")
+    said = r".*\[declared, as said by alex, data steward at \S+, in a record signed by lab-1 \(trainer, key \w{12}…\)\]"
+    assert re.fullmatch(said, lines["21 intended uses"])
     form = json.loads(shown(place, capsys, "sums", "--to", "national-authority", "--output", "json"))
     assert [row["row"] for row in form["rows"]] == [str(number) for number in range(46)]
     whole = json.loads(shown(place, capsys, "sums", "--output", "json"))
