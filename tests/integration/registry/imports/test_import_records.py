@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import AddedBase
+from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.registry.use_cases.supersede import supersede_with_evaluations
 from peft_registry.registry.use_cases.verify import verify_version
+from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.importing import imported
 from tests.builders.imports import PRODUCERS, STATE, a_model, axolotl_folder, peft_folder, trl_folder
 
@@ -184,3 +189,26 @@ def test_facts_that_only_people_know_enter_with_the_import(registry: Registry, b
     record = imported(registry, axolotl_folder(tmp_path / "helper"), facts=facts).modification
     assert record.use.intended.value == "polite replies"
     assert record.data[0].personal_data.value == "no"
+
+
+def test_an_import_that_is_evaluated_gets_a_card_that_says_so(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    version = imported(registry, peft_folder(tmp_path / "helper")).version
+    before = records_of(registry, version).card
+    record, items = a_recorded_evaluation()
+    append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record.revised(created_at=registry.clock()).to_json(),
+        signer=registry.trainer_key,
+        evidence=(items,),
+    )
+    assert supersede_with_evaluations(registry, version) is not None
+    after = records_of(registry, version).card
+    assert before is not None and after is not None
+    assert "No evaluation is recorded." in before.decode()
+    assert "No evaluation is recorded." not in after.decode() and "- Loss on held-out text: " in after.decode()
+    assert pull_version(registry, version, tmp_path / "pulled").verdict == "verified"
+    assert (tmp_path / "pulled" / "README.md").read_bytes() == after
