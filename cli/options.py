@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from peft_registry.cli.completion import offer_versions
 from peft_registry.schemas.errors import InputRefused
 
 
@@ -143,6 +144,7 @@ SubjectArgument = Annotated[
         metavar="REFERENCE",
         help="Version, or the digest of a manifest, of data, of a base's weights or of a key",
         show_default=False,
+        autocompletion=offer_versions,
     ),
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
@@ -155,7 +157,10 @@ DepthOption = Annotated[
     typer.Option(min=1, max=10000, help="How many steps of making are followed; default: all.", show_default=False),
 ]
 ReferenceArgument = Annotated[
-    str, typer.Argument(help="Version: name, name:3, name@alias or sha256:…", show_default=False)
+    str,
+    typer.Argument(
+        help="Version: name, name:3, name@alias or sha256:…", show_default=False, autocompletion=offer_versions
+    ),
 ]
 VersionOrFolderArgument = Annotated[
     str,
@@ -163,6 +168,7 @@ VersionOrFolderArgument = Annotated[
         metavar="REFERENCE",
         help="Version: name, name:3, name@alias or sha256:…; or a folder that somebody pulled, such as ./copy",
         show_default=False,
+        autocompletion=offer_versions,
     ),
 ]
 OverridesArgument = Annotated[

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.outcome import READS, Home, Outcome, Verbatim, command
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ def add_to(app: typer.Typer) -> None:
 @command(READS)
 def ask(
     home: Home,
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Version: name, name:3, name@alias or sha256:…")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF", help="Version: name, name:3, name@alias or sha256:…", autocompletion=offer_versions
+        ),
+    ],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question, in quotes.", show_default=False)] = "",
     against: Annotated[
         str | None, typer.Option(metavar="REF|base", help="Also ask `base` or another version, for comparison.")

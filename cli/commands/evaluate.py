@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.completion import offer_suites, offer_versions
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -33,11 +34,19 @@ def add_to(app: typer.Typer) -> None:
 def evaluate(
     references: Annotated[
         list[str],
-        typer.Argument(metavar="REFERENCE", help="Versions (name:3, name@alias, sha256:…), or a folder to re-check."),
+        typer.Argument(
+            metavar="REFERENCE",
+            help="Versions (name:3, name@alias, sha256:…), or a folder to re-check.",
+            autocompletion=offer_versions,
+        ),
     ],
     suite: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Suite to run; may be repeated. See `registry suites list`."),
+        typer.Option(
+            metavar="NAME",
+            help="Suite to run; may be repeated. See `registry suites list`.",
+            autocompletion=offer_suites,
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Data of a suite that is neither shipped nor pinned: a file or a folder.")

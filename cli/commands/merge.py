@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -41,7 +42,12 @@ def add_to(app: typer.Typer) -> None:
 
 def merge(
     references: Annotated[
-        list[str], typer.Argument(metavar="REF", help="Adapters to merge: name, name:3, name@alias or sha256:…")
+        list[str],
+        typer.Argument(
+            metavar="REF",
+            help="Adapters to merge: name, name:3, name@alias or sha256:…",
+            autocompletion=offer_versions,
+        ),
     ],
     name: Annotated[
         str | None, typer.Option(help="Name to register it under; default: the first adapter's, with -merged.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peft_registry.cli.completion import offer_aliases
 from peft_registry.cli.options import MirrorOption, ReferenceArgument
 from peft_registry.cli.outcome import SIGNS, Home, Note, Outcome, Part, command
 
@@ -26,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 def promote(
     home: Home,
     reference: ReferenceArgument,
-    alias: Annotated[str, typer.Argument(help="Alias, for example champion.")],
+    alias: Annotated[str, typer.Argument(help="Alias, for example champion.", autocompletion=offer_aliases)],
     policy: Annotated[
         str | None,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
+from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.dossier import (
     DossierRequest,
     FolderArgument,
@@ -36,7 +37,11 @@ def add_to(app: typer.Typer) -> None:
 def report(
     reference: Annotated[
         str | None,
-        typer.Argument(help="Version: name, name:3, name@alias or sha256:…; or a pulled folder", show_default=False),
+        typer.Argument(
+            help="Version: name, name:3, name@alias or sha256:…; or a pulled folder",
+            show_default=False,
+            autocompletion=offer_versions,
+        ),
     ] = None,
     folder: FolderArgument = None,
     everything: Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from peft_registry.cli import console
 from peft_registry.cli.auditing import print_audit
+from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.options import (
     CheckpointOption,
     HomeOption,
@@ -57,7 +58,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
-    target: Annotated[str, typer.Argument(help="A version (name:3, name@alias, sha256:…) or a pulled folder.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A version (name:3, name@alias, sha256:…) or a pulled folder.", autocompletion=offer_versions
+        ),
+    ],
     deep: Annotated[
         bool, typer.Option("--deep", help="Also verify everything that it was made from and that is here.")
     ] = False,

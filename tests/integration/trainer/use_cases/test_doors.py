@@ -326,3 +326,28 @@ def test_lists_show_and_frame_have_loss_rank_base_alias_and_gate(
     first = table.frame().iloc[0]
     assert (first["base"], first["rank"], first["loss"], first["gate"]) == ("tiny:1", 4, after, "open")
     assert "tiny:1" in table._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("show imp", "imported imported:1"),
+        ("show imported@", ""),
+        ("verify tiny:", "tiny:1"),
+        ("evaluate imported --suite ho", "house"),
+        ("show nothing-", ""),
+    ],
+)
+def test_the_shell_completes_versions_and_suites(
+    words: str, offered: str, place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.version("import")
+    capsys.readouterr()
+    monkeypatch.setenv("REGISTRY_HOME", str(place.folder / "home"))
+    monkeypatch.setenv("_REGISTRY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"registry {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    run([])
+    shown = capsys.readouterr()
+    assert shown.out.split() == offered.split()
+    assert shown.err == ""
