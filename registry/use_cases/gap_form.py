@@ -33,6 +33,7 @@ from peft_registry.schemas.version import Version
 
 _MAX_BYTES = 1024 * 1024  # of a form
 FORM = PREDICATE_TYPES["answers"]
+_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _WIDTH = 110  # characters of a line of a question
 # why a question is open, where whoever answers it learns nothing by that
 _SAYS_NOTHING = (ASKED.reason, code("not_answered_at_init"))
@@ -207,12 +208,18 @@ def form_text(
     for area, group in groupby(questions, key=lambda question: question.area):
         lines += ["", f"  # --- {area}: signed with a key of the role {' or '.join(AREA_ROLES[area])} ---"]
         for question in group:
-            answer = f" {json.dumps(left.pop(question.path))}" if question.path in left else ""
+            answer = f" {_as_yaml(left.pop(question.path))}" if question.path in left else ""
             asked = _asked(question, (purposes or {}).get(question.path), before=explained)
             lines += ["", *asked, f"  {question.path}:{answer}"]
             explained = choices_of(question.rule)
-    lines += ["", *(f"  {path}: {json.dumps(value)}" for path, value in left.items())] if left else []
+    lines += ["", *(f"  {path}: {_as_yaml(value)}" for path, value in left.items())] if left else []
     return "\n".join([*lines, *_clauses(questions)]) + "\n"
+
+
+def _as_yaml(value: Any) -> str:
+    """A JSON value on one line that YAML reads as the same: what YAML takes for a line break or for no character is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _first_line(version: Version, purposes: Mapping[str, Purpose] | None) -> str:

@@ -24,7 +24,8 @@ from peft_registry.registry.use_cases.decide import (
     decide,
     write_form,
 )
-from peft_registry.registry.use_cases.gap_form import AnswerRefused, FormUnanswered
+from peft_registry.registry.use_cases.gap_form import AnswerRefused, FormUnanswered, read_form
+from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
@@ -722,6 +723,17 @@ def test_a_form_asks_what_decides_and_is_written_anew_where_an_answer_makes_more
     code, out, _ = command(place, capsys, "decide", "sums", "--form", str(own), "--key", str(key))
     assert code == 0 and "written anew" not in out and "for: data owner" in own.read_text()
     place.holds()
+
+
+def test_what_others_typed_and_did_not_sign_is_read_from_a_new_form_as_they_typed_it(place: Place) -> None:
+    file = place.folder / "gaps.yml"
+    typed = {
+        "use.intended": "für Schüler 😀 “zum Üben”: no: yes #1",
+        ENGINEERS: {"unknown": "two\nlines\u2028and\x85three"},
+        "data[0].languages": ["de", "- nl"],
+    }
+    write_form(place.registry, place.version, file, policy=read_gate_policy("regulated"), kept=typed)
+    assert read_form(file).answers == typed
 
 
 def test_without_a_key_the_one_whose_role_may_answers_and_else_it_is_said_who_must(
