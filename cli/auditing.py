@@ -1,12 +1,11 @@
 """`registry verify FOLDER --audit`: what was done again, a line each, and what came of all of it."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, NoReturn
-
-import typer
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from peft_registry.cli import console
-from peft_registry.cli.options import Output
+from peft_registry.cli.outcome import Line, Outcome, Part
 
 if TYPE_CHECKING:
     from peft_registry.registry.documents.reperformed import Outcome as Again
@@ -15,35 +14,33 @@ if TYPE_CHECKING:
 _SIGNS: "dict[Again, str]" = {"reproduced": "=", "within tolerance": "≈", "not possible": "?", "differs": "✗"}
 
 
-def print_audit(audit: "FolderAudit", output: Output) -> NoReturn:
-    """Print an audit, and end with 0, 5 or 6."""
-    if output is Output.json:
-        console.out_json(
-            {
-                "subject": audit.subject,
-                "version": audit.version,
-                "verdict": audit.verdict,
-                "lines": [line.model_dump(mode="json") for line in audit.lines],
-                "checks": audit.outcome.model_dump(mode="json")["checks"],
-            }
-        )
-        raise typer.Exit(audit.exit_code)
-    width = max((len(line.figure) for line in audit.lines), default=0)
-    for line in audit.lines:
+def of_audit(audit: "FolderAudit") -> Outcome:
+    """What came of an audit; it ends with 0, 5 or 6."""
+    return Outcome(
+        {
+            "subject": audit.subject,
+            "version": audit.version,
+            "verdict": audit.verdict,
+            "lines": [line.model_dump(mode="json") for line in audit.lines],
+            "checks": audit.outcome.model_dump(mode="json")["checks"],
+        },
+        _lines(audit),
+        f"registry record {audit.subject}" if audit.exit_code == 0 else None,
+        exit_code=audit.exit_code,
+    )
+
+
+def _lines(audit: "FolderAudit") -> Iterator[Part]:
+    # as they are printed: what does not show as itself takes more columns
+    figures = [console.printable(line.figure) for line in audit.lines]
+    width = max(map(len, figures), default=0)
+    for line, figure in zip(audit.lines, figures, strict=True):
         # the file is named where somebody has to look at it
-        place = f"  [{console.printable(line.file)}]" if line.outcome == "differs" and line.file else ""
-        text = (
-            f"{_SIGNS[line.outcome]} {console.printable(line.figure):<{width}}  {console.printable(line.text)}{place}"
-        )
-        console.line(text, indent=width + 4)
+        place = f"  [{line.file}]" if line.outcome == "differs" and line.file else ""
+        yield Line(f"{_SIGNS[line.outcome]} {figure:<{width}}  {line.text}{place}", indent=width + 4)
     counts = Counter(line.outcome for line in audit.lines)
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _SIGNS if counts[outcome])
-    console.line(f"audit    {audit.version or audit.subject}: {told}", indent=9)
+    yield f"audit    {audit.version or audit.subject}: {told}"
     for line in audit.differing:
-        console.line(
-            f"differs  {console.printable(line.file or line.figure)}: {console.printable(line.text)}", indent=9
-        )
-    console.line(audit.verdict)
-    if audit.exit_code == 0:
-        console.next_step(f"registry record {audit.subject}")
-    raise typer.Exit(audit.exit_code)
+        yield f"differs  {line.file or line.figure}: {line.text}"
+    yield audit.verdict

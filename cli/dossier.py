@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import Output
+from peft_registry.cli.outcome import Home, Outcome
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.hand_over import HandedOver
@@ -56,41 +55,32 @@ class DossierRequest:
     key: Path | None
     key_passphrase_file: Path | None
     with_base: bool
-    home: Path | None
 
 
-def write_dossier(request: DossierRequest, output: Output) -> None:
+def write_dossier(home: Home, request: DossierRequest) -> Outcome:
     """Write it, and say what it holds.
 
     Raises:
         KnownError: as `hand_over`, or the key cannot be read.
     """
     from peft_registry.cli.settings import signer_from
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.hand_over import hand_over
 
     signer = None if request.key is None else signer_from(request.key, request.key_passphrase_file, None)
-    with opened(request.home) as registry:
-        version = version_named(registry, request.reference)
-        done = hand_over(
-            registry, version, request.recipient.named, request.folder, signer=signer, with_base=request.with_base
-        )
-    if output is Output.json:
-        console.out_json(
-            {
-                "dossier": str(request.folder),
-                "version": done.version.label,
-                "manifest_digest": str(done.version.manifest_digest),
-                "files": done.files,
-                "signed_by": done.signed_by,
-                "index": done.index.to_json(),
-            }
-        )
-        return
-    for line in _lines(done, request.folder):
-        console.line(line)
-    console.next_step(f"registry verify {request.folder} --audit")
+    version = version_named(home.registry, request.reference)
+    done = hand_over(
+        home.registry, version, request.recipient.named, request.folder, signer=signer, with_base=request.with_base
+    )
+    value = {
+        "dossier": str(request.folder),
+        "version": done.version.label,
+        "manifest_digest": str(done.version.manifest_digest),
+        "files": done.files,
+        "signed_by": done.signed_by,
+        "index": done.index.to_json(),
+    }
+    return Outcome(value, _lines(done, request.folder), f"registry verify {request.folder} --audit")
 
 
 def _lines(done: "HandedOver", folder: Path) -> Iterator[str]:

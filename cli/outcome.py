@@ -10,12 +10,13 @@ The options that nearly all commands have are added behind its own: where the re
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -74,7 +75,23 @@ class Note:
         console.note(console.printable(self.text), indent=self.indent)
 
 
-Part = str | Line | Table | Verbatim | Note
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file that goes to stdout in place of everything else."""
+
+    data: bytes
+
+    def show(self) -> None:
+        sys.stdout.buffer.write(self.data)
+
+
+class Shown(Protocol):
+    """One of the kinds above, or what a command draws by itself."""
+
+    def show(self) -> None: ...
+
+
+Part = str | Shown
 """What people read; a text is a line whose label has nine columns."""
 
 
@@ -137,14 +154,14 @@ class Home:
         self,
         closing: ExitStack,
         output: Output,
-        home: Path | None,
+        home: Path | None = None,
         checkpoint: Path | None = None,
         passphrase_file: Path | None = None,
     ) -> None:
         self._closing = closing
-        self._output = output
+        self.prints_json = output is Output.json
         self.folder = home
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self.passphrase_file = passphrase_file
 
     @cached_property
@@ -155,7 +172,7 @@ class Home:
     def opened(self, *, check_log: bool = True) -> "Registry":
         """The registry; with `check_log=False` also one whose log is broken, to look at it or to mend it."""
         return self._closing.enter_context(
-            wiring.opened(self.folder, self.passphrase_file, check_log=check_log, checkpoint=self._checkpoint)
+            wiring.opened(self.folder, self.passphrase_file, check_log=check_log, checkpoint=self.checkpoint)
         )
 
     @cached_property
@@ -178,7 +195,7 @@ class Home:
         if not is_artifact_folder(reference):
             require_absent({"--trust": trust, "--root": root}, beside="a version of the registry")
             return None
-        request = VerifyRequest(target=reference, home=self.folder, trust=trust, root=root, checkpoint=self._checkpoint)
+        request = VerifyRequest(target=reference, home=self.folder, trust=trust, root=root, checkpoint=self.checkpoint)
         return read_presented(request)
 
     def signer(self, key: Path, key_passphrase_file: Path | None) -> "PrivateKey":
@@ -190,7 +207,7 @@ class Home:
         """Shows progress on stderr, and the lines of its story among the data where people read them."""
         from peft_registry.cli.progress import Progress
 
-        return Progress(story_on_stdout=self._output is Output.text)
+        return Progress(story_on_stdout=not self.prints_json)
 
 
 # the options that a command has by what it does; all of them print text or JSON
@@ -198,6 +215,7 @@ ANSWERS = ()
 READS = ("home",)
 READS_AT = ("home", "checkpoint")
 SIGNS = ("home", "passphrase_file")
+SIGNS_ALONE = ("passphrase_file",)  # in no registry
 
 _OPTIONS = {"home": HomeOption, "checkpoint": CheckpointOption, "passphrase_file": PassphraseFileOption}
 

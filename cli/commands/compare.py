@@ -1,5 +1,6 @@
 """compare: which method does best on one's own data."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,19 +11,14 @@ from peft_registry.cli.options import (
     FileHalfOption,
     GuardDigestOption,
     GuardTextOption,
-    HomeOption,
     MirrorOption,
-    Output,
-    OutputOption,
     OverridesArgument,
-    PassphraseFileOption,
     PriceOption,
 )
+from peft_registry.cli.outcome import SIGNS, Home, Outcome, Part, Table, command
 
 if TYPE_CHECKING:
-    from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.comparison import MethodComparison
-    from peft_registry.schemas.progress import Observe
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,7 +26,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(compare)
 
 
+@command(SIGNS)
 def compare(
+    home: Home,
     config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
     overrides: OverridesArgument = None,
     methods: Annotated[
@@ -58,49 +56,33 @@ def compare(
     guard_text: GuardTextOption = None,
     guard_sha256: GuardDigestOption = None,
     mirror: MirrorOption = True,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Train several methods on the same data. One run for each method and seed, all registered."""
+    from peft_registry.cli.mirror import push_after
     from peft_registry.cli.progress import Progress
     from peft_registry.cli.scope import scope_overrides
-    from peft_registry.cli.wiring import opened, typed_command
-    from peft_registry.trainer.use_cases.compare import Plan, chosen_methods, compare_methods, parse_rates
-
-    words = (*(overrides or ()), *scope_overrides(half, guard_text, guard_sha256))
-    progress = Progress(story_on_stdout=False)
-    plan = Plan(chosen_methods(methods), seeds, parse_rates(learning_rate or ()), price_per_hour, latency)
-    with opened(home, passphrase_file) as registry:
-        if sweep is not None:
-            _sweep(registry, config, words, plan.methods, sweep, progress)
-            return
-        registry.unlock()
-        comparison = compare_methods(registry, config, words, plan, command=typed_command(), observe=progress)
-        if mirror:
-            from peft_registry.cli.mirror import push_after
-
-            push_after(registry, *(arm.version for arm in comparison.arms if arm.version is not None))
-    if html is not None:
-        _write_page(html, comparison)
-    _show_comparison(comparison, output)
-    console.next_step(f"registry show {next(arm.version for arm in comparison.arms if arm.version is not None)}")
-
-
-def _sweep(
-    registry: "Registry",
-    config: Path,
-    overrides: tuple[str, ...],
-    methods: tuple[str, ...],
-    key: str,
-    observe: "Observe",
-) -> None:
     from peft_registry.cli.wiring import typed_command
+    from peft_registry.trainer.use_cases.compare import Plan, chosen_methods, compare_methods, parse_rates
     from peft_registry.trainer.use_cases.sweep import parse_sweep, sweep_rates
 
-    console.out_json(
-        sweep_rates(registry, config, overrides, methods, parse_sweep(key), command=typed_command(), observe=observe)
-    )
+    words = (*(overrides or ()), *scope_overrides(half, guard_text, guard_sha256))
+    observe = Progress(story_on_stdout=False)
+    plan = Plan(chosen_methods(methods), seeds, parse_rates(learning_rate or ()), price_per_hour, latency)
+    command_line = typed_command()
+    if sweep is not None:
+        return Outcome(
+            sweep_rates(
+                home.registry, config, words, plan.methods, parse_sweep(sweep), command=command_line, observe=observe
+            )
+        )
+    home.registry.unlock()
+    comparison = compare_methods(home.registry, config, words, plan, command=command_line, observe=observe)
+    versions = [arm.version for arm in comparison.arms if arm.version is not None]
+    if mirror:
+        push_after(home.registry, *versions)
+    if html is not None:
+        _write_page(html, comparison)
+    return Outcome(comparison.to_json(), lines_of(comparison), f"registry show {versions[0]}")
 
 
 def _write_page(path: Path, comparison: "MethodComparison") -> None:
@@ -114,19 +96,16 @@ def _write_page(path: Path, comparison: "MethodComparison") -> None:
     console.note(f"written  {path}")
 
 
-def _show_comparison(comparison: "MethodComparison", output: Output) -> None:
+def lines_of(comparison: "MethodComparison") -> Iterator[Part]:
+    """What people read of a comparison."""
     from peft_registry.registry.reports.comparison import BIAS_HEADINGS, bias_rows, lost_lines, two_tables
 
-    if output is Output.json:
-        console.out_json(comparison.to_json())
-        return
-    console.line(f"base     {comparison.base} {comparison.base_weights.short}    {len(comparison.arms)} arms")
+    yield f"base     {comparison.base} {comparison.base_weights.short}    {len(comparison.arms)} arms"
     for headings, rows in two_tables(comparison):
-        console.out()
-        console.table([headings, *rows])
+        yield ""
+        yield Table([headings, *rows])
     moved = bias_rows(comparison)
     if moved:
-        console.out()
-        console.table([BIAS_HEADINGS, *moved])
-    for line in lost_lines(comparison):
-        console.line(f"lost     {line}")
+        yield ""
+        yield Table([BIAS_HEADINGS, *moved])
+    yield from (f"lost     {line}" for line in lost_lines(comparison))

@@ -1,5 +1,6 @@
 """decide: people answer the open questions of a record, or decide one that no figure does."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -8,16 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import (
-    HomeOption,
-    KeyPassphraseOption,
-    OptionNeeded,
-    OptionsExclusive,
-    Output,
-    OutputOption,
-    PassphraseFileOption,
-    ReferenceArgument,
-)
+from peft_registry.cli.options import KeyPassphraseOption, OptionNeeded, OptionsExclusive, ReferenceArgument
+from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -55,7 +48,7 @@ class DecidedOn(StrEnum):
         return self.value
 
 
-class Outcome(StrEnum):
+class DecidedAs(StrEnum):
     """What was decided."""
 
     yes = "yes"
@@ -73,7 +66,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(decide)
 
 
+@command(SIGNS)
 def decide(
+    home: Home,
     reference: ReferenceArgument,
     form: Annotated[
         Path,
@@ -96,72 +91,58 @@ def decide(
     question: Annotated[
         DecidedOn | None, typer.Option("--on", help="Decide this question in place of filling in a form.")
     ] = None,
-    outcome: Annotated[Outcome | None, typer.Option("--outcome", help="What is decided, with --on.")] = None,
+    outcome: Annotated[DecidedAs | None, typer.Option("--outcome", help="What is decided, with --on.")] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, with --on; it is kept.")] = None,
     policy: Annotated[
         str,
         typer.Option(metavar="NAME|FILE", help="Policy whose gate the answers are for, and under which --on decides."),
     ] = "regulated",
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Answer what is open in a record, or decide what no figure does. Signed with your key."""
     _require_one_purpose(question, outcome or reason, dry_run=dry_run, owner=owner, every=every)
     if question is not None:
-        decision = _Decision(question, outcome, reason, policy)
-        _decide_question(reference, decision, key, key_passphrase_file, home, passphrase_file, output)
-        return
-    from peft_registry.cli.wiring import opened
+        return _decide_question(home, reference, _Decision(question, outcome, reason, policy), key, key_passphrase_file)
     from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.decide import write_form
     from peft_registry.registry.use_cases.gap_form import FormFileThere
     from peft_registry.registry.use_cases.gate import read_gate_policy
 
     if form.exists() and (owner is not None or every):
         raise FormFileThere(form, reference, "--all" if owner is None else f"--for {owner}")
     asked = read_gate_policy(policy)
-    with opened(home, passphrase_file) as registry:
-        version = version_named(registry, reference)
-        if form.exists():
-            keys = _Keys(key, key_passphrase_file, passphrase_file)
-            _sign_form(registry, version, form, keys, asked, output, dry_run=dry_run)
-            return
-        if not dry_run:
-            _complete_answers(registry, version)
-        _write_form(registry, version, form, owner, None if every else asked, output)
+    version = version_named(home.registry, reference)
+    if form.exists():
+        return _sign_form(home, version, form, _Key(key, key_passphrase_file), asked, dry_run=dry_run)
+    if not dry_run:
+        _complete_answers(home.registry, version)
+    area = None if owner is None else owner.area
+    return _of_form(write_form(home.registry, version, form, area, policy=None if every else asked), form)
 
 
 @dataclass(frozen=True, slots=True)
-class _Keys:
+class _Key:
     """Whose key signs, as it is typed; no file: a key of the registry."""
 
     file: Path | None
     passphrase_file: Path | None
-    passphrase_file_of_home: Path | None
 
 
 def _sign_form(
-    registry: "Registry",
-    version: "Version",
-    form: Path,
-    keys: _Keys,
-    policy: "ReadPolicy",
-    output: Output,
-    *,
-    dry_run: bool,
-) -> None:
+    home: Home, version: "Version", form: Path, key: _Key, policy: "ReadPolicy", *, dry_run: bool
+) -> Outcome:
     from peft_registry.cli.settings import signer_from
     from peft_registry.registry.use_cases.answering_key import answering_key
     from peft_registry.registry.use_cases.decide import AnswersRecorded, renew_form
     from peft_registry.registry.use_cases.decide import decide as sign_answers
 
+    registry = home.registry
     # before any work: what cannot be signed need not be checked
     if not dry_run:
         registry.unlock()
-    if keys.file is None:
+    if key.file is None:
         signer = answering_key(registry, form)
     else:
-        signer = signer_from(keys.file, keys.passphrase_file, keys.passphrase_file_of_home)
+        signer = signer_from(key.file, key.passphrase_file, home.passphrase_file)
     if not dry_run:
         _complete_answers(registry, version)
     try:
@@ -171,13 +152,10 @@ def _sign_form(
         renewed = None if dry_run else renew_form(registry, version, form, policy)
         if renewed is None:
             raise
-        _show_form(renewed, form, output)
-        return
+        return _of_form(renewed, form)
     renewed = None if dry_run else renew_form(registry, version, form, policy)
-    if output is Output.json:
-        console.out_json(decided.model_dump(mode="json"))
-        return
-    _show(decided, form, keys.file, renewed, dry_run=dry_run)
+    lines = _lines(decided, form, renewed, dry_run=dry_run)
+    return Outcome(decided.model_dump(mode="json"), lines, _after(decided, form, key.file, renewed, dry_run=dry_run))
 
 
 def _complete_answers(registry: "Registry", version: "Version") -> None:
@@ -218,25 +196,12 @@ def _require_one_purpose(
         raise OptionNeeded("--on QUESTION", _OF_A_QUESTION)
 
 
-def _write_form(
-    registry: "Registry",
-    version: "Version",
-    form: Path,
-    owner: Owner | None,
-    policy: "ReadPolicy | None",
-    output: Output,
-) -> None:
-    from peft_registry.registry.use_cases.decide import write_form
-
-    _show_form(write_form(registry, version, form, None if owner is None else owner.area, policy=policy), form, output)
-
-
-def _show_form(written: "WrittenForm", form: Path, output: Output) -> None:
-    if output is Output.json:
-        console.out_json(written.model_dump(mode="json"))
-        return
-    console.line(f"form     {console.path_from_here(form)}: {written.text}")
-    console.next_step(f"registry decide {written.version} --form {form} --key YOUR.key")
+def _of_form(written: "WrittenForm", form: Path) -> Outcome:
+    return Outcome(
+        written.model_dump(mode="json"),
+        [f"form     {console.path_from_here(form)}: {written.text}"],
+        f"registry decide {written.version} --form {form} --key YOUR.key",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,22 +209,14 @@ class _Decision:
     """What is typed with --on."""
 
     question: DecidedOn
-    outcome: Outcome | None
+    outcome: DecidedAs | None
     reason: str | None
     policy: str
 
 
 def _decide_question(
-    reference: str,
-    decision: _Decision,
-    key: Path | None,
-    key_passphrase_file: Path | None,
-    home: Path | None,
-    passphrase_file: Path | None,
-    output: Output,
-) -> None:
-    from peft_registry.cli.settings import signer_from
-    from peft_registry.cli.wiring import opened
+    home: Home, reference: str, decision: _Decision, key: Path | None, key_passphrase_file: Path | None
+) -> Outcome:
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.decide import decide_question
     from peft_registry.registry.use_cases.gate import read_gate_policy
@@ -271,43 +228,44 @@ def _decide_question(
     if key is None:
         raise OptionNeeded("--key FILE", "an approver decides, and a registry keeps no approver's key")
     policy = read_gate_policy(decision.policy)
-    with opened(home, passphrase_file) as registry:
-        registry.unlock()
-        version = version_named(registry, reference)
-        signer = signer_from(key, key_passphrase_file, passphrase_file)
-        is_yes = decision.outcome is Outcome.yes
-        signed = decide_question(
-            registry, version, decision.question.decided, policy, signer, is_yes=is_yes, reason=decision.reason
-        )
-        person = registry.trust.person_of(signer.public.key_id)
-    if output is Output.json:
-        told = {"version": version.label, "question": decision.question.value, "outcome": decision.outcome.value}
-        console.out_json({**told, "person": person, "statement": str(signed.digest)})
-        return
+    signer = home.signer(key, key_passphrase_file)
+    version = version_named(home.registry, reference)
+    is_yes = decision.outcome is DecidedAs.yes
+    signed = decide_question(
+        home.registry, version, decision.question.decided, policy, signer, is_yes=is_yes, reason=decision.reason
+    )
+    person = home.registry.trust.person_of(signer.public.key_id)
+    told = {"version": version.label, "question": decision.question.value, "outcome": decision.outcome.value}
     under = f"under {policy.policy.name} ({policy.digest.short})"
-    console.line(f"decided  {version.label} {decision.question.value}: {decision.outcome.value}, by {person}, {under}")
-    console.next_step(f"registry record verdict {version.label}")
+    return Outcome(
+        {**told, "person": person, "statement": str(signed.digest)},
+        [f"decided  {version.label} {decision.question.value}: {decision.outcome.value}, by {person}, {under}"],
+        f"registry record verdict {version.label}",
+    )
 
 
-def _show(
-    decided: "TakenAnswers", form: Path, key: Path | None, renewed: "WrittenForm | None", *, dry_run: bool
-) -> None:
+def _lines(decided: "TakenAnswers", form: Path, renewed: "WrittenForm | None", *, dry_run: bool) -> Iterator[str]:
     from peft_registry.schemas.answers import AREA_ROLES
 
     state = "would be signed" if dry_run else "signed"
-    console.line(f"answers  {len(decided.paths)} by {decided.person} as {decided.role}, {state}")
+    yield f"answers  {len(decided.paths)} by {decided.person} as {decided.role}, {state}"
     record = decided.record_id or "a new record"
-    console.line(f"record   {record} {'would supersede' if dry_run else 'supersedes'} {decided.supersedes}")
-    console.line(f"fields   {decided.fields}")
+    yield f"record   {record} {'would supersede' if dry_run else 'supersedes'} {decided.supersedes}"
+    yield f"fields   {decided.fields}"
     for owner, count in decided.left.items():
         roles = " or ".join(AREA_ROLES[owner])  # type: ignore[index]  # an owner who answers is an area
-        console.line(f"left     {count} for {owner}: a key of the role {roles} signs them")
+        yield f"left     {count} for {owner}: a key of the role {roles} signs them"
     if renewed is not None:
-        console.line(f"form     {console.path_from_here(form)} is written anew: {renewed.text}")
+        yield f"form     {console.path_from_here(form)} is written anew: {renewed.text}"
+
+
+def _after(
+    decided: "TakenAnswers", form: Path, key: Path | None, renewed: "WrittenForm | None", *, dry_run: bool
+) -> str:
+    """The command that follows."""
     if dry_run:
         signs = "" if key is None else f" --key {key}"
-        console.next_step(f"registry decide {decided.version} --form {form}{signs}")
-    elif decided.left or renewed is not None:
-        console.next_step(f"registry decide {decided.version} --form {form} --key YOUR.key")
-    else:
-        console.next_step(f"registry record verdict {decided.version}")
+        return f"registry decide {decided.version} --form {form}{signs}"
+    if decided.left or renewed is not None:
+        return f"registry decide {decided.version} --form {form} --key YOUR.key"
+    return f"registry record verdict {decided.version}"

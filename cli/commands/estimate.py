@@ -1,19 +1,14 @@
 """estimate: what a run needs, before it is started."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import (
-    HomeOption,
-    Output,
-    OutputOption,
-    OverridesArgument,
-    PriceOption,
-)
+from peft_registry.cli.options import OverridesArgument, PriceOption
+from peft_registry.cli.outcome import READS, Home, Outcome, Part, Table, command
 
 if TYPE_CHECKING:
     from peft_registry.schemas.values import Value
@@ -25,7 +20,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(estimate)
 
 
+@command(READS)
 def estimate(
+    home: Home,
     config: Annotated[Path, typer.Argument(help="The training file; `registry init` writes one.")],
     overrides: OverridesArgument = None,
     model_config: Annotated[
@@ -44,14 +41,9 @@ def estimate(
             min=1e-9, max=1e12, help="Training speed; default: that of a registered run of this method on this base."
         ),
     ] = None,
-    home: HomeOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Estimate memory, time and cost of a run. Reads the base's configuration, no weights."""
-    from contextlib import nullcontext
-
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
     from peft_registry.schemas.tasks import TASK
     from peft_registry.trainer.costs.fit import FitQuestion, parse_size
     from peft_registry.trainer.inputs.training_file import load_tasks
@@ -68,22 +60,18 @@ def estimate(
     tasks = load_tasks(config, changes)
     changes_of = {name: (*changes, f"{TASK}={name}") for name in tasks} if tasks else {"": changes}
     tell = Progress(story_on_stdout=False)
-    with opened(home) if model_config is None else nullcontext() as registry:
-        estimates = {
-            name: estimate_run(registry, config, words, model_config=model_config, question=question, observe=tell)
-            for name, words in changes_of.items()
-        }
-    if output is Output.json and tasks:
-        console.out_json({"tasks": [{"task": name, **result.to_json()} for name, result in estimates.items()]})
-    else:
-        for name, result in estimates.items():
-            if tasks:
-                console.out(f"\ntask     {name}")
-            show_estimate(result, output)
-    if model_config is None and all(
-        result.fit is None or result.fit.verdict == "fits" for result in estimates.values()
-    ):
-        console.next_step(shlex.join(["registry", "train", str(config), *changes]))
+    registry = home.registry if model_config is None else None
+    estimates = {
+        name: estimate_run(registry, config, words, model_config=model_config, question=question, observe=tell)
+        for name, words in changes_of.items()
+    }
+    fits = all(result.fit is None or result.fit.verdict == "fits" for result in estimates.values())
+    next_step = shlex.join(["registry", "train", str(config), *changes]) if model_config is None and fits else None
+    if tasks:
+        value = {"tasks": [{"task": name, **result.to_json()} for name, result in estimates.items()]}
+        lines = (line for name, result in estimates.items() for line in ("", f"task     {name}", *_lines(result)))
+        return Outcome(value, lines, next_step)
+    return Outcome(estimates[""].to_json(), _lines(estimates[""]), next_step)
 
 
 def _main_memory(ram: str | None, vram: str | None) -> int | None:
@@ -96,11 +84,8 @@ def _main_memory(ram: str | None, vram: str | None) -> int | None:
     return memory_of_this_machine() if vram is None else None
 
 
-def show_estimate(result: "Estimate", output: Output) -> None:
+def _lines(result: "Estimate") -> Iterator[Part]:
     """The moments side by side, the verdicts, time and cost."""
-    if output is Output.json:
-        console.out_json(result.to_json())
-        return
     from peft_registry.registry.reports.text import plain_size
     from peft_registry.schemas.run import coverage_sentence
     from peft_registry.trainer.costs.fit import count_text
@@ -108,35 +93,33 @@ def show_estimate(result: "Estimate", output: Output) -> None:
     shape = result.shape
     trace = result.trace
     share = trace.trainable / trace.total
-    console.line(
-        f"run      {result.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.total)}"
-    )
+    yield (f"run      {result.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.total)}")
     if trace.coverage:
-        console.line(f"adapts   {coverage_sentence(trace.coverage)}")
-    console.line(f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {result.shape_source}")
-    console.line(f"device   {result.device} {result.dtype}")
-    console.out()
+        yield f"adapts   {coverage_sentence(trace.coverage)}"
+    yield f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {result.shape_source}"
+    yield f"device   {result.device} {result.dtype}"
+    yield ""
     names = list(result.columns[0].parts)
     headings = ["bytes", *(column.name for column in result.columns)]
     rows = [[name, *(plain_size(column.parts[name]) for column in result.columns)] for name in names]
-    console.table([headings, *rows, ["total", *(plain_size(column.total) for column in result.columns)]])
-    console.out()
-    console.line(
+    yield Table([headings, *rows, ["total", *(plain_size(column.total) for column in result.columns)]])
+    yield ""
+    yield (
         f"peak     {plain_size(result.peak.total)} while it runs `{result.peak.name}`, most of it {result.peak.largest}"
     )
-    console.line(
+    yield (
         f"floor    {plain_size(trace.floor)}: {count_text(trace.parameters)} weights at {trace.floor_bits} bits, nothing else"
     )
     for label, fit in (("fit", result.fit), ("claim", result.claim)):
         if fit is not None:
-            console.line(f"{label:<8} {_verdict(fit)}")
+            yield f"{label:<8} {_verdict(fit)}"
     for label, value in (
         ("tokens", result.tokens),
         ("time", result.hours),
         ("scoring", result.scoring_hours),
         ("cost", result.cost),
     ):
-        console.line(f"{label:<8} {_text(value)}")
+        yield f"{label:<8} {_text(value)}"
 
 
 def _verdict(fit: "Fit") -> str:

@@ -1,27 +1,19 @@
 """evaluate: measuring what a change did, and re-checking what was measured."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peft_registry.cli import console
 from peft_registry.cli.completion import offer_suites, offer_versions
-from peft_registry.cli.options import (
-    MAX_SEED,
-    GuardDigestOption,
-    GuardTextOption,
-    HalfOption,
-    HomeOption,
-    Output,
-    OutputOption,
-    PassphraseFileOption,
-    SuiteHalf,
-)
+from peft_registry.cli.options import MAX_SEED, GuardDigestOption, GuardTextOption, HalfOption, SuiteHalf
+from peft_registry.cli.outcome import SIGNS, Home, Note, Outcome, Part, Table, command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.evaluation import EvaluationRecord
     from peft_registry.trainer.use_cases.evaluate import Evaluated
 
@@ -31,7 +23,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
+@command(SIGNS)
 def evaluate(
+    home: Home,
     references: Annotated[
         list[str],
         typer.Argument(
@@ -92,24 +86,17 @@ def evaluate(
     sample: Annotated[
         int | None, typer.Option(min=1, help="With --recheck: number of items of each evaluation to score again.")
     ] = None,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Measure bias, quality and retention. A base alone; an adapter against its base; a merged version against its parents."""
     if recheck:
-        _recheck(references, sample, home, output)
-        return
+        return _recheck(home, references, sample)
     if sample is not None:
         raise typer.BadParameter("--sample works on recorded evaluations: add --recheck", param_hint="--sample")
     if answers is None and (metric is not None or allow_code):
         raise typer.BadParameter("--metric needs answers: give their file with --answers", param_hint="--metric")
     if answers is None and raw:
         raise typer.BadParameter("--raw is about answers: give their file with --answers", param_hint="--raw")
-    from peft_registry.cli.progress import Progress
     from peft_registry.cli.scope import scope_of_options
-    from peft_registry.cli.wiring import opened
-    from peft_registry.registry.evaluation.lost_quality import lost_quality
     from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
     asked = EvaluationRequest(
@@ -128,46 +115,53 @@ def evaluate(
         retain=tuple(retain or ()),
         policy=policy,
     )
-    with opened(home, passphrase_file) as registry:
-        registry.unlock()
-        done = evaluate_references(registry, references, asked, observe=Progress(story_on_stdout=output is Output.text))
-    if output is Output.json:
-        values = [_as_json(evaluated) for evaluated in done]
-        console.out_json(values[0] if len(values) == 1 else {"evaluations": values})
-        _require_held(done)
-        return
+    home.registry.unlock()
+    done = evaluate_references(home.registry, references, asked, observe=home.story)
+    values = [_as_json(evaluated) for evaluated in done]
+    return Outcome(
+        values[0] if len(values) == 1 else {"evaluations": values},
+        _lines(done),
+        f"registry evaluate {done[-1].version.label} --recheck",
+        problem=_limit_not_held(done),
+    )
+
+
+def _lines(done: "Sequence[Evaluated]") -> Iterator[Part]:
+    from peft_registry.registry.evaluation.lost_quality import lost_quality
+
     for evaluated in done:
-        _print_record(evaluated.version.label, evaluated.record)
+        yield from _record_lines(evaluated.version.label, evaluated.record)
     # last, so that nobody stops at a conclusion about bias of a model that became worse at everything
     for evaluated in done:
         for lost in lost_quality(evaluated.record):
-            console.line(f"lost     {evaluated.version.label}: {lost.line}")
-    _require_held(done)
-    console.next_step(f"registry evaluate {done[-1].version.label} --recheck")
+            yield f"lost     {evaluated.version.label}: {lost.line}"
 
 
-def _require_held(done: "Sequence[Evaluated]") -> None:
+def _limit_not_held(done: "Sequence[Evaluated]") -> "KnownError | None":
+    """The error that says which limits that were set before are broken, or undecided; None where each is held."""
     from peft_registry.registry.evaluation.limits import require_held
+    from peft_registry.schemas.errors import KnownError
 
-    require_held([(evaluated.version.label, evaluated.record) for evaluated in done])
+    try:
+        require_held([(evaluated.version.label, evaluated.record) for evaluated in done])
+    except KnownError as error:
+        return error
+    return None
 
 
-def _recheck(references: list[str], sample: int | None, home: Path | None, output: Output) -> None:
+def _recheck(home: Home, references: list[str], sample: int | None) -> Outcome:
     """Recompute recorded evaluations: of folders without any registry, of versions from the store."""
     rechecked: list[dict[str, Any]] = []
     for reference in references:
         if "/" in reference or Path(reference).is_dir():
             rechecked += _recheck_folder(Path(reference))
         else:
-            rechecked += _recheck_version(reference, sample, home)
-    if output is Output.json:
-        console.out_json({"rechecked": rechecked})
-        return
-    for row in rechecked:
-        console.line(
-            f"recheck  {row['of']}: {row['figures']} figures follow from {row['items']} items  {row['note']}".rstrip()
-        )
-    console.next_step(f"registry verify {references[0]}")
+            rechecked += _recheck_version(home, reference, sample)
+    lines = [
+        f"recheck  {row['of']}: {row['figures']} figures follow from {row['items']} items  {row['note']}".rstrip()
+        for row in rechecked
+    ]
+    return Outcome({"rechecked": rechecked}, lines, f"registry verify {references[0]}")
 
 
 def _recheck_folder(folder: Path) -> list[dict[str, Any]]:
@@ -180,28 +174,26 @@ def _recheck_folder(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _recheck_version(reference: str, sample: int | None, home: Path | None) -> list[dict[str, Any]]:
-    from peft_registry.cli.wiring import opened
+def _recheck_version(home: Home, reference: str, sample: int | None) -> list[dict[str, Any]]:
     from peft_registry.registry.records.evaluations import recheck_version
     from peft_registry.registry.records.references import version_named
     from peft_registry.trainer.inputs.recorded_suites import compare_with_suites
 
-    with opened(home) as registry:
-        version = version_named(registry, reference)
-        evaluations = recheck_version(registry, version)
-        notes = []
-        for evaluation in evaluations:
-            # of other weights the trainings are others too
-            trained = None if evaluation.stale else version
-            rows = compare_with_suites(evaluation.record, evaluation.items, registry=registry, version=trained)
-            notes.append((*([str(evaluation.stale)] if evaluation.stale else []), *rows))
-        if sample is not None:
-            from peft_registry.cli.progress import Progress
-            from peft_registry.trainer.use_cases.score_again import score_each_again
+    version = version_named(home.registry, reference)
+    evaluations = recheck_version(home.registry, version)
+    notes = []
+    for evaluation in evaluations:
+        # of other weights the trainings are others too
+        trained = None if evaluation.stale else version
+        rows = compare_with_suites(evaluation.record, evaluation.items, registry=home.registry, version=trained)
+        notes.append((*([str(evaluation.stale)] if evaluation.stale else []), *rows))
+    if sample is not None:
+        from peft_registry.cli.progress import Progress
+        from peft_registry.trainer.use_cases.score_again import score_each_again
 
-            progress = Progress(story_on_stdout=False)
-            again = score_each_again(registry, version, evaluations, count=sample, observe=progress)
-            notes = [tuple(dict.fromkeys((*note, scored))) for note, scored in zip(notes, again, strict=True)]
+        progress = Progress(story_on_stdout=False)
+        again = score_each_again(home.registry, version, evaluations, count=sample, observe=progress)
+        notes = [tuple(dict.fromkeys((*note, scored))) for note, scored in zip(notes, again, strict=True)]
     return [
         _rechecked(version.label, evaluation.record, note) for evaluation, note in zip(evaluations, notes, strict=True)
     ]
@@ -241,19 +233,19 @@ def _result_json(result: dict[str, Any]) -> dict[str, Any]:
     return result | {"low": interval.get("low"), "high": interval.get("high")}
 
 
-def _print_record(label: str, record: "EvaluationRecord") -> None:
+def _record_lines(label: str, record: "EvaluationRecord") -> Iterator[Part]:
     from peft_registry.registry.evaluation.limits import verdict_lines
     from peft_registry.registry.evaluation.sentences import compared_arms, result_rows
 
-    console.line(f"arms     {label}: {compared_arms(record)}")
+    yield f"arms     {label}: {compared_arms(record)}"
     for used in record.datasets:
         if used.half is not None:
-            console.line(f"half     {used.name}: {used.selection}")
-    console.table([[f"  {data}", figure, text] for data, figure, text in result_rows(record)], prose=2)
-    for line in verdict_lines(record):
-        console.line(f"limit    {line}")
+            yield f"half     {used.name}: {used.selection}"
+    yield Table([[f"  {data}", figure, text] for data, figure, text in result_rows(record)], prose=2)
+    yield from (f"limit    {line}" for line in verdict_lines(record))
     truncated = record.protocol.truncated_items
     if truncated:
-        console.warn(
-            f"{truncated} rows are longer than the model's context and lost their beginning; the record names them"
+        yield Note(
+            f"warning  {truncated} rows are longer than the model's context and lost their beginning; the record names them",
+            indent=9,
         )

@@ -1,14 +1,14 @@
 """export: a version as other tools want it, or whether they would take it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, Output, OutputOption, ReferenceArgument, RootOption, TrustOption
+from peft_registry.cli.options import ReferenceArgument, RootOption, TrustOption
+from peft_registry.cli.outcome import READS, Home, Line, Outcome, Part, command
 from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(export)
 
 
+@command(READS)
 def export(
+    home: Home,
     reference: ReferenceArgument,
     destination: Annotated[
         str | None,
@@ -62,13 +64,11 @@ def export(
     base: Annotated[
         Path | None, typer.Option(help="Folder of the base that it serves, whose bytes are compared too.")
     ] = None,
-    home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Send a version to the Hub, or check it for a server. What is withheld is listed."""
-    from peft_registry.cli.wiring import chosen_trust, opened
+    from peft_registry.cli.wiring import chosen_trust
     from peft_registry.registry.records.references import version_named
 
     _require_one_purpose(form, check, destination)
@@ -78,24 +78,15 @@ def export(
         _require_without("--as hub", to_check)
     else:
         _require_without(f"--check {check}", to_send)
-    with opened(home) as registry:
-        policy, problem = chosen_trust(registry, trust, root)
-        if problem is not None:
-            raise problem
-        version = version_named(registry, reference, trust=policy)
-        if destination is not None:
-            _publish(
-                registry,
-                version,
-                destination,
-                policy,
-                public=public,
-                dry_run=dry_run,
-                with_records=with_records,
-                output=output,
-            )
-        else:
-            _check(registry, version, policy, max_lora_rank, base, output)
+    policy, problem = chosen_trust(home.registry, trust, root)
+    if problem is not None:
+        raise problem
+    version = version_named(home.registry, reference, trust=policy)
+    if destination is None:
+        return _check(home.registry, version, policy, max_lora_rank, base)
+    return _publish(
+        home.registry, version, destination, policy, public=public, dry_run=dry_run, with_records=with_records
+    )
 
 
 class OptionOfAnotherPurpose(InputRefused):
@@ -133,28 +124,24 @@ def _publish(
     public: bool,
     dry_run: bool,
     with_records: bool,
-    output: Output,
-) -> None:
+) -> Outcome:
     from peft_registry.registry.use_cases.publish import publish_version
 
     done = publish_version(
         registry, version, repository, public=public, dry_run=dry_run, with_records=with_records, trust=policy
     )
-    if output is Output.json:
-        console.out_json(done.to_json())
-        return
-    for path, size in done.files:
-        console.line(f"sent     {path}  {size} bytes" if done.commit else f"to send  {path}  {size} bytes", indent=9)
-    for statement in done.withheld:
-        console.line(f"withheld {statement}", indent=9)
+    sent = "sent" if done.commit else "to send"
+    lines = [f"{sent:<8} {path}  {size} bytes" for path, size in done.files]
+    lines += [f"withheld {statement}" for statement in done.withheld]
     kind = "private" if done.is_private else "public"
     if done.commit is None:
-        console.line(f"dry run  {version.label} → {repository} ({kind}): nothing was sent")
+        lines.append(f"dry run  {version.label} → {repository} ({kind}): nothing was sent")
         options = " --public" * public + " --with-records" * with_records
-        console.next_step(f"registry export {version.label} {repository} --as hub{options}")
+        next_step = f"registry export {version.label} {repository} --as hub{options}"
     else:
-        console.line(f"exported {version.label} → {repository} ({kind}) at commit {done.commit}")
-        console.next_step(f"registry verify {version.label}")
+        lines.append(f"exported {version.label} → {repository} ({kind}) at commit {done.commit}")
+        next_step = f"registry verify {version.label}"
+    return Outcome(done.to_json(), lines, next_step)
 
 
 def _check(
@@ -163,33 +150,28 @@ def _check(
     policy: "TrustPolicy | None",
     max_rank: int | None,
     base: Path | None,
-    output: Output,
-) -> None:
+) -> Outcome:
     from peft_registry.registry.exports.vllm import DEFAULT_MAX_RANK
     from peft_registry.registry.use_cases.check_serving import check_for_vllm
     from peft_registry.schemas.errors import Refused
 
     checked = check_for_vllm(registry, version, max_rank=max_rank or DEFAULT_MAX_RANK, served=base, trust=policy)
-    if output is Output.json:
-        console.out_json(checked.to_json())
-    else:
-        _print(checked, Server.vllm)
+    lines = _lines(checked, Server.vllm)
     if checked.problems:
-        raise typer.Exit(Refused.exit_code)
-    if output is Output.text:
-        console.next_step(f"registry pull {version.label} --cache DIR")
+        return Outcome(checked.to_json(), lines, exit_code=Refused.exit_code)
+    return Outcome(checked.to_json(), lines, f"registry pull {version.label} --cache DIR")
 
 
-def _print(checked: "ServingCheck", server: Server) -> None:
+def _lines(checked: "ServingCheck", server: Server) -> Iterator[Part]:
     for number, problem in enumerate(checked.problems, start=1):
-        console.line(f"{number:>2}  {problem.what}", indent=4)
-        console.line(f"    why: {problem.why}", indent=9)
-        console.line(f"    fix: {problem.fix}", indent=9)
+        yield Line(f"{number:>2}  {problem.what}", indent=4)
+        yield f"    why: {problem.why}"
+        yield f"    fix: {problem.fix}"
     for note in checked.notes:
-        console.line(f"note: {note}", indent=6)
+        yield Line(f"note: {note}", indent=6)
     label = checked.version.label
     if checked.problems:
         count = len(checked.problems)
-        console.line(f"{server} would refuse {label}: {count} problem{'s' * (count > 1)}")
+        yield f"{server} would refuse {label}: {count} problem{'s' * (count > 1)}"
     else:
-        console.line(f"{server} would take {label}")
+        yield f"{server} would take {label}"

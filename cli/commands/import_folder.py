@@ -1,19 +1,13 @@
 """import: bringing in what was made elsewhere."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import (
-    HomeOption,
-    MirrorOption,
-    Output,
-    OutputOption,
-    PassphraseFileOption,
-    ProjectOption,
-)
+from peft_registry.cli.options import MirrorOption, ProjectOption
+from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.import_folder import ImportOutcome
@@ -26,7 +20,9 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_command)
 
 
+@command(SIGNS)
 def import_command(
+    home: Home,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -41,37 +37,25 @@ def import_command(
     project: ProjectOption = None,
     facts: Annotated[Path | None, typer.Option(help="YAML file of facts that only people know.")] = None,
     mirror: MirrorOption = True,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Register what was made elsewhere. What lies beside the weights enters the record as imported; the rest is asked for."""
     from peft_registry.cli.mirror import push_after
-    from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.import_plan import ImportRequest
     from peft_registry.trainer.use_cases.import_hub import import_sources
 
-    progress = Progress(story_on_stdout=output is Output.text)
-    with opened(home, passphrase_file) as registry:
-        registry.unlock()
-        request = ImportRequest(folders=(), base=base, name=name, facts=facts, project=project)
-        outcomes = import_sources(registry, sources, request, observe=progress)
-        labels = [outcome.version.label for outcome in outcomes]
-        pushed = push_after(registry, *labels) if mirror else None
-    if output is Output.json:
-        console.out_json([outcome.to_json() for outcome in outcomes])
-        return
-    for outcome in outcomes:
-        _print(outcome, pushed)
-    first = outcomes[0].version.label
-    console.next_step(f"registry verify {first}")
+    home.registry.unlock()
+    request = ImportRequest(folders=(), base=base, name=name, facts=facts, project=project)
+    outcomes = import_sources(home.registry, sources, request, observe=home.story)
+    labels = [outcome.version.label for outcome in outcomes]
+    pushed = push_after(home.registry, *labels) if mirror else None
+    lines = [line for outcome in outcomes for line in _lines(outcome, pushed)]
+    return Outcome([outcome.to_json() for outcome in outcomes], lines, f"registry verify {labels[0]}")
 
 
-def _print(outcome: "ImportOutcome", pushed: str | None) -> None:
+def _lines(outcome: "ImportOutcome", pushed: str | None) -> Iterator[str]:
     version = outcome.version
     done = "already registered" if outcome.was_there else "registered"
-    console.line(
+    yield (
         f"{done} {version.label}  imported  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}{'' if pushed is None else f'  {pushed}'}"
     )
@@ -83,7 +67,5 @@ def _print(outcome: "ImportOutcome", pushed: str | None) -> None:
         count = (
             f"{len(questions)} questions, of which the first are" if len(questions) > len(first) else "the questions"
         )
-        console.line(f"open     {count}: {named}", indent=9)
-        console.line(
-            f"all      `registry record {version.label}` shows every one, `registry decide` takes answers", indent=9
-        )
+        yield f"open     {count}: {named}"
+        yield f"all      `registry record {version.label}` shows every one, `registry decide` takes answers"

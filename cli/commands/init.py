@@ -2,13 +2,15 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, OptionNeeded, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import OptionNeeded
+from peft_registry.cli.outcome import SIGNS, Home, Note, Outcome, Part, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.make_home import Recovery
@@ -28,8 +30,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(init)
 
 
+@command(SIGNS)
 def init(
-    home: HomeOption = None,
+    home: Home,
     profile: Annotated[
         Path | None, typer.Option(help="YAML file with the answers to the questions about your organisation.")
     ] = None,
@@ -37,7 +40,6 @@ def init(
     unencrypted: Annotated[
         bool, typer.Option("--unencrypted", help="Store the keys without a passphrase; every `verify` says so.")
     ] = False,
-    passphrase_file: PassphraseFileOption = None,
     database: Annotated[
         str | None, typer.Option(help="Database to use instead of SQLite in the home: postgresql://…")
     ] = None,
@@ -66,8 +68,7 @@ def init(
         bool, typer.Option("--read-only", help="With --join: make no key, for whoever only looks, verifies and pulls.")
     ] = False,
     example: Annotated[bool, typer.Option(help="Write a working training file with data next to the home.")] = True,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Create a registry here. Keys, trust file, database, store, and a working example."""
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.cli.wiring import seen_checkpoints, users_pins
@@ -79,7 +80,7 @@ def init(
     from peft_registry.schemas.errors import InputRefused
     from peft_registry.trainer.example import write_example
 
-    folder = home or Path.cwd() / FOLDER_NAME
+    folder = home.folder or Path.cwd() / FOLDER_NAME
     require_no_home(folder)  # before anybody answers questions for nothing
     if join is not None or trust is not None or root is not None:
         if database is not None or recovery_key is not None or recovery_person is not None:
@@ -88,22 +89,20 @@ def init(
                 why="--database and a recovery key are for a registry of one's own",
                 fix="leave them out; the database that is joined stands behind --join",
             )
-        _join(
+        return _join(
             folder,
             (join, store, trust, root),
             profile,
             person,
-            passphrase_file,
-            output,
+            home.passphrase_file,
             unencrypted=unencrypted,
             makes_key=not read_only,
         )
-        return
     if read_only:
         raise OptionNeeded("--join DATABASE", "a registry of one's own that nobody may write has nothing to read")
     recovery = _recovery(recovery_key, recovery_person)
     now = utc_now()
-    passphrase = new_passphrase(passphrase_file, unencrypted=unencrypted)
+    passphrase = new_passphrase(home.passphrase_file, unencrypted=unencrypted)
     new = NewHome(
         folder=folder,
         profile=_profile(profile, person, now),
@@ -124,26 +123,30 @@ def init(
         console.note(
             "note: your state folder cannot be written: name this registry each time, with --home or REGISTRY_HOME"
         )
-    if output is Output.json:
-        config = None if written is None else str(written.config)
-        value = {"registry_id": settings.registry_id, "home": str(folder), "root": f"sha256:{root_key_id}"}
-        console.out_json(value | {"encrypted": not unencrypted, "training_file": config})
-        return
-    console.line(f"registry {settings.registry_id[:8]}  {folder}")
-    _show_keys(recovery, unencrypted=unencrypted)
+    value = {
+        "registry_id": settings.registry_id,
+        "home": str(folder),
+        "root": f"sha256:{root_key_id}",
+        "encrypted": not unencrypted,
+        "training_file": None if written is None else str(written.config),
+    }
+    lines: list[Part] = [f"registry {settings.registry_id[:8]}  {folder}"]
+    lines += _key_lines(recovery, unencrypted=unencrypted)
     if written is not None:
-        console.line(f"example  {written.config}  with {written.rows} rows of data")
+        lines.append(f"example  {written.config}  with {written.rows} rows of data")
     if recovery is None and sys.stderr.isatty():
-        console.note("note: whoever loses keys/root.key cannot renew this trust; --recovery-key makes a second root")
+        lines.append(
+            Note("note: whoever loses keys/root.key cannot renew this trust; --recovery-key makes a second root")
+        )
     is_found_from_here = is_known and folder == Path.cwd() / FOLDER_NAME
     elsewhere = "" if is_found_from_here else f" --home {folder}"
-    console.next_step(f"registry base add embedded --name tiny{elsewhere}")
+    return Outcome(value, lines, f"registry base add embedded --name tiny{elsewhere}")
 
 
-def _show_keys(recovery: "Recovery | None", *, unencrypted: bool) -> None:
-    console.line(f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}")
+def _key_lines(recovery: "Recovery | None", *, unencrypted: bool) -> Iterator[str]:
+    yield f"keys     trainer P-256, log Ed25519, root P-256{'  (unencrypted)' if unencrypted else ''}"
     if recovery is not None:
-        console.line(f"recovery {recovery.key_file}  of {recovery.person}: take it away from this machine")
+        yield f"recovery {recovery.key_file}  of {recovery.person}: take it away from this machine"
 
 
 def _recovery(folder: Path | None, person: str | None) -> "Recovery | None":
@@ -166,11 +169,10 @@ def _join(
     profile: Path | None,
     person: str,
     passphrase_file: Path | None,
-    output: Output,
     *,
     unencrypted: bool,
     makes_key: bool,
-) -> None:
+) -> Outcome:
     """Make a second home on a registry that others made, and say what the holder of its root must do."""
     from peft_registry.cli.settings import new_passphrase, state_folder
     from peft_registry.cli.wiring import users_pins
@@ -198,21 +200,22 @@ def _join(
     joined = join_home(new, now=now)
     if remember_home(state_folder(), folder, joined.settings):
         users_pins().accept(joined.settings.registry_id, joined.chain)
-    if output is Output.json:
-        value = {"registry_id": joined.settings.registry_id, "home": str(folder), "root": root, "joined": True}
-        key = None if joined.key is None else {"public_file": str(joined.key.public_file), "key_id": joined.key.key_id}
-        console.out_json(value | (key or {}))
-        return
-    console.line(f"joined   registry {joined.settings.registry_id[:8]}  {folder}")
+    value = {"registry_id": joined.settings.registry_id, "home": str(folder), "root": root, "joined": True}
+    lines: list[Part] = [f"joined   registry {joined.settings.registry_id[:8]}  {folder}"]
     if joined.key is None:
-        console.line("key      none: this home reads, verifies and pulls")
-        console.next_step("registry list")
-        return
+        lines.append("key      none: this home reads, verifies and pulls")
+        return Outcome(value, lines, "registry list")
     public_file = joined.key.public_file
-    console.line(f"key      {public_file}  sha256:{joined.key.key_id}{'  (unencrypted)' if unencrypted else ''}")
-    console.note("send the public file to whoever holds the root, and its digest over another channel; they run")
-    console.note(f"      registry trust add {public_file.name} --person {shlex.quote(person)} --role trainer")
-    console.next_step("registry trust update FILE, with the trust file that they send back")
+    lines += [
+        f"key      {public_file}  sha256:{joined.key.key_id}{'  (unencrypted)' if unencrypted else ''}",
+        Note("send the public file to whoever holds the root, and its digest over another channel; they run"),
+        Note(f"      registry trust add {public_file.name} --person {shlex.quote(person)} --role trainer"),
+    ]
+    return Outcome(
+        value | {"public_file": str(public_file), "key_id": joined.key.key_id},
+        lines,
+        "registry trust update FILE, with the trust file that they send back",
+    )
 
 
 def _asked(key: str, question: str) -> str:

@@ -7,24 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
 from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
     GuardTextOption,
-    HomeOption,
     MergeHalfOption,
     MirrorOption,
-    Output,
-    OutputOption,
-    PassphraseFileOption,
     ProjectOption,
     SuiteHalf,
 )
+from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
-    from peft_registry.registry.homes.home import Registry
     from peft_registry.trainer.merge.request import MergeRequest
 
 
@@ -40,7 +35,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(merge)
 
 
+@command(SIGNS)
 def merge(
+    home: Home,
     references: Annotated[
         list[str],
         typer.Argument(
@@ -92,13 +89,9 @@ def merge(
     guard_text: GuardTextOption = None,
     guard_sha256: GuardDigestOption = None,
     mirror: MirrorOption = True,
-    home: HomeOption = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Merge adapters into their base and register the result. Plan, merge, measure, document, sign, log."""
     from peft_registry.cli.scope import scope_of_options
-    from peft_registry.cli.wiring import opened
     from peft_registry.trainer.merge.request import MergeRequest
 
     request = MergeRequest(
@@ -119,69 +112,51 @@ def merge(
         facts=facts,
         project=project,
     )
-    with opened(home, passphrase_file) as registry:
-        if plan:
-            _show_plan(registry, request, output)
-        else:
-            if not check:
-                registry.unlock()
-            _merge(registry, request, check=check, mirror=mirror, output=output)
+    if plan:
+        return _plan(home, request)
+    if not check:
+        home.registry.unlock()
+    return _merged(home, request, check=check, mirror=mirror)
 
 
-def _merge(registry: "Registry", request: "MergeRequest", *, check: bool, mirror: bool, output: Output) -> None:
+def _merged(home: Home, request: "MergeRequest", *, check: bool, mirror: bool) -> Outcome:
     from peft_registry.cli.mirror import push_after
-    from peft_registry.cli.progress import Progress
     from peft_registry.cli.wiring import typed_command
     from peft_registry.trainer.use_cases.merge import merge_and_register
 
-    progress = Progress(story_on_stdout=output is Output.text)
-    outcome = merge_and_register(registry, request, check_only=check, command=typed_command(), observe=progress)
-    pushed = None
-    if mirror and outcome.version is not None:
-        pushed = push_after(registry, outcome.version.label)
-    if output is Output.json:
-        console.out_json(outcome.to_json())
-        return
-    if outcome.version is None:
-        console.line("checked  nothing was registered")
-        for lost in outcome.lost:
-            console.line(f"lost     {lost.line}")
-        console.next_step(_command(request))
-        return
+    outcome = merge_and_register(home.registry, request, check_only=check, command=typed_command(), observe=home.story)
     version = outcome.version
+    if version is None:
+        lines = ["checked  nothing was registered", *(f"lost     {lost.line}" for lost in outcome.lost)]
+        return Outcome(outcome.to_json(), lines, _command(request))
+    pushed = push_after(home.registry, version.label) if mirror else None
     done = "already registered" if outcome.was_there else "registered"
-    console.line(
+    registered = (
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
         f"log {version.log_index}{'' if pushed is None else f'  {pushed}'}"
     )
-    for lost in outcome.lost:
-        console.line(f"lost     {version.label}: {lost.line}")
-    console.next_step(f"registry verify {version.label}")
+    lines = [registered, *(f"lost     {version.label}: {lost.line}" for lost in outcome.lost)]
+    return Outcome(outcome.to_json(), lines, f"registry verify {version.label}")
 
 
-def _show_plan(registry: "Registry", request: "MergeRequest", output: Output) -> None:
+def _plan(home: Home, request: "MergeRequest") -> Outcome:
     import tempfile
 
-    from peft_registry.cli.progress import Progress
     from peft_registry.trainer.merge.merge_preview import preview_of
     from peft_registry.trainer.use_cases.merge_inputs import checked_facts_of_merge, plan_merge
 
-    progress = Progress(story_on_stdout=output is Output.text)
+    progress = home.story
     with tempfile.TemporaryDirectory(prefix="registry-merge-") as scratch:
-        checked_facts_of_merge(registry, request)
-        prepared = plan_merge(registry, request, Path(scratch), observe=progress)
+        checked_facts_of_merge(home.registry, request)
+        prepared = plan_merge(home.registry, request, Path(scratch), observe=progress)
         if request.evaluate:
             from peft_registry.trainer.inputs.evaluation import load_suites, report_power
             from peft_registry.trainer.merge.evaluation import suites_of_ingredients
 
-            report_power(suites_of_ingredients(partial(load_suites, registry), prepared, progress), progress)
+            report_power(suites_of_ingredients(partial(load_suites, home.registry), prepared, progress), progress)
         preview = preview_of(prepared)
-    if output is Output.json:
-        console.out_json(preview.to_json())
-        return
-    for label, text in preview.lines():
-        console.line(f"{label:<8} {console.printable(text)}")
-    console.next_step(_command(request))
+    lines = [f"{label:<8} {text}" for label, text in preview.lines()]
+    return Outcome(preview.to_json(), lines, _command(request))
 
 
 def _command(request: "MergeRequest") -> str:

@@ -1,21 +1,14 @@
 """pull: a verified copy of a version."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
-from peft_registry.cli.options import (
-    CheckpointOption,
-    HomeOption,
-    Output,
-    OutputOption,
-    ReferenceArgument,
-    RootOption,
-    TrustOption,
-)
+from peft_registry.cli.options import ReferenceArgument, RootOption, TrustOption
+from peft_registry.cli.outcome import READS_AT, Home, Note, Outcome, Part, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -28,7 +21,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(pull)
 
 
+@command(READS_AT)
 def pull(
+    home: Home,
     reference: ReferenceArgument,
     folder: Annotated[
         Path | None, typer.Argument(help="New folder to write to; not with --cache.", show_default=False)
@@ -40,40 +35,20 @@ def pull(
         Path | None,
         typer.Option(help="Folder of verified versions that others share; what is there already is not copied again."),
     ] = None,
-    home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
-    checkpoint: CheckpointOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Write a verified copy of a version to a new folder. Plain layout: other tools load it as it is."""
-    from peft_registry.cli.wiring import chosen_trust, opened
+    from peft_registry.cli.wiring import chosen_trust
     from peft_registry.registry.records.references import version_named
 
     _require_one_place(folder, cache, with_base)
-    with opened(home, checkpoint=checkpoint) as registry:
-        policy, problem = chosen_trust(registry, trust, root)
-        if problem is not None:
-            raise problem
-        version = version_named(registry, reference, trust=policy)
-        pulled = _pulled(registry, version, folder, cache, policy, with_base=with_base)
-    if output is Output.json:
-        console.out_json(pulled.to_json())
-        return
-    if pulled.replaced:
-        changed = ", ".join(pulled.replaced)
-        console.note(
-            f"warning: {len(pulled.replaced)} files of the cache were not what was put there, and are made anew: {changed}"
-        )
-    base = "" if pulled.base is None else f" with its base {pulled.base}"
-    console.line(f"pulled   {version.label}{base} → {pulled.folder}  {pulled.outcome.verdict}")
-    if pulled.needs is not None:
-        console.note(
-            f"note: its base {pulled.needs} is on no hub, so no Auto class finds it: "
-            f"`registry pull {version.label} FOLDER --with-base` puts it beside the adapter",
-            indent=6,
-        )
-    console.next_step(f"registry verify {pulled.folder}")
+    policy, problem = chosen_trust(home.registry, trust, root)
+    if problem is not None:
+        raise problem
+    version = version_named(home.registry, reference, trust=policy)
+    pulled = _pulled(home.registry, version, folder, cache, policy, with_base=with_base)
+    return Outcome(pulled.to_json(), _lines(pulled), f"registry verify {pulled.folder}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +68,22 @@ class _Pulled:
         if self.copied_bytes is not None:
             told |= {"copied_bytes": self.copied_bytes, "replaced": list(self.replaced)}
         return told | self.outcome.model_dump(mode="json")
+
+
+def _lines(pulled: _Pulled) -> Iterator[Part]:
+    if pulled.replaced:
+        changed = ", ".join(pulled.replaced)
+        yield Note(
+            f"warning: {len(pulled.replaced)} files of the cache were not what was put there, and are made anew: {changed}"
+        )
+    base = "" if pulled.base is None else f" with its base {pulled.base}"
+    yield f"pulled   {pulled.version}{base} → {pulled.folder}  {pulled.outcome.verdict}"
+    if pulled.needs is not None:
+        yield Note(
+            f"note: its base {pulled.needs} is on no hub, so no Auto class finds it: "
+            f"`registry pull {pulled.version} FOLDER --with-base` puts it beside the adapter",
+            indent=6,
+        )
 
 
 def _require_one_place(folder: Path | None, cache: Path | None, with_base: bool) -> None:

@@ -1,12 +1,11 @@
 """report: an HTML page about a version."""
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli import console
 from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.dossier import (
     DossierRequest,
@@ -16,17 +15,13 @@ from peft_registry.cli.dossier import (
     WithBaseOption,
     write_dossier,
 )
-from peft_registry.cli.options import (
-    HomeOption,
-    KeyPassphraseOption,
-    Output,
-    OutputOption,
-    RootOption,
-    TrustOption,
-)
+from peft_registry.cli.options import KeyPassphraseOption, RootOption, TrustOption
+from peft_registry.cli.outcome import READS, Home, Line, Outcome, Page, Part, command, of_folder
 
 if TYPE_CHECKING:
     from peft_registry.cli.verifying import VerifyRequest
+    from peft_registry.registry.reports.whole_registry import WholeRegistry
+    from peft_registry.schemas.version import Version
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,7 +29,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(report)
 
 
+@command(READS)
 def report(
+    home: Home,
     reference: Annotated[
         str | None,
         typer.Argument(
@@ -51,7 +48,6 @@ def report(
         int | None,
         typer.Option(metavar="DAYS", help="With --all: how far ahead what falls due is listed. Default: 90."),
     ] = None,
-    home: HomeOption = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -68,31 +64,22 @@ def report(
     key_passphrase_file: KeyPassphraseOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Write an HTML page about a version. What changed, how it was measured, what is open; self-contained."""
     if everything:
         if reference is not None or as_of is not None:
             raise typer.BadParameter(
                 "--all is about every version, as of now: name none, and no time", param_hint="--all"
             )
-        _report_all(home, out, 90 if within is None else within, output)
-        return
+        _require_one_thing_on_stdout(home, out)
+        return _report_all(home, out, 90 if within is None else within)
     if reference is None:
         raise typer.BadParameter("name a version, or write --all", param_hint="REFERENCE")
     if within is not None:
         raise typer.BadParameter("what falls due is listed with --all", param_hint="--within")
-    if out == "-" and output is Output.json:
-        raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
-    from peft_registry.cli.pages import write_page
+    _require_one_thing_on_stdout(home, out)
     from peft_registry.cli.verifying import VerifyRequest, is_artifact_folder, require_absent
-    from peft_registry.cli.wiring import chosen_trust, opened
-    from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.use_cases.decide import count_questions
-    from peft_registry.registry.use_cases.report import make_report
-    from peft_registry.schemas.identity import Digest
 
-    dossier_only = {"FOLDER": folder, "--with-base": with_base, "--key": key}
     if to is not None:
         require_absent(
             {"--out": out, "--as-of": as_of, "--trust": trust, "--root": root}, beside="--to, which writes a folder"
@@ -101,82 +88,77 @@ def report(
             raise typer.BadParameter("--to writes a dossier: name a new folder behind the version", param_hint="FOLDER")
         if is_artifact_folder(reference):
             raise typer.BadParameter("a dossier is written where the version is registered", param_hint="REFERENCE")
-        write_dossier(DossierRequest(reference, folder, to, key, key_passphrase_file, with_base, home), output)
-        return
+        return write_dossier(home, DossierRequest(reference, folder, to, key, key_passphrase_file, with_base))
+    dossier_only = {"FOLDER": folder, "--with-base": with_base, "--key": key}
     require_absent(dossier_only, beside="a single page: name a recipient with --to")
-    request = VerifyRequest(target=reference, home=home, trust=trust, root=root)
     if is_artifact_folder(reference):
-        _report_folder(request, out, as_of, output)
-        return
+        return _report_folder(VerifyRequest(target=reference, home=home.folder, trust=trust, root=root), out, as_of)
     require_absent({"--trust": trust, "--root": root}, beside="a version of the registry")
-    with opened(home) as registry:
-        version = version_named(registry, reference)
-        _, problem = chosen_trust(registry, None, None)
-        page = make_report(registry, version, as_of=as_of, trust_problem=problem)
-        questions = 0 if out == "-" else count_questions(registry, version)
+    return _report_version(home, reference, out, as_of)
+
+
+def _require_one_thing_on_stdout(home: Home, out: str | None) -> None:
+    if out == "-" and home.prints_json:
+        raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
+
+
+def _report_version(home: Home, reference: str, out: str | None, as_of: str | None) -> Outcome:
+    from peft_registry.cli.wiring import chosen_trust
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.decide import count_questions
+    from peft_registry.registry.use_cases.report import make_report
+
+    version = version_named(home.registry, reference)
+    _, problem = chosen_trust(home.registry, None, None)
+    page = make_report(home.registry, version, as_of=as_of, trust_problem=problem)
     if out == "-":
-        sys.stdout.buffer.write(page)
-        return
-    path = Path(out or f"{version.name}-{version.number}-report.html")
-    write_page(path, page)
-    if output is Output.json:
-        value = {"report": str(path), "sha256": str(Digest.of(page)), "version": version.label}
-        console.out_json(value | {"manifest_digest": str(version.manifest_digest)})
-        return
-    console.line(f"report   {path}")
-    if questions:
-        console.next_step(f"registry decide {version.label} --form gaps.yml")
-        return
-    console.next_step(f"registry promote {version.label} champion")
+        return Outcome(None, [Page(page)])
+    next_step = f"registry promote {version.label} champion"
+    if count_questions(home.registry, version):
+        next_step = f"registry decide {version.label} --form gaps.yml"
+    return _written(version, page, out, next_step)
 
 
-def _report_folder(request: "VerifyRequest", out: str | None, as_of: str | None, output: Output) -> None:
-    """The page of a version that a folder shows; ends with 5 where the folder could not be verified."""
+def _written(version: "Version", page: bytes, out: str | None, next_step: str) -> Outcome:
+    """What came of a page that is written to a file."""
     from peft_registry.cli.pages import write_page
-    from peft_registry.cli.verifying import read_presented
-    from peft_registry.registry.use_cases.report import make_report_in
     from peft_registry.schemas.identity import Digest
 
+    path = Path(out or f"{version.name}-{version.number}-report.html")
+    write_page(path, page)
+    value = {"report": str(path), "sha256": str(Digest.of(page)), "version": version.label}
+    return Outcome(value | {"manifest_digest": str(version.manifest_digest)}, [f"report   {path}"], next_step)
+
+
+def _report_folder(request: "VerifyRequest", out: str | None, as_of: str | None) -> Outcome:
+    """The page of a version that a folder shows; ends with 5 where the folder could not be verified."""
+    from peft_registry.cli.verifying import read_presented
+    from peft_registry.registry.use_cases.report import make_report_in
+
     read = read_presented(request)
-    version = read.shown.version
     page = make_report_in(read.shown, read.outcome, as_of=as_of)
     if out == "-":
-        sys.stdout.buffer.write(page)
-    else:
-        path = Path(out or f"{version.name}-{version.number}-report.html")
-        write_page(path, page)
-        if output is Output.json:
-            value = {"report": str(path), "sha256": str(Digest.of(page)), "version": version.label}
-            value |= {"manifest_digest": str(version.manifest_digest)}
-            console.out_json(value | {"folder": {"path": request.target, "verdict": read.outcome.verdict}})
-        else:
-            console.line(f"report   {path}")
-            console.next_step(f"registry verify {request.target}")
-    if read.outcome.exit_code:
-        raise typer.Exit(read.outcome.exit_code)
+        return Outcome(None, [Page(page)], exit_code=read.outcome.exit_code)
+    written = _written(read.shown.version, page, out, f"registry report {request.target}")
+    return of_folder(written, request.target, read, follow="verify")
 
 
-def _report_all(home: Path | None, out: str | None, within: int, output: Output) -> None:
-    if out == "-" and output is Output.json:
-        raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
+def _report_all(home: Home, out: str | None, within: int) -> Outcome:
     from peft_registry.cli.pages import write_page
-    from peft_registry.cli.wiring import opened
     from peft_registry.registry.use_cases.report_all import report_all
 
-    with opened(home) as registry:
-        whole = report_all(registry, within_days=within)
+    whole = report_all(home.registry, within_days=within)
     if out == "-":
-        sys.stdout.buffer.write(whole.html().encode())
-        return
+        return Outcome(None, [Page(whole.html().encode())])
+    next_step = "registry report --all --out registry.html"
     if out is not None:
         write_page(Path(out), whole.html().encode())
-    if output is Output.json:
-        console.out_json(whole.model_dump(mode="json") | {"report": out})
-        return
+        next_step = "registry gate status NAME@ALIAS"
+    return Outcome(whole.model_dump(mode="json") | {"report": out}, _lines_of_all(whole, out), next_step)
+
+
+def _lines_of_all(whole: "WholeRegistry", out: str | None) -> Iterator[Part]:
     for label, text in whole.lines():
-        console.line(f"{label:<10} {console.printable(text)}", indent=11)
+        yield Line(f"{label:<10} {text}", indent=11)
     if out is not None:
-        console.line(f"{'report':<10} {out}")
-        console.next_step("registry gate status NAME@ALIAS")
-        return
-    console.next_step("registry report --all --out registry.html")
+        yield f"{'report':<10} {out}"

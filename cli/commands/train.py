@@ -78,7 +78,7 @@ def train(
 
     words = (*(overrides or ()), *scope_overrides(half, guard_text, guard_sha256))
     if dry_run and config is not None:
-        estimate(Path(config), list(words), home=home, output=output)
+        estimate(config=Path(config), overrides=list(words), home=home, output=output)
         return
     target, changes = _target_and_changes(config, words, resume=resume)
     progress = Progress(story_on_stdout=output is Output.text)

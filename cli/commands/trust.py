@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import HomeOption, OptionNeeded, Output, OutputOption, PassphraseFileOption
-from peft_registry.cli.outcome import READS, SIGNS, Home, Note, Outcome, Part, Verbatim, command
+from peft_registry.cli.options import OptionNeeded
+from peft_registry.cli.outcome import READS, SIGNS, SIGNS_ALONE, Home, Note, Outcome, Part, Table, Verbatim, command
 from peft_registry.schemas.policy import Role
 
 if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.signing.trust_chain import TrustChain
     from peft_registry.registry.use_cases.pin_trust import PinnedTrust
     from peft_registry.registry.use_cases.trust import TrustChange, TrustPlace
 
@@ -50,16 +52,16 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(trust, name="trust")
 
 
+@command(SIGNS_ALONE)
 def trust_init(
+    home: Home,
     file: Annotated[Path, typer.Argument(help="Trust file to write; the root key goes beside it.", show_default=False)],
     person: Annotated[str | None, typer.Option(help="Holder of the root key, as named in the trust file.")] = None,
     days: DaysOption = 365,
     unencrypted: Annotated[
         bool, typer.Option("--unencrypted", help="Store the root key without a passphrase.")
     ] = False,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Begin a trust file apart from any registry. Its root key is made beside it."""
     from peft_registry.cli.settings import new_passphrase
     from peft_registry.cli.wiring import users_pins
@@ -74,49 +76,56 @@ def trust_init(
         file,
         key_file,
         person=person,
-        passphrase=new_passphrase(passphrase_file, unencrypted=unencrypted),
+        passphrase=new_passphrase(home.passphrase_file, unencrypted=unencrypted),
         now=utc_now(),
         days=days,
     )
     users_pins().accept(name_of_chain(chain), chain)
     root = f"sha256:{chain.newest.policy.roots[0]}"
-    if output is Output.json:
-        console.out_json({"file": str(file), "root_key": str(key_file), "root": root})
-        return
-    console.line(f"trust v1  {file}  root {root}")
-    console.next_step(f"registry trust add PUBLIC.pem --person P --role trainer --file {file} --root-key {key_file}")
+    return Outcome(
+        {"file": str(file), "root_key": str(key_file), "root": root},
+        [f"trust v1  {file}  root {root}"],
+        f"registry trust add PUBLIC.pem --person P --role trainer --file {file} --root-key {key_file}",
+    )
 
 
-def trust_show(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+@command(READS)
+def trust_show(home: Home) -> Outcome:
     """List the keys that this registry trusts, for whom and how long. An expired file is shown too, and ends with 5."""
-    from peft_registry.cli.wiring import opened, users_pins
-    from peft_registry.registry.signing.trust import current_policy, days_left
+    from peft_registry.registry.signing.trust import current_policy
+    from peft_registry.schemas.errors import KnownError
 
-    with opened(home) as registry:
-        chain = registry.trust_chain
-        now = registry.clock()
-        pin = users_pins().pin(registry.settings.registry_id)
+    chain, now = home.registry.trust_chain, home.registry.clock()
+    problem: KnownError | None = None
+    try:
+        current_policy(chain, now=now)
+    except KnownError as error:
+        problem = error
+    lines = list(_trust_lines(home.registry, chain, now))
+    return Outcome(chain.newest.policy.to_json(), lines, "registry trust export FOLDER", problem=problem)
+
+
+def _trust_lines(registry: "Registry", chain: "TrustChain", now: str) -> Iterator[Part]:
+    from peft_registry.cli.wiring import users_pins
+    from peft_registry.registry.signing.trust import days_left
+
     policy = chain.newest.policy
-    if output is Output.json:
-        console.out_json(current_policy(chain, now=now).to_json())
-        return
+    pin = users_pins().pin(registry.settings.registry_id)
     left = days_left(policy, now=now)
     still = f"{left} days left" if left >= 0 else "expired"
-    console.line(f"trust v{policy.version}  until {policy.expires_at} ({still})  root sha256:{policy.roots[0]}")
+    yield f"trust v{policy.version}  until {policy.expires_at} ({still})  root sha256:{policy.roots[0]}"
     revoked = {revocation.key_id: revocation.kind or "revoked" for revocation in policy.revocations}
     rows = [
         [key.role, key.person, f"sha256:{key.key_id}", key.valid_until[:10], revoked.get(key.key_id, "")]
         for key in policy.keys
     ]
-    console.table([["role", "person", "key", "until", "revoked"], *rows])
+    yield Table([["role", "person", "key", "until", "revoked"], *rows])
     for epoch in policy.epochs:
         why = console.printable(f"accepted by {epoch.accepted_by} at {epoch.accepted_at}: {epoch.reason}")
-        console.line(f"epoch    {epoch.number} of {console.printable(epoch.log)}, a loss {why}")
+        yield (f"epoch    {epoch.number} of {console.printable(epoch.log)}, a loss {why}")
     issued = ", ".join(f"v{version.policy.version} of {version.policy.issued_at[:10]}" for version in chain.versions)
-    console.line(f"chain    {issued}")
-    console.line(f"accepted {'nothing is remembered' if pin is None else f'v{pin.version}, {pin.digest.short}'}")
-    current_policy(chain, now=now)
-    console.next_step("registry trust export FOLDER")
+    yield f"chain    {issued}"
+    yield f"accepted {'nothing is remembered' if pin is None else f'v{pin.version}, {pin.digest.short}'}"
 
 
 @command(SIGNS)
@@ -223,14 +232,14 @@ def trust_rotate(
     return changed(change, f"a new {own} key")
 
 
+@command(SIGNS_ALONE)
 def trust_sign(
+    home: Home,
     file: Annotated[
         Path, typer.Argument(help="Trust file whose newest version waits for signatures.", show_default=False)
     ],
     key: Annotated[Path | None, typer.Option("--root-key", help="Private key of a root.")] = None,
-    passphrase_file: PassphraseFileOption = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Sign a version that waits, as one of its roots. Read what it says before."""
     from peft_registry.cli.settings import passphrase_source
     from peft_registry.registry.signing.keys import PrivateKey
@@ -238,17 +247,15 @@ def trust_sign(
 
     if key is None:
         raise OptionNeeded("--root-key", "one of its roots signs it")
-    signer = PrivateKey.load(key, passphrase_source(passphrase_file))
+    signer = PrivateKey.load(key, passphrase_source(home.passphrase_file))
     chain, missing = sign_waiting(file, signer)
     version = chain.newest.policy.version
     persons = () if missing is None else missing.persons
-    if output is Output.json:
-        console.out_json(
-            {"version": version, "file": str(file), "complete": missing is None, "waits_for": list(persons)}
-        )
-        return
-    console.line(f"trust v{version}  signed" + (f", waits for {', '.join(persons)}" if persons else " by enough roots"))
-    console.next_step(f"registry trust {'sign' if persons else 'update'} {file}")
+    return Outcome(
+        {"version": version, "file": str(file), "complete": missing is None, "waits_for": list(persons)},
+        [f"trust v{version}  signed" + (f", waits for {', '.join(persons)}" if persons else " by enough roots")],
+        f"registry trust {'sign' if persons else 'update'} {file}",
+    )
 
 
 @command(SIGNS)

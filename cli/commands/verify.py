@@ -2,22 +2,17 @@
 
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.auditing import print_audit
+from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.options import (
-    CheckpointOption,
-    HomeOption,
-    Output,
-    OutputOption,
-    RootOption,
-    TrustOption,
-)
+from peft_registry.cli.options import RootOption, TrustOption
+from peft_registry.cli.outcome import READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
 from peft_registry.cli.verifying import (
     VerifyRequest,
@@ -57,7 +52,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(verify)
 
 
+@command(READS_AT)
 def verify(
+    home: Home,
     target: Annotated[
         str,
         typer.Argument(
@@ -70,10 +67,8 @@ def verify(
     audit: Annotated[
         bool, typer.Option("--audit", help="Of a folder: do every figure again that can be, and its documents.")
     ] = False,
-    home: HomeOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
-    checkpoint: CheckpointOption = None,
     base: Annotated[Path | None, typer.Option(help="Path of the base, to check its bytes too.")] = None,
     require: Annotated[
         list[str] | None, typer.Option(metavar="WHAT", help="Also require base-bytes or log-proof.")
@@ -102,8 +97,7 @@ def verify(
         list[str] | None,
         typer.Option(metavar="PATH", help="File or folder that is not part of a foreign model."),
     ] = None,
-    output: OutputOption = Output.text,
-) -> None:
+) -> Outcome:
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
     if key is not None:
         unusable: dict[str, object] = {
@@ -113,20 +107,19 @@ def verify(
             "--root": root,
             "--base": base,
         }
-        unusable |= {"--require": require, "--file-digests": file_digests, "--checkpoint": checkpoint}
+        unusable |= {"--require": require, "--file-digests": file_digests, "--checkpoint": home.checkpoint}
         require_absent(unusable, beside="--key, which asks no registry")
-        _print_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []), output)
+        return _of_foreign(_verified_foreign(Path(target), key, signature, ignore_paths or []))
     require_absent({"--signature": signature, "--ignore-paths": ignore_paths}, beside="no --key")
-    request = VerifyRequest(target, home, trust, root, checkpoint, base, require or [], file_digests, no_cache)
+    request = VerifyRequest(
+        target, home.folder, trust, root, home.checkpoint, base, require or [], file_digests, no_cache
+    )
     if audit:
         require_absent(
             {"--deep": deep, "--base": base, "--require": require, "--file-digests": file_digests}, beside="--audit"
         )
-        print_audit(audited(request), output)
-    elif deep:
-        _print_lineage(verified_lineage(request), request, output)
-    else:
-        _print_outcome(verified(request), request, output)
+        return of_audit(audited(request))
+    return _of_lineage(verified_lineage(request), request) if deep else _of_version(verified(request), request)
 
 
 def _verified_foreign(target: Path, key: Path, signature: Path | None, ignored: list[str]) -> "VerifyOutcome":
@@ -142,57 +135,58 @@ def _verified_foreign(target: Path, key: Path, signature: Path | None, ignored: 
     return verify_foreign_model(model, read_offered(key, max_bytes=KEY_FILE_MAX_BYTES))
 
 
-def _print_foreign(outcome: "VerifyOutcome", output: Output) -> NoReturn:
-    if output is Output.json:
-        console.out_json(outcome.model_dump(mode="json"))
-    else:
-        _print_checks(outcome)
-        notes = {
-            "verified": "next: load it from here; who holds the key, and whether they may sign, is for you to know",
-            "unverified": "fix: get the signer's public key over another channel",
-            "broken": "fix: do not load it; fetch it again from whoever signed it",
-        }
-        console.note(notes[outcome.verdict])
-    raise typer.Exit(outcome.exit_code)
+def _of_foreign(outcome: "VerifyOutcome") -> Outcome:
+    notes = {
+        "verified": "next: load it from here; who holds the key, and whether they may sign, is for you to know",
+        "unverified": "fix: get the signer's public key over another channel",
+        "broken": "fix: do not load it; fetch it again from whoever signed it",
+    }
+    lines: list[Part] = [_Checks(outcome), Note(notes[outcome.verdict])]
+    return Outcome(outcome.model_dump(mode="json"), lines, exit_code=outcome.exit_code)
 
 
-def _print_outcome(outcome: "VerifyOutcome", request: VerifyRequest, output: Output) -> None:
-    if output is Output.json:
-        console.out_json(outcome.model_dump(mode="json"))
-    else:
-        _print_checks(outcome)
-        for recall in outcome.recalls:
-            console.note(f"recalled: {recall}; it is not handed out")
-        for stop in outcome.stops:
-            console.note(stop.line)
-        _report_next_command(outcome.verdict, outcome.checks, request)
-    raise typer.Exit(outcome.exit_code)
+def _of_version(outcome: "VerifyOutcome", request: VerifyRequest) -> Outcome:
+    lines: list[Part] = [_Checks(outcome)]
+    lines += [Note(f"recalled: {recall}; it is not handed out") for recall in outcome.recalls]
+    lines += [Note(stop.line) for stop in outcome.stops]
+    return _with_advice(outcome, lines, outcome.checks, request)
 
 
-def _print_lineage(outcome: "LineageOutcome", request: VerifyRequest, output: Output) -> None:
-    if output is Output.json:
-        console.out_json(outcome.model_dump(mode="json"))
-    else:
-        _print_nodes(outcome)
-        _report_next_command(outcome.verdict, outcome.nodes[-1].checks, request)
-    raise typer.Exit(outcome.exit_code)
+def _of_lineage(outcome: "LineageOutcome", request: VerifyRequest) -> Outcome:
+    return _with_advice(outcome, [_Nodes(outcome)], outcome.nodes[-1].checks, request)
 
 
-def _print_nodes(outcome: "LineageOutcome") -> None:
+def _with_advice(
+    outcome: "VerifyOutcome | LineageOutcome", lines: list[Part], checks: "tuple[Check, ...]", request: VerifyRequest
+) -> Outcome:
+    """What was found, and how to go on: the command that follows, or what would mend it."""
+    value, code = outcome.model_dump(mode="json"), outcome.exit_code
+    if outcome.verdict == "verified":
+        return Outcome(value, lines, _after_verified(request.target), exit_code=code)
+    return Outcome(value, [*lines, Note(f"fix: {_remedy(outcome.verdict, checks, request)}")], exit_code=code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Nodes:
     """A line for each artifact, sources first, and below it each check that has something to say."""
-    labels = [_node_label(node) for node in outcome.nodes]
-    width = max(len(label) for label in labels)
-    for number, (node, label) in enumerate(zip(outcome.nodes, labels, strict=True), start=1):
-        kind = "not registered here" if node.verdict == "recorded" and node.kind == "unknown" else node.kind
-        verdict = console.painted(node.verdict, _STATUS_OF[node.verdict])
-        console.out(f"{number:>3} {label:<{width}}  {kind:<8}  {verdict}")
-        for check in node.checks:
-            console.line(f"{'':<6}{check.step}: {check.text}", indent=_NODE_TEXT_AT)
-            for rest in check.detail:
-                console.line(" " * _NODE_TEXT_AT + rest, indent=_NODE_TEXT_AT)
-    counted = Counter(node.verdict for node in outcome.nodes)
-    summary = ", ".join(f"{counted[verdict]} {verdict}" for verdict in _STATUS_OF if counted[verdict])
-    console.out(f"{console.painted(outcome.verdict, _STATUS_OF[outcome.verdict])}   {summary}")
+
+    outcome: "LineageOutcome"
+
+    def show(self) -> None:
+        outcome = self.outcome
+        labels = [_node_label(node) for node in outcome.nodes]
+        width = max(len(label) for label in labels)
+        for number, (node, label) in enumerate(zip(outcome.nodes, labels, strict=True), start=1):
+            kind = "not registered here" if node.verdict == "recorded" and node.kind == "unknown" else node.kind
+            verdict = console.painted(node.verdict, _STATUS_OF[node.verdict])
+            console.out(f"{number:>3} {label:<{width}}  {kind:<8}  {verdict}")
+            for check in node.checks:
+                console.line(f"{'':<6}{check.step}: {check.text}", indent=_NODE_TEXT_AT)
+                for rest in check.detail:
+                    console.line(" " * _NODE_TEXT_AT + rest, indent=_NODE_TEXT_AT)
+        counted = Counter(node.verdict for node in outcome.nodes)
+        summary = ", ".join(f"{counted[verdict]} {verdict}" for verdict in _STATUS_OF if counted[verdict])
+        console.out(f"{console.painted(outcome.verdict, _STATUS_OF[outcome.verdict])}   {summary}")
 
 
 def _node_label(node: "NodeOutcome") -> str:
@@ -200,34 +194,36 @@ def _node_label(node: "NodeOutcome") -> str:
     return console.printable(node.label) + digest
 
 
-def _print_checks(outcome: "VerifyOutcome") -> None:
-    texts = [console.printable(check.text) for check in outcome.checks]
-    width = max(len(text) for text in texts)
-    terminal = console.terminal_width(sys.stdout)
-    if terminal is not None:
-        width = max(min(width, terminal - _TEXT_AT - _STATUS_WIDTH), _TEXT_MIN)
-    for number, (check, text) in enumerate(zip(outcome.checks, texts, strict=True), start=1):
-        first, *others = wrapped_lines(text, width=width, indent=0)
-        console.out(f"{number:>2} {check.step:<11} {first:<{width}}  {console.painted(check.status, check.status)}")
-        for rest in (*others, *map(console.printable, check.detail)):
-            console.line(" " * _TEXT_AT + rest, indent=_TEXT_AT)
-    console.out(console.painted(outcome.verdict, _STATUS_OF[outcome.verdict]))
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """A numbered line for each check, and the verdict."""
+
+    outcome: "VerifyOutcome"
+
+    def show(self) -> None:
+        outcome = self.outcome
+        texts = [console.printable(check.text) for check in outcome.checks]
+        width = max(len(text) for text in texts)
+        terminal = console.terminal_width(sys.stdout)
+        if terminal is not None:
+            width = max(min(width, terminal - _TEXT_AT - _STATUS_WIDTH), _TEXT_MIN)
+        for number, (check, text) in enumerate(zip(outcome.checks, texts, strict=True), start=1):
+            first, *others = wrapped_lines(text, width=width, indent=0)
+            console.out(f"{number:>2} {check.step:<11} {first:<{width}}  {console.painted(check.status, check.status)}")
+            for rest in (*others, *map(console.printable, check.detail)):
+                console.line(" " * _TEXT_AT + rest, indent=_TEXT_AT)
+        console.out(console.painted(outcome.verdict, _STATUS_OF[outcome.verdict]))
 
 
-def _report_next_command(verdict: "Verdict", checks: "tuple[Check, ...]", request: VerifyRequest) -> None:
+def _remedy(verdict: "Verdict", checks: "tuple[Check, ...]", request: VerifyRequest) -> str:
     lacks_trust = any(check.step == "trust" and check.status == "unchecked" for check in checks)
     if verdict == "broken":
-        console.note("fix: do not load it; pull it again from its registry: registry pull NAME:NUMBER FOLDER")
-    elif verdict == "verified":
-        console.next_step(_after_verified(request.target))
-    elif any(check.error == "own-log-damaged" for check in checks):
-        console.note(
-            "fix: `registry log check` says what is wrong with your own registry; ask another machine meanwhile"
-        )
-    elif request.trust is None and lacks_trust:
-        console.note(f"fix: get the trust file from its keeper, then: registry verify {request.target} --trust FILE")
-    else:
-        console.note("fix: provide what could not be checked above (--trust, --base), or require less (--require)")
+        return "do not load it; pull it again from its registry: registry pull NAME:NUMBER FOLDER"
+    if any(check.error == "own-log-damaged" for check in checks):
+        return "`registry log check` says what is wrong with your own registry; ask another machine meanwhile"
+    if request.trust is None and lacks_trust:
+        return f"get the trust file from its keeper, then: registry verify {request.target} --trust FILE"
+    return "provide what could not be checked above (--trust, --base), or require less (--require)"
 
 
 def _after_verified(target: str) -> str:

@@ -194,11 +194,12 @@ def test_what_is_printed_fits_a_terminal_of_80_columns(
 @pytest.mark.usefixtures("eighty_columns")
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
 def test_a_comparison_of_methods_fits_a_terminal_of_80_columns(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from peft_registry.cli.commands.compare import _show_comparison
+    from peft_registry.cli.commands.compare import lines_of
     from peft_registry.cli.options import Output
+    from peft_registry.cli.outcome import Outcome
     from peft_registry.schemas.comparison import MethodComparison
 
-    _show_comparison(MethodComparison.from_json(json.loads(path.read_text("utf-8"))), Output.text)
+    Outcome(None, lines_of(MethodComparison.from_json(json.loads(path.read_text("utf-8"))))).show(Output.text)
     shown = capsys.readouterr().out
     assert "bias fixed, introduced" in shown
     assert too_wide(shown) == []

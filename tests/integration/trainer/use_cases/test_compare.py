@@ -79,7 +79,11 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compared]:
         kept: list[MethodComparison] = []
         import peft_registry.cli.commands.compare
 
-        patch.setattr(peft_registry.cli.commands.compare, "_show_comparison", lambda found, output: kept.append(found))
+        def keep(found: MethodComparison) -> tuple[()]:
+            kept.append(found)
+            return ()
+
+        patch.setattr(peft_registry.cli.commands.compare, "lines_of", keep)
         forkserver._forkserver._stop()  # type: ignore[attr-defined]  # of an earlier test, which had no secrets
         for name, value in SECRETS.items():
             patch.setenv(name, value)
