@@ -207,6 +207,8 @@ def test_a_margin_that_no_result_of_so_few_items_can_show_is_said_to_be_one() ->
         "`registry evaluate sums:1 --suite house` on more items, or ask a margin of 0.03 or more, or another suite, in a policy of "
         "your own"
     )
+    at_hundredths = decide_gate(FACTS.revised(suites=house(changes=(change.revised(high=0.03, least=0.03),))), policy)
+    assert "a margin of 0.03 or more" in at_hundredths.reasons[0].remedy, "what is in whole hundredths already stays"
     at_margin = change.revised(least=0.01)
     (risen,) = decide_gate(FACTS.revised(suites=house(is_whole=True, changes=(at_margin,))), policy).reasons
     assert risen.text == "house: flagged items may rise by 0.023, at most 0.01 is allowed"
@@ -266,6 +268,21 @@ def test_a_waiver_suspends_its_rule_until_its_day(waiver, now, is_open):
     decision = decide_gate(facts, policy)
     assert decision.is_open is is_open
     assert [suspended.waiver.person for suspended in decision.suspended] == (["alex"] if is_open else [])
+
+
+def test_whoever_alone_waived_what_is_wrong_is_told_why_their_approval_does_not_count() -> None:
+    policy = GatePolicy(
+        name="two", about="two approvals", refused_licence_flags=("non_commercial",), waivable=("licence",),
+        approvals=ApprovalRule(count=2),
+    )  # fmt: skip
+    waiver = Waiver(rule="licence", person="Ben", until="2027-01-01T00:00:00Z", reason="it is used in house")
+    facts = FACTS.revised(
+        own_licence_flags=("non_commercial",), waivers=(waiver,), votes=(vote("Ada"), vote("Ben", key="2"))
+    )
+    (reason,) = decide_gate(facts, policy).reasons
+    assert reason.text == (
+        "needs 2 approvals, has 1 (Ada); that of Ben does not count: nobody else waived what is wrong with the version"
+    )
 
 
 def test_nobody_waives_what_the_policy_does_not_list():
