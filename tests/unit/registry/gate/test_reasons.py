@@ -436,8 +436,8 @@ def test_makers_waive_where_nobody_asks_for_others():
         (
             {"evaluation": {"no_leakage": True}},
             {"suites": house(unknown_trainings=("not known",))},
-            "answer `content.holds_evaluated_items` of what was imported with `registry decide sums:1 --form gaps.yml`, "
-            "or use a version whose training is recorded",
+            "answer `content.holds_evaluated_items` of what was imported with `registry decide sums:1 --form gaps.yml "
+            "--policy NAME|FILE`, or use a version whose training is recorded",
         ),
         ({"evaluation": {"limits_kept": True}}, {"suites": house(limits=1, unkept=("a limit",))}, "train another version"),
     ],
