@@ -47,7 +47,7 @@ class DocumentPredicate(Document):
         files: what lies beside them, but for weights, which the manifests list.
     """
 
-    recipient: RecipientName
+    recipient: str  # a `RecipientName`; a later release may have others
     record: Digest
     statement: Digest
     edition: Edition | None

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.fields import leaves
+from peft_registry.registry.compliance.form_rows import PLAIN
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.disk.files import read_file
@@ -29,6 +30,7 @@ from peft_registry.registry.documents.dossier import (
 from peft_registry.registry.documents.recipients import recipients
 from peft_registry.registry.documents.reperformed import Outcome, Reperformed
 from peft_registry.registry.documents.sources import document_source
+from peft_registry.registry.documents.view import DocumentSource, DocumentValue, RecipientDocument
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.decisions import decided_by
@@ -37,13 +39,16 @@ from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
 from peft_registry.registry.verification.presented_records import PresentedVersion
 from peft_registry.registry.verification.with_base import DOSSIER_FILE
+from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.hand_over import DocumentPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import EVIDENCE_NAME
+from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import PREDICATE_TYPES, STATEMENTS_FILE, Statement
+from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import CheckStatus, VerifyOutcome
 
 SMALL_BYTES = 64 << 20  # of a document, a page or a policy
@@ -171,7 +176,7 @@ def documents_again(
         text = "the record that they are cut from is withheld: they rest on whoever signed them"
         yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
         return
-    yield from _derived_documents(index, shown, release)
+    yield from _derived_documents(dossier, index, shown, release)
 
 
 def _index(dossier: Path) -> tuple[DocumentPredicate, bytes]:
@@ -252,7 +257,9 @@ def _digests(dossier: Path, index: DocumentPredicate) -> Iterator[Reperformed]:
         yield Reperformed(figure=name, outcome="differs", text=f"{DOSSIER_FILE} does not list it", file=name)
 
 
-def _derived_documents(index: DocumentPredicate, shown: PresentedVersion, release: str) -> Iterator[Reperformed]:
+def _derived_documents(
+    dossier: Path, index: DocumentPredicate, shown: PresentedVersion, release: str
+) -> Iterator[Reperformed]:
     """The documents cut from the record again: their data always by the same table, their pages by the same release."""
     if index.recipient not in recipients().recipients:
         text = f"this release knows no recipient {index.recipient}"
@@ -265,8 +272,9 @@ def _derived_documents(index: DocumentPredicate, shown: PresentedVersion, releas
         yield Reperformed(figure="record of the documents", outcome="differs", text=text, file=DOSSIER_FILE)
         return
     if index.table != rules_digest():
-        text = "another release cut them, by another table of rows: their values stand in the record, which is verified"
+        text = "another release cut them, by another table of rows; each value that stands in them is compared with the record"
         yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
+        yield from _values_again(dossier, index, source)
         return
     listed = {document.name: document for document in again.index.documents}
     for document in index.documents:
@@ -280,6 +288,49 @@ def _derived_documents(index: DocumentPredicate, shown: PresentedVersion, releas
         text = "cut again from the signed record" if is_equal else "the record gives other data"
         yield Reperformed(figure=data, outcome="reproduced" if is_equal else "differs", text=text, file=data)
         yield _page(document.page == derived.page, page, index.renderer, release, is_equal=is_equal)
+
+
+def _values_again(dossier: Path, index: DocumentPredicate, source: DocumentSource) -> Iterator[Reperformed]:
+    """Each value of the documents against the record, whichever rows it answers: what of other releases can be compared too."""
+    record = source.answered
+    recorded = {leaf.path: leaf.value for leaf in leaves(record)}
+    for listed in index.documents:
+        name, _ = file_names(listed)
+        if not (dossier / name).is_file():
+            continue  # `_digests` says so
+        try:
+            document = RecipientDocument.from_json(
+                read_json(read_file(dossier / name, max_bytes=SMALL_BYTES), what=name)
+            )
+        except ValidationError as error:
+            text = f"it is not a document: {first_problem(error)}"
+            yield Reperformed(figure=f"values of {name}", outcome="differs", text=text, file=name)
+            continue
+        values = [value for row in document.rows for value in row.values]
+        wrong = [value.path for value in values if not _is_recorded(value, recorded, record)]
+        if document.record != source.digest:
+            wrong.append("the record that it names")
+        text = (
+            f"otherwise in the record: {', '.join(wrong[:3])}"
+            if wrong
+            else f"{len(values)} values are the record's own"
+        )
+        yield Reperformed(
+            figure=f"values of {name}", outcome="differs" if wrong else "reproduced", text=text, file=name
+        )
+
+
+def _is_recorded(value: DocumentValue, recorded: Mapping[str, Value], record: ModificationRecord) -> bool:
+    """Whether the record has a value, or a member of an object, as a document says."""
+    if value.path in (*PLAIN, "supersedes"):
+        return bool(value.value == getattr(record, value.path))
+    whole = recorded.get(value.path)
+    if whole is not None:
+        return (value.value, value.unit, value.source) == (as_doubles(whole.value), whole.unit, whole.source)
+    head, _, member = value.path.rpartition(".")
+    holder = recorded.get(head)
+    members = None if holder is None else holder.value
+    return isinstance(members, dict) and bool(value.value == as_doubles(members.get(member)))
 
 
 def _page(is_same: bool, page: str, renderer: str, release: str, *, is_equal: bool) -> Reperformed:

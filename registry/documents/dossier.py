@@ -19,7 +19,7 @@ from peft_registry.registry.documents.recipients import recipients, table_digest
 from peft_registry.registry.documents.view import DocumentSource, RecipientDocument, documents_for
 from peft_registry.registry.verification.with_base import ARTIFACT_FOLDER, DOSSIER_FILE
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.hand_over import DocumentPredicate, HandedDocument, RecipientName
+from peft_registry.schemas.hand_over import DocumentPredicate, HandedDocument
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
 
@@ -28,7 +28,7 @@ POLICIES_FOLDER = "policies"
 STATEMENT_FILE = "document.intoto.jsonl"
 SIGNER_FILE = "document.pub"
 VERIFY_FILE = "VERIFY.txt"
-SMALL_INSTALL_MB = 260  # what requirements-verify.txt and this package take, uncompiled; half of it is scipy
+SMALL_INSTALL_MB = 280  # a virtual environment with requirements-verify.txt and this package, uncompiled; 115 are scipy
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Dossier:
     index: DocumentPredicate
 
 
-def make_dossier(source: DocumentSource, recipient: RecipientName, *, release: str) -> Dossier:
+def make_dossier(source: DocumentSource, recipient: str, *, release: str) -> Dossier:
     """The documents that a recipient gets of a version. Same record, recipient, table and release: same bytes."""
     documents = documents_for(source, recipient)
     names: dict[str, str] = {document.document: document.document.replace("_", "-") for document in documents}

@@ -9,7 +9,6 @@ from peft_registry.registry.compliance.form_cuts import CutRow, cut_rows
 from peft_registry.registry.compliance.form_rows import FormName, FormRow, LegalForm, Part, Recipient, forms
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.hand_over import RecipientName
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 
@@ -35,7 +34,7 @@ class RecipientRule(Frozen):
 class RecipientTable(Frozen):
     """The whole data file; `data_of_row` and `withheld` are by form and row."""
 
-    recipients: dict[RecipientName, RecipientRule]
+    recipients: dict[str, RecipientRule]
     data_of_row: dict[str, dict[str, tuple[str, ...]]]
     withheld: dict[str, dict[str, tuple[str, ...]]]
     cover: LegalForm
@@ -53,12 +52,12 @@ def table_digest() -> Digest:
     return canonical_digest({"recipients": json.loads(_text()), "rows": forms().model_dump(mode="json")})
 
 
-def form_of(name: FormName) -> LegalForm:
-    """The rows of a document."""
-    return recipients().cover if name == "cover" else forms().named(name)
+def form_of(name: str) -> LegalForm:
+    """The rows of a document of this release."""
+    return next(form for form in (recipients().cover, *forms().forms) if form.name == name)
 
 
-def rows_for(record: ModificationRecord, form: LegalForm, name: RecipientName) -> tuple[CutRow, ...]:
+def rows_for(record: ModificationRecord, form: LegalForm, name: str) -> tuple[CutRow, ...]:
     """Each row of a document with the values that a recipient gets."""
     table = recipients()
     of = table.recipients[name].form
@@ -76,7 +75,7 @@ def rows_for(record: ModificationRecord, form: LegalForm, name: RecipientName) -
     return cut_rows(record, form, lambda row: not row.recipients or of in row.recipients, keeps)
 
 
-def allowed_fields(name: RecipientName) -> frozenset[str]:
+def allowed_fields(name: str) -> frozenset[str]:
     """The fields that may reach a recipient at all, as the rows name them."""
     rule = recipients().recipients[name]
     rows = (row for document in rule.documents for row in form_of(document).rows)

@@ -6,11 +6,10 @@ stays the same when a template or a sentence is reworded, and whoever has the re
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.form_cuts import CutRow, CutValue
-from peft_registry.registry.compliance.form_rows import FormName, State
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
@@ -18,7 +17,6 @@ from peft_registry.registry.documents.recipients import form_of, recipients, row
 from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.edition import Edition
-from peft_registry.schemas.hand_over import RecipientName
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Source, Timestamp
@@ -47,7 +45,7 @@ class DocumentRow(Document):
     """
 
     row: str
-    state: State | Literal["not for this recipient"]
+    state: str
     owners: tuple[str, ...]
     reason: Any  # any JSON value
     values: tuple[DocumentValue, ...]
@@ -66,8 +64,8 @@ class DocumentStatus(Document):
 class RecipientDocument(Document):
     """One document for one recipient; `statuses` stand on the cover for those who are told them."""
 
-    document: FormName
-    recipient: RecipientName
+    document: str  # a `FormName` and a `RecipientName`; a later release may have others, and other states of rows
+    recipient: str
     version: str
     manifest: Digest
     record: Digest
@@ -105,7 +103,7 @@ class DocumentSource:
         return without_proposals(in_third_form(self.record))
 
 
-def documents_for(source: DocumentSource, recipient: RecipientName) -> tuple[RecipientDocument, ...]:
+def documents_for(source: DocumentSource, recipient: str) -> tuple[RecipientDocument, ...]:
     """The documents that a recipient gets, in their order."""
     rule = recipients().recipients[recipient]
     record = source.answered

@@ -66,8 +66,12 @@ class FolderAudit(Frozen):
         """Of all of it: broken where anything differs, unverified where a signature of the documents could not be checked."""
         if self.differing:
             return "broken"
-        is_signed = any(line.file == STATEMENT_FILE and line.outcome == "not possible" for line in self.lines)
-        return "unverified" if is_signed else self.outcome.verdict
+        outcomes = {line.figure: line.outcome for line in self.lines}
+        signed = outcomes.get("signature of the documents")
+        is_unread = any(line.file == STATEMENT_FILE and line.outcome == "not possible" for line in self.lines)
+        # of documents that nobody signed nothing vouches for their rows but their being cut again
+        is_unfounded = outcomes.get("documents") == "not possible" and signed != "reproduced"
+        return "unverified" if is_unread or is_unfounded else self.outcome.verdict
 
     @property
     def exit_code(self) -> int:

@@ -166,7 +166,31 @@ def test_a_dossier_is_never_broken_because_a_later_release_words_its_rows_otherw
     later_release()
     audit = audited(place / "office", registry)
     assert audit.verdict == "verified"
-    assert outcomes(audit)["documents"] == "not possible"
+    assert (outcomes(audit)["documents"], outcomes(audit)["values of mdf.json"]) == ("not possible", "reproduced")
+    assert audited(place / "unsigned", registry).verdict == "unverified", "nobody vouches for the rows"
+
+
+def test_a_value_is_held_against_the_record_though_the_table_is_said_to_be_another(
+    place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    """Whoever edits documents that nobody signed can also say that another release cut them."""
+    shutil.copytree(place / "unsigned", tmp_path / "mended")
+    file, index = tmp_path / "mended" / "mdf.json", tmp_path / "mended" / "dossier.json"
+    was = str(Digest.of(file.read_bytes()))
+    file.write_bytes(file.read_bytes().replace(b"sums of two numbers", b"sums of ten numbers"))
+    text = index.read_text("utf-8").replace(was, str(Digest.of(file.read_bytes())))
+    index.write_text(text.replace(str(json.loads(text)["table"]), str(Digest.of(b"another"))), "utf-8")
+    (line,) = audited(tmp_path / "mended", registry).differing
+    assert (line.figure, line.text) == ("values of mdf.json", "otherwise in the record: use.intended")
+
+
+def test_a_recipient_of_a_later_release_breaks_nothing(place: Path, registry: Registry, tmp_path: Path) -> None:
+    shutil.copytree(place / "unsigned", tmp_path / "later")
+    index = tmp_path / "later" / "dossier.json"
+    index.write_text(index.read_text("utf-8").replace('"ai-office"', '"ombudsman"'), "utf-8")
+    audit = audited(tmp_path / "later", registry)
+    assert (audit.verdict, audit.differing) == ("unverified", ())
+    assert "ombudsman" in next(line.text for line in audit.lines if line.figure == "documents")
 
 
 def test_the_command_prints_a_line_each_and_takes_no_version(
