@@ -64,6 +64,7 @@ from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import PREDICATE_TYPES, CardPredicate, Statement, logged_kind
 
 TABLE_MAX_BYTES = 1 << 30  # of an item table; the largest suite gives some ten million bytes
+_UNHELD = f"{DECISIONS_PATH} cannot be held against statements that are not here"
 LAST_UNPROVEN = "2026-12"
 """The last edition with which a file of decisions was written that nothing in its copy can be held against."""
 LOG_SIGNER_UNKNOWN = "log-signer-unknown"
@@ -424,6 +425,8 @@ def _withheld_lines(listed: CompleteList, findings: Findings, *, besides: Collec
             yield f"{entry.kind} {entry.digest}"
     if listed.sealed:
         yield f"sealed: {listed.sealed}, of which neither digest nor kind is told"
+    if findings.presented.has(DECISIONS_PATH):
+        yield _UNHELD
 
 
 def _withheld(listed: CompleteList, findings: Findings) -> tuple[StatementEntry, ...]:
@@ -616,31 +619,39 @@ def _standing_cards(findings: Findings, cards: Mapping[Digest, CardPredicate]) -
 
 
 def _wrong_decisions(findings: Findings) -> Result | None:
-    """Why the file of decisions is not what the statements here say; None if it is, or cannot be compared, or is not here."""
+    """Why the file of decisions is not what the statements here say; None if it is, or proves nothing, or is not here."""
     if not findings.presented.has(DECISIONS_PATH) or any(_unproven_decisions(findings)):
         return None
+    unheld = _unheld_decisions(findings)
+    if unheld is not None:
+        return unheld
+    assert findings.trust is not None, "else nobody's statements count"
     found = findings.presented.small(DECISIONS_PATH)
-    form = form_of(found)
+    made = decision_file(findings.presented_statements, findings.listed, findings.trust) or b""
+    if _has_later_record(findings):
+        found, made = without_derived(found), without_derived(made)
+    if found == made:
+        return None
+    lines = zip_longest(made.split(b"\n"), found.split(b"\n"))
+    changed = next(number for number, (old, new) in enumerate(lines, start=1) if old != new)
+    text = f"{DECISIONS_PATH} is not what the statements here say"
+    return failed(text, "decisions-changed", [f"changed: {DECISIONS_PATH}, from line {changed}"])
+
+
+def _unheld_decisions(findings: Findings) -> Result | None:
+    """Why the file of decisions cannot be held against the statements here; None if it can."""
+    form = form_of(findings.presented.small(DECISIONS_PATH))
     if form > FORM:
         return unchecked(f"{DECISIONS_PATH} is of form {form}, which a later release writes", "later-decisions")
     listed = findings.listed
+    if listed is not None and _withheld(listed, findings):
+        return unchecked(_UNHELD, "statements-withheld", _withheld_lines(listed, findings, besides=()))
     dated = set() if listed is None else {entry.leaf.statement for entry in listed.stated.entries}
-    if findings.trust is None or not dated.issuperset(findings.counted):
+    if not dated.issuperset(findings.counted):
         return unchecked(
             f"nothing here says when and by whom what {DECISIONS_PATH} says was signed", "decisions-undated"
         )
-    made = decision_file(findings.presented_statements, listed, findings.trust) or b""
-    if found == made:
-        return None
-    if _has_later_record(findings) and without_derived(found) == without_derived(made):
-        return None
-    changed = next(
-        number
-        for number, (old, new) in enumerate(zip_longest(made.split(b"\n"), found.split(b"\n")), start=1)
-        if old != new
-    )
-    text = f"{DECISIONS_PATH} is not what the statements here say"
-    return failed(text, "decisions-changed", [f"changed: {DECISIONS_PATH}, from line {changed}"])
+    return None
 
 
 def _unproven_decisions(findings: Findings) -> Iterator[str]:

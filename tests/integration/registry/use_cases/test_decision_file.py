@@ -1,5 +1,7 @@
 """`evidence/DECISIONS.md` of a copy that is handed out: dated, signed by nobody, and beside a card that stays as it was signed."""
 
+import base64
+import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -107,6 +109,20 @@ def test_a_file_of_a_later_form_is_not_verified_and_accuses_nobody(registry: Reg
     outcome = verify_folder(decided, trust=registry.trust, now=NOW)
     assert outcome.exit_code == 5
     assert "of form 3, which a later release writes" in outcome.unchecked_text
+
+
+@pytest.mark.parametrize("kind", ["modification", "approval"])
+def test_where_a_statement_was_left_out_the_file_is_not_verified_and_accuses_nobody(
+    registry: Registry, decided: Path, kind: str
+) -> None:
+    statements = decided / "evidence" / "statements.intoto.jsonl"
+    lines = statements.read_bytes().splitlines(keepends=True)
+    urn = f"urn:peft-registry:{kind}:".encode()
+    left_out = [line for line in lines if urn in base64.b64decode(json.loads(line)["payload"])][-1]
+    statements.write_bytes(b"".join(line for line in lines if line != left_out))
+    outcome = verify_folder(decided, trust=registry.trust, now=NOW)
+    assert outcome.exit_code == 5
+    assert f"{FILE} cannot be held against statements that are not here" in str(outcome.checks)
 
 
 def test_what_follows_from_a_record_of_a_newer_edition_is_not_held_against_the_file_and_all_else_is(
