@@ -53,6 +53,11 @@ _PARTS = (
     3  # the product with probes from both sides, and what is left of it without an order of the rows, of the columns
 )
 _AT_ONCE = 2**20  # elements of a large matrix that are read at once
+_PRODUCTS_OF_ONE = 4  # with one weight, which a file may call by several names
+# twice the rows of all experts in a tensor of the largest models, and the longest vocabulary: signs of either take a quarter of a
+# gigabyte at most, and what is larger is of no model that anybody uses
+_SIDE_AT_MOST = 2**22
+_VECTOR_AT_MOST = 2**18
 _PREFIX = "base_model.model."
 _BASE_LAYER = ".base_layer"
 # whose tensors say by themselves what they add to a weight; of other types tensors are compared, in `near_results`
@@ -212,16 +217,31 @@ def modules_of(weights: Iterable[str]) -> frozenset[str]:
     return frozenset(short_name(name.replace(_BASE_LAYER, "")).rpartition(".")[0] for name in weights)
 
 
-def sketch_of_adapter(
-    weights: Path, config: PeftConfig, probes: Probes, base: Callable[[], Sketch | None]
-) -> Sketch | None:
+@dataclass(frozen=True, slots=True)
+class BaseOfAdapter:
+    """What the sketch of an adapter needs of its base.
+
+    Attributes:
+        elements: how many each of its weights has, by name: nothing larger is computed.
+        sketch: makes its sketch by the same probes, or None; asked only of an adapter that holds modules of its base whole.
+    """
+
+    elements: Mapping[str, int]
+    sketch: Callable[[], Sketch | None]
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor], sketch: Callable[[], Sketch | None]) -> "BaseOfAdapter":
+        return cls({tensor.name: math.prod(tensor.shape) for tensor in tensors}, sketch)
+
+
+def sketch_of_adapter(weights: Path, config: PeftConfig, probes: Probes, base: BaseOfAdapter) -> Sketch | None:
     """The sketch of what an adapter adds to the weights of its base; None where nothing of it is known here.
 
     Args:
         weights: its file.
         config: its configuration.
         probes: of the user.
-        base: the sketch of its base, by the same probes, or None; asked only of an adapter that holds modules of its base whole.
+        base: what is known of its base.
 
     Raises:
         MalformedWeights, FileMissing, FileChanged, FileUnreadable: as `read_open_header`.
@@ -230,21 +250,21 @@ def sketch_of_adapter(
     with reading(weights) as file:
         spans = {span.name: span for span in read_open_header(file, family="intake").tensors}
         whole = [span for name, span in spans.items() if config.method.tensor(name) is None]
-        before = base() if whole else None
+        before = base.sketch() if whole else None
         replaced = () if before is None else (_moved(file, span, probes, before) for span in whole)
-        changes = chain((moved for moved in replaced if moved is not None), _changes(file, spans, config, probes))
+        changes = chain((moved for moved in replaced if moved is not None), _changes(file, spans, config, probes, base))
         for weight, change in changes:
             blocks[weight] = blocks.get(weight, 0) + _numbers(change)
     return _sketch(blocks, probes, is_change=True)
 
 
 def _changes(
-    file: OpenFile, spans: Mapping[str, TensorSpan], config: PeftConfig, probes: Probes
+    file: OpenFile, spans: Mapping[str, TensorSpan], config: PeftConfig, probes: Probes, base: BaseOfAdapter
 ) -> Iterator[tuple[str, "Array"]]:
     if config.values["peft_type"] in _OF_FACTORS:
         yield from _changes_of_factors(file, spans, config, probes)
     elif config.values["peft_type"] in _OF_PRODUCTS:
-        yield from _changes_of_products(file, spans, config, probes)
+        yield from _changes_of_products(file, spans, config, probes, base.elements)
 
 
 def _changes_of_factors(
@@ -257,6 +277,9 @@ def _changes_of_factors(
         a, b = _matrix(file, first), _matrix(file, second)
         if a is None or b is None or len(a) != b.shape[1]:
             continue
+        experts = _experts(config, key, len(a))
+        if max(len(b) * experts, a.shape[1]) > _SIDE_AT_MOST:
+            continue
         if is_adalora:
             values = _matrix(file, spans.get(first.name.replace(*_VALUES_OF_ADALORA)))
             if values is None or values.shape != (len(a), 1):
@@ -265,7 +288,7 @@ def _changes_of_factors(
             scale = _number(alpha_stated(config, key)) / len(a)  # whatever it says of ranks, which training changed
         else:
             scale = scale_stated(config, key)
-        change = scale * _product(a, b, probes, experts=_experts(config, key, len(a)))
+        change = scale * _product(a, b, probes, experts=experts)
         is_turned = bool(config.values.get("fan_in_fan_out")) != (_OF_EMBEDDING in first.name)
         yield weight, change.T if is_turned else change
 
@@ -295,18 +318,29 @@ def _product(a: "Array", b: "Array", probes: Probes, *, experts: int) -> "Array"
 
 
 def _changes_of_products(
-    file: OpenFile, spans: Mapping[str, TensorSpan], config: PeftConfig, probes: Probes
+    file: OpenFile, spans: Mapping[str, TensorSpan], config: PeftConfig, probes: Probes, elements: Mapping[str, int]
 ) -> Iterator[tuple[str, "Array"]]:
-    """s·PᵀΔP of each weight that LoHa or LoKr changes; none of convolutions, which lie there otherwise."""
+    """s·PᵀΔP of each weight that LoHa or LoKr changes; none of convolutions, which lie there otherwise.
+
+    A few numbers can stand for a product of any size, any number of times: it is made of the size of a weight alone, and of one
+    weight a few times, first under the name that the base has.
+    """
+    of_short = {short_name(name): size for name, size in elements.items()}
+    made: Counter[str] = Counter()
     parts: dict[str, dict[str, TensorSpan]] = {}
     for name, span in spans.items():
         own = config.method.tensor(name)
         if own is not None:
             parts.setdefault(own[1], {})[own[0].name] = span
-    for module, spans_of_module in parts.items():
-        weight, key = adapted_weight(config, module)
+    adapted = [(*adapted_weight(config, module), spans_of_module) for module, spans_of_module in parts.items()]
+    for weight, key, spans_of_module in sorted(adapted, key=lambda found: found[0] not in elements):
+        short = short_name(weight)
+        made[short] += 1
+        if short not in of_short or made[short] > _PRODUCTS_OF_ONE:
+            continue
         matrices = {name: _matrix(file, span) for name, span in spans_of_module.items()}
-        rows_of = _rows_of_product({name: value for name, value in matrices.items() if value is not None})
+        known = {name: value for name, value in matrices.items() if value is not None}
+        rows_of = _rows_of_product(known, elements=of_short[short])
         if rows_of is not None:
             yield weight, scale_stated(config, key) * _probed(rows_of, probes)
 
@@ -319,8 +353,8 @@ class _Rows:
     between: Callable[[int, int], "Array"]
 
 
-def _rows_of_product(parts: Mapping[str, "Array"]) -> _Rows | None:
-    """(B₁·A₁) ⊙ (B₂·A₂) of LoHa, C ⊗ (B·A) of LoKr; None where parts are missing, or have shapes of no such product."""
+def _rows_of_product(parts: Mapping[str, "Array"], *, elements: int) -> _Rows | None:
+    """(B₁·A₁) ⊙ (B₂·A₂) of LoHa, C ⊗ (B·A) of LoKr; None where parts are missing, or have shapes of no product of this size."""
     import numpy as np
 
     if "hada_w1_a" in parts:
@@ -333,9 +367,11 @@ def _rows_of_product(parts: Mapping[str, "Array"]) -> _Rows | None:
             four.shape[1],
         ):
             return None
+        if len(one) * two.shape[1] != elements:
+            return None
         return _Rows((len(one), two.shape[1]), lambda begin, end: (one[begin:end] @ two) * (three[begin:end] @ four))
-    outer, inner = (_joined(parts, f"lokr_w{number}") for number in (1, 2))
-    if outer is None or inner is None:
+    outer, inner = (_joined(parts, f"lokr_w{number}", elements=elements) for number in (1, 2))
+    if outer is None or inner is None or outer.size * inner.size != elements:
         return None
     high, wide = inner.shape
 
@@ -348,12 +384,12 @@ def _rows_of_product(parts: Mapping[str, "Array"]) -> _Rows | None:
     return _Rows((len(outer) * high, outer.shape[1] * wide), between)
 
 
-def _joined(parts: Mapping[str, "Array"], name: str) -> "Array | None":
+def _joined(parts: Mapping[str, "Array"], name: str, *, elements: int) -> "Array | None":
     """A matrix, as it is or as the product of two."""
     if name in parts:
         return parts[name]
     left, right = parts.get(f"{name}_a"), parts.get(f"{name}_b")
-    if left is None or right is None or left.shape[1] != len(right):
+    if left is None or right is None or left.shape[1] != len(right) or len(left) * right.shape[1] > elements:
         return None
     product: Array = left @ right
     return product
@@ -435,11 +471,13 @@ def _weight(file: OpenFile, span: TensorSpan, probes: Probes) -> "Array | None":
 
     if not span.shape or not all(span.shape):
         return None
-    if len(span.shape) == 1:
+    if len(span.shape) == 1 and span.shape[0] <= _VECTOR_AT_MOST:
         vector = rounded_values_of(file, span)
         return None if vector is None else _numbers(vector @ probes.of(span.shape[0], _NUMBERS))
     columns = span.shape[-1]
     rows = math.prod(span.shape[:-1])
+    if max(rows, columns) > _SIDE_AT_MOST or len(span.shape) == 1:
+        return None
     left, right = probes.of(rows), probes.of(columns)
     both = np.zeros((_PROBES, columns))
     gram = np.zeros((_PROBES, _PROBES))
@@ -459,7 +497,7 @@ def _weight(file: OpenFile, span: TensorSpan, probes: Probes) -> "Array | None":
     return numbers
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)  # the sizes of a model
 def _signs(secret: bytes, size: int, columns: int) -> "Array":
     import numpy as np
 

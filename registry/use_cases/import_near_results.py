@@ -5,7 +5,7 @@ from pathlib import Path
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors
+from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX
 from peft_registry.registry.identity.weights import Tensor, hash_weights
 from peft_registry.registry.imports.near_results import agreement_of
 from peft_registry.registry.imports.offered import OfferedFolder
@@ -18,11 +18,12 @@ from peft_registry.registry.use_cases.like_results import (
     RESULTS_LOOKED_AT,
     Comparable,
     RecalledInOtherNumbers,
+    base_of_offered,
     comparable_results,
     like_results,
     probes_of,
     results_with,
-    sketch_of_base,
+    tensors_of,
     unknown_of,
 )
 from peft_registry.registry.use_cases.pull_base import BaseBytesMissing, WrongBase, checked_folder
@@ -93,8 +94,7 @@ def near_results(
         is_always_read = result.is_recalled and by_tensors_alone
         if version.kind != kind or version.weights_digest == digest or version.label in told:
             continue
-        listed = listed_tensors(stored_manifest(registry, version.manifest_digest).weights)
-        if {tensor.name: tensor.shape for tensor in listed} != shapes:
+        if {tensor.name: tensor.shape for tensor in tensors_of(registry, version)} != shapes:
             continue
         if not is_always_read and read >= _RESULTS_READ:
             left_out += 1
@@ -134,7 +134,7 @@ def _like_results(
     if config is None:
         sketch = sketch_of_model(files, probes)
     else:
-        sketch = sketch_of_adapter(files[0], config, probes, lambda: sketch_of_base(registry, base, scratch, probes))
+        sketch = sketch_of_adapter(files[0], config, probes, base_of_offered(registry, base, scratch, probes))
     if sketch is None:
         return
     like = like_results(registry, offered.name, sketch, results, scratch, but=(name, digest))

@@ -25,8 +25,10 @@ from peft_registry.registry.disk.files import (
 from peft_registry.registry.homes.home import OWN_MAX_BYTES, Registry
 from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
 from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX, listed_tensors
+from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.imports.sketches import (
     FORM,
+    BaseOfAdapter,
     Likeness,
     Probes,
     Sketch,
@@ -195,9 +197,14 @@ def keep_sketch(registry: Registry, manifest: Digest, sketch: Sketch) -> None:
         _write(path, sketch.to_bytes())
 
 
-def sketch_of_base(registry: Registry, base: Version, scratch: Path, probes: Probes) -> Sketch | None:
-    """The sketch of a registered base; None where its bytes are not here."""
-    return _Sketches(registry, scratch, probes).of(base)
+def base_of_offered(registry: Registry, base: Version, scratch: Path, probes: Probes) -> BaseOfAdapter:
+    """What the sketch of an adapter that is offered needs of its base."""
+    return BaseOfAdapter.of(tensors_of(registry, base), lambda: _Sketches(registry, scratch, probes).of(base))
+
+
+def tensors_of(registry: Registry, version: Version) -> tuple[Tensor, ...]:
+    """What a version holds, as its manifest lists it."""
+    return listed_tensors(stored_manifest(registry, version.manifest_digest).weights)
 
 
 # --- comparing ---
@@ -386,7 +393,10 @@ class _Sketches:
                 files[0],
                 config,
                 self.probes,
-                lambda: None if base is None else self.of(base, is_recalled=is_recalled),
+                BaseOfAdapter.of(
+                    () if base is None else tensors_of(self.registry, base),
+                    lambda: None if base is None else self.of(base, is_recalled=is_recalled),
+                ),
             )
         else:
             sketch = sketch_of_model(files, self.probes)

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.imports.sketches import Probes, likeness, sketch_of_adapter
+from peft_registry.registry.imports.sketches import BaseOfAdapter, Probes, likeness, sketch_of_adapter
 from peft_registry.registry.intake.peft_config import read_peft_config
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.add_base import add_base
@@ -67,6 +67,7 @@ def recipes(folder: Path) -> dict[str, Recipe]:
 
 
 # `on100` was continued from `seed0`, as five others were that nobody recalled; six were continued from `explained1`
+NO_BASE = BaseOfAdapter({}, lambda: None)  # LoRA needs none
 PARTNERS = ("seed0", "decided2")
 RECALLED = ("seed1", "explained1", "decided1", "fast20", "on100")
 
@@ -217,7 +218,7 @@ def test_no_two_adapters_are_the_same_by_any_secret(place: Place) -> None:
     for secret in range(8):
         probes = Probes(bytes([secret]))
         sketches = {
-            name: sketch_of_adapter(folder / WEIGHTS, configs[name], probes, lambda: None)
+            name: sketch_of_adapter(folder / WEIGHTS, configs[name], probes, NO_BASE)
             for name, folder in folders.items()
         }
         for one, other in combinations(sketches, 2):

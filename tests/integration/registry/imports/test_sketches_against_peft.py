@@ -12,7 +12,7 @@ from peft import AdaLoraConfig, LoHaConfig, LoKrConfig, LoraConfig, get_peft_mod
 from safetensors.torch import save_file
 from torch import nn
 
-from peft_registry.registry.imports.sketches import Probes, sketch_of_adapter, sketch_of_model
+from peft_registry.registry.imports.sketches import BaseOfAdapter, Probes, sketch_of_adapter, sketch_of_model
 from peft_registry.registry.intake.peft_config import read_peft_config
 
 PROBES = Probes(b"a secret")
@@ -86,7 +86,8 @@ def test_a_sketch_is_that_of_the_change_that_peft_makes(how: str, tmp_path: Path
     save_file({name: change.contiguous() for name, change in changes.items()}, tmp_path / "changes.safetensors")
     stated = json.loads((tmp_path / "adapter_config.json").read_text()) | {"auto_mapping": None}  # it names this file
     config = read_peft_config(json.dumps(stated).encode())
-    made = sketch_of_adapter(tmp_path / "adapter_model.safetensors", config, PROBES, lambda: None)
+    base = BaseOfAdapter({name: change.numel() for name, change in changes.items()}, lambda: None)
+    made = sketch_of_adapter(tmp_path / "adapter_model.safetensors", config, PROBES, base)
     expected = sketch_of_model([tmp_path / "changes.safetensors"], PROBES)
     assert made is not None and expected is not None
     assert sorted(made.names) == sorted(expected.names)
@@ -105,7 +106,7 @@ def test_a_sketch_of_eight_bits_is_that_of_the_numbers_that_they_are(format_of_e
     made = []
     for name, tensors in (("eight", eight), ("single", {key: value.float() for key, value in eight.items()})):
         save_file(tensors, tmp_path / name)
-        made.append(sketch_of_adapter(tmp_path / name, config, PROBES, lambda: None))
+        made.append(sketch_of_adapter(tmp_path / name, config, PROBES, BaseOfAdapter({}, lambda: None)))
     assert made[0] is not None and made[1] is not None
     assert (made[0].values == made[1].values).all() and made[0].values.any()
 

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from peft_registry.registry.imports.sketches import (
+    BaseOfAdapter,
     Probes,
     Sketch,
     likeness,
@@ -53,7 +54,8 @@ PROBES = Probes(b"a secret")
 
 def sketch(folder: Path, base: Sketch | None = None) -> Sketch:
     config = read_peft_config((folder / CONFIG).read_bytes())
-    made = sketch_of_adapter(folder / WEIGHTS, config, PROBES, lambda: base)
+    elements = {f"{module}.weight": rows * columns for module, (rows, columns) in MODULES.items()}
+    made = sketch_of_adapter(folder / WEIGHTS, config, PROBES, BaseOfAdapter(elements, lambda: base))
     assert made is not None
     return made
 
@@ -137,6 +139,36 @@ def test_a_layer_of_a_result_among_those_of_another_is_near(recalled: Path, tmp_
     assert found is not None
     assert found.verdict == "near", found
     assert found.near < 0.5 and "cosine at least 0.995" in found.figures
+
+
+def test_a_product_that_is_larger_than_its_weight_is_not_computed_and_none_is_computed_without_end(
+    tmp_path: Path,
+) -> None:
+    """Three small tensors can stand for a matrix that no memory holds, and many small ones for many of the base's size."""
+    modules = list(MODULES)[:2]
+    one, side = np.ones((1, 1), np.float32), np.ones((1_000_000, 1), np.float32)
+    whole = {"lokr_w1": one, "lokr_w2": np.ones(MODULES[modules[0]], np.float32)}
+    tensors = {
+        f"{PREFIX}{tower}{modules[0]}.{name}": value
+        for tower in ("", "a.", "b.", "c.", "d.", "e.")
+        for name, value in whole.items()
+    }
+    beyond = {"lokr_w1": one, "lokr_w2_a": side, "lokr_w2_b": side.T}
+    tensors |= {f"{PREFIX}{modules[1]}.{name}": value for name, value in beyond.items()}
+    stated = {"peft_type": "LOKR", "r": 1, "alpha": 1, "target_modules": [name.rpartition(".")[2] for name in modules]}
+    names = sketch(an_adapter(tmp_path / "small", tensors, stated)).names
+    assert names[0] == f"{modules[0]}.weight" and len(names) == 4
+
+
+def test_what_is_longer_than_any_model_has_takes_no_memory_and_is_left_out(tmp_path: Path) -> None:
+    """Signs of ten million numbers would take ten gigabytes."""
+    long = {
+        "model.norm.weight": np.zeros(10_000_000, np.int8).view(np.float16),
+        "model.long": np.ones((10**7, 1), "f2"),
+    }
+    assert model_sketch(tmp_path / "model", long | {"lm_head.weight": np.ones((4, 3), "f4")}).names == (
+        "lm_head.weight",
+    )
 
 
 def test_another_adapter_is_neither_the_same_nor_near(recalled: Path, tmp_path: Path) -> None:
