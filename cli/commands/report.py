@@ -105,7 +105,8 @@ def _require_one_thing_on_stdout(home: Home, out: str | None) -> None:
 def _report_version(home: Home, reference: str, out: str | None, as_of: str | None) -> Outcome:
     from peft_registry.cli.wiring import chosen_trust
     from peft_registry.registry.records.references import version_named
-    from peft_registry.registry.use_cases.decide import count_questions
+    from peft_registry.registry.use_cases.decide import count_deciding
+    from peft_registry.registry.use_cases.gate import read_gate_policy
     from peft_registry.registry.use_cases.report import make_report
 
     version = version_named(home.registry, reference)
@@ -114,7 +115,7 @@ def _report_version(home: Home, reference: str, out: str | None, as_of: str | No
     if out == "-":
         return Outcome(None, [Page(page)])
     next_step = f"registry promote {version.label} champion"
-    if count_questions(home.registry, version):
+    if count_deciding(home.registry, version, read_gate_policy("regulated")):
         next_step = f"registry decide {version.label} --form gaps.yml"
     return _written(version, page, out, next_step)
 

@@ -180,6 +180,15 @@ def count_questions(registry: Registry, version: Version) -> int:
     return len(_open_questions(registry, record_to_supersede(said, version), version)) if said.chain else 0
 
 
+def count_deciding(registry: Registry, version: Version, policy: ReadPolicy) -> int:
+    """How many of these questions decide something: a status, a document that is owed, or the gate of a policy."""
+    said = version_statements(registry, version)
+    if not said.chain:
+        return 0
+    questions = _open_questions(registry, record_to_supersede(said, version), version)
+    return len(_purposes(registry, version, said, questions, policy))
+
+
 def _open_questions(registry: Registry, current: SignedRecord, version: Version) -> tuple[OpenQuestion, ...]:
     return open_questions(current.record, known_at_home(registry, current.record, version))
 

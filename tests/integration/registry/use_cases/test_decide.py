@@ -1,6 +1,7 @@
 """`registry decide`: open questions written to a form, answered by people with keys of their own, and taken up by a record."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.compliance.answers import SignedAnswers
+from peft_registry.registry.compliance.deciding import _answers_to_try
+from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.homes.layout import key_files
 from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.checkpoints import covered_size, publish_checkpoint
@@ -20,6 +24,7 @@ from peft_registry.registry.use_cases.decide import (
     AnsweringKeyUnlisted,
     FormOfAnother,
     RecordMovedOn,
+    count_deciding,
     count_questions,
     decide,
     write_form,
@@ -722,6 +727,37 @@ def test_a_form_asks_what_decides_and_is_written_anew_where_an_answer_makes_more
     fill_in(own, {"data[0].licence": "MIT"})
     code, out, _ = command(place, capsys, "decide", "sums", "--form", str(own), "--key", str(key))
     assert code == 0 and "written anew" not in out and "for: data owner" in own.read_text()
+    place.holds()
+
+
+STATED = {
+    "gpai.placed_on_eu_market": "no",
+    "high_risk.classification_before": "no_system",
+    "high_risk.classification_after": "no_system",
+    "modifier.role_claimed": "downstream_modifier",
+    "base[0].is_gpai": "no",
+    "base[0].has_systemic_risk": "no",
+    "gpai.estimate_attempt": "asked its provider in November",
+}
+
+
+def test_answers_round_by_round_leave_nothing_that_decides_and_the_report_says_go_on(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))
+    policy, rules = read_gate_policy("regulated"), field_rules().by_path()
+    rounds = 0
+    while count_deciding(place.registry, place.version, policy):
+        file = place.folder / f"round-{rounds}.yml"
+        write_form(place.registry, place.version, file, policy=policy)
+        asked = re.findall(r"^  ([a-z_0-9.\[\]]+):$", file.read_text(), re.MULTILINE)
+        answers = {path: STATED.get(path, _answers_to_try(rules[FieldPath.parse(path).rule])[0]) for path in asked}
+        decide(place.registry, place.version, fill_in(file, answers), OFFICER)
+        rounds += 1
+    assert rounds == 1, "of what stays off the market and in no system one form asks all"
+    assert count_questions(place.registry, place.version) > 10, "what decides nothing stays open"
+    _, _, err = command(place, capsys, "report", "sums", "--out", str(place.folder / "page.html"))
+    assert "next: registry promote sums:1 champion" in err
     place.holds()
 
 
