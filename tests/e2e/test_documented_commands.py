@@ -49,8 +49,8 @@ NOT_RUN = {
     "export MLFLOW_AUTH_CONFIG_PATH=/srv/registry/basic_auth.ini": "names a file of the reader's",
     "read -rs MLFLOW_AUTH_ADMIN_PASSWORD && export MLFLOW_AUTH_ADMIN_PASSWORD": "waits for a password",
     "python3 -m venv audit": "the next two lines need the package index; tests/e2e/test_auditor.py makes such an environment",
-    "audit/bin/pip install -r requirements-verify.txt": "needs the package index; see tests/e2e/test_auditor.py",
-    "audit/bin/pip install --no-deps peft-registry": "needs the package index; see tests/e2e/test_auditor.py",
+    "audit/bin/pip install --no-compile -r requirements-verify.txt": "needs the package index; see tests/e2e/test_auditor.py",
+    "audit/bin/pip install --no-compile --no-deps peft-registry": "needs the package index; see tests/e2e/test_auditor.py",
     "pip install -r requirements-verify.txt && pip install --no-deps peft-registry": (
         "needs the package index; tests/e2e/test_auditor.py makes such an environment"
     ),
