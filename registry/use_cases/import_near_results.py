@@ -7,9 +7,16 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import WEIGHTS_SUFFIX
 from peft_registry.registry.identity.weights import Tensor, hash_weights
+from peft_registry.registry.imports.fit import place_in_base
 from peft_registry.registry.imports.near_results import agreement_of
 from peft_registry.registry.imports.offered import OfferedFolder
-from peft_registry.registry.imports.sketches import is_sketched, sketch_of_adapter, sketch_of_model
+from peft_registry.registry.imports.sketches import (
+    BaseOfAdapter,
+    Sketch,
+    is_sketched,
+    sketch_of_adapter,
+    sketch_of_model,
+)
 from peft_registry.registry.imports.stated_settings import adapted_modules
 from peft_registry.registry.intake.peft_config import PeftConfig
 from peft_registry.registry.records.stops import stops_among
@@ -78,12 +85,17 @@ def near_results(
     files = [offered.model_folder / file.path for file in offered.model_files if file.path.endswith(WEIGHTS_SUFFIX)]
     _, digest = hash_weights(files, family="intake", cache=registry.cache)
     results = comparable_results(registry)
-    findings: list[Finding | None] = list(
-        _like_results(registry, offered, (files, digest), scratch, config, results=results, base=base, name=name)
-    )
+    probes = probes_of(registry)
+    findings: list[Finding | None] = []
     by_tensors_alone = config is not None and not is_sketched(config.method)
-    if config is not None and by_tensors_alone:
-        findings += _of_another_type(registry, config, tensors, results)
+    if config is None:
+        sketch = sketch_of_model(files, probes)
+    else:
+        of_base = base_of_offered(registry, base, scratch, probes)
+        sketch = sketch_of_adapter(files[0], config, probes, of_base)
+        findings += _not_sketched(registry, config, tensors, of_base, results)
+    if sketch is not None:
+        findings += _like_results(registry, offered.name, sketch, scratch, results=results, but=(name, digest))
     told = {finding.place for finding in findings if finding is not None and finding.kind == "near-result"}
     shapes = {tensor.name: tensor.shape for tensor in tensors}
     kind = "model" if config is None else "adapter"
@@ -120,31 +132,21 @@ def near_results(
 
 def _like_results(
     registry: Registry,
-    offered: OfferedFolder,
-    weights: tuple[Sequence[Path], Digest],
+    folder: str,
+    sketch: Sketch,
     scratch: Path,
-    config: PeftConfig | None,
     *,
     results: Sequence[Comparable],
-    base: Version,
-    name: str,
+    but: tuple[str, Digest],
 ) -> Iterator[Finding]:
-    files, digest = weights
-    probes = probes_of(registry)
-    if config is None:
-        sketch = sketch_of_model(files, probes)
-    else:
-        sketch = sketch_of_adapter(files[0], config, probes, base_of_offered(registry, base, scratch, probes))
-    if sketch is None:
-        return
-    like = like_results(registry, offered.name, sketch, results, scratch, but=(name, digest))
+    like = like_results(registry, folder, sketch, results, scratch, but=but)
     for result in like.found:
-        if result.version.weights_digest == digest:
+        if result.version.weights_digest == but[1]:
             continue  # said by itself, or refused where it is registered
         label, figures = result.version.label, result.likeness.figures
         is_same = result.likeness.verdict == "the same"
         if is_same and stored_manifest(registry, result.version.manifest_digest).origin is None:
-            raise ChangedResultAsImport(offered.name, label, figures)
+            raise ChangedResultAsImport(folder, label, figures)
         stands = f"it is {label} in other numbers" if is_same else f"it seems to be derived from {label}"
         stopped = "" if result.recall is None else f"; {label} must not be used: {result.recall}"
         text = f"{stands} ({figures}): if so, its parent and the data of its parent are not in this record{stopped}"
@@ -153,18 +155,26 @@ def _like_results(
         yield Finding(kind="results-not-compared", text=like.gap)
 
 
-def _of_another_type(
-    registry: Registry, config: PeftConfig, tensors: Sequence[Tensor], results: Sequence[Comparable]
+def _not_sketched(
+    registry: Registry,
+    config: PeftConfig,
+    tensors: Sequence[Tensor],
+    base: BaseOfAdapter,
+    results: Sequence[Comparable],
 ) -> Iterator[Finding]:
-    """That recalled results change what an adapter changes, of whose type nobody here knows what it does."""
+    """That recalled results change what an adapter changes in a way that cannot be known here."""
     method = config.method
-    weights = [f"{module}.weight" for module in adapted_modules(config, tensors)]
-    if method.no_weight is not None:
-        return
-    recalled = [result.version.label for result in results_with(registry, results, weights) if result.is_recalled]
-    if recalled:
-        text = unknown_of(recalled, f"it is of the type {method.title}, whose tensors do not say that by themselves")
-        yield Finding(kind="results-not-compared", text=text)
+    reasons = {}
+    if not is_sketched(method) and method.no_weight is None:
+        why = f"it is of the type {method.title}, whose tensors do not say that by themselves"
+        reasons[why] = [f"{module}.weight" for module in adapted_modules(config, tensors)]
+    whole = [place_in_base(tensor.name) for tensor in tensors if method.tensor(tensor.name) is None]
+    if whole and base.sketch() is None:
+        reasons["it holds modules of its base whole, and the bytes of the base are not here"] = whole
+    for why, weights in reasons.items():
+        recalled = [result.version.label for result in results_with(registry, results, weights) if result.is_recalled]
+        if recalled:
+            yield Finding(kind="results-not-compared", text=unknown_of(recalled, why))
 
 
 def _equal_imports(registry: Registry, weights: Digest, name: str) -> Iterator[Finding]:

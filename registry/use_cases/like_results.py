@@ -9,6 +9,7 @@ in its place, and nothing would show that. Recalled results are compared first, 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -199,7 +200,7 @@ def keep_sketch(registry: Registry, manifest: Digest, sketch: Sketch) -> None:
 
 def base_of_offered(registry: Registry, base: Version, scratch: Path, probes: Probes) -> BaseOfAdapter:
     """What the sketch of an adapter that is offered needs of its base."""
-    return BaseOfAdapter.of(tensors_of(registry, base), lambda: _Sketches(registry, scratch, probes).of(base))
+    return BaseOfAdapter.of(tensors_of(registry, base), cache(lambda: _Sketches(registry, scratch, probes).of(base)))
 
 
 def tensors_of(registry: Registry, version: Version) -> tuple[Tensor, ...]:

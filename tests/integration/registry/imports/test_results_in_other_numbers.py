@@ -233,11 +233,15 @@ def test_sketches_that_are_gone_or_broken_are_made_anew(place: Place, tmp_path: 
         )
 
 
-def a_copy_without(place: Place, tmp_path: Path, name: str) -> Path:
+def a_copy_without(place: Place, tmp_path: Path, weights_file: str) -> Path:
     """The home without the weights of a version, as a disk loses them."""
     shutil.copytree(place.registry.folder, tmp_path / "home")
-    weights = Digest.of((place.folder / name / "adapter_model.safetensors").read_bytes())
-    (lost,) = [path for path in (tmp_path / "home" / "objects").rglob("*") if weights.hex.endswith(path.name)]
+    weights = Digest.of((place.folder / weights_file).read_bytes())
+    (lost,) = [
+        path
+        for path in (tmp_path / "home" / "objects").rglob("*")
+        if path.is_file() and weights.hex.endswith(path.name)
+    ]
     lost.unlink()
     return tmp_path / "home"
 
@@ -247,7 +251,7 @@ def test_a_recalled_result_is_known_again_though_its_bytes_were_lost_since(place
     place.recall("foreign", undo=True)
     place.recall("foreign")
     clean = transformed(place.folder / "foreign", tmp_path / "clean", "factors turned")
-    home = a_copy_without(place, tmp_path, "foreign")
+    home = a_copy_without(place, tmp_path, "foreign/adapter_model.safetensors")
     with closing(reopened(home, state=place.folder / "state")) as registry, pytest.raises(RecalledInOtherNumbers):
         imported(registry, clean, base="tiny")
     # another user's state has nothing of it: what could not be compared is named
@@ -255,6 +259,24 @@ def test_a_recalled_result_is_known_again_though_its_bytes_were_lost_since(place
         outcome = imported(registry, clean, base="tiny")
     (told,) = [finding.text for finding in outcome.record.findings if finding.kind == "results-not-compared"]
     assert told.startswith("foreign:1 must not be used, and could not be compared")
+
+
+def test_modules_that_are_held_whole_are_not_compared_without_the_bytes_of_their_base_and_that_is_told(
+    place: Place, tmp_path: Path
+) -> None:
+    base = load_file(place.folder / "base" / "model.safetensors")
+    whole = folded(base, place.folder / "polite")["model.layers.0.mlp.down_proj.weight"]
+    tensors = {f"{MODULE}.weight": whole, "base_model.model.lm_head.lora_A.weight": np.ones((2, 8), np.float32)}
+    tensors["base_model.model.lm_head.lora_B.weight"] = np.zeros((2, 2), np.float32)
+    stated = {"target_modules": ["lm_head"], "modules_to_save": ["down_proj"]}
+    clean = peft_folder(tmp_path / "clean", tensors, **stated)
+    with pytest.raises(RecalledInOtherNumbers, match="polite:1"):
+        imported(place.registry, clean, base="tiny")
+    home = a_copy_without(place, tmp_path, "base/model.safetensors")
+    with closing(reopened(home, state=tmp_path / "of-another-user")) as registry:
+        outcome = imported(registry, clean, base="tiny")
+    told = [finding.text for finding in outcome.record.findings if finding.kind == "results-not-compared"]
+    assert any("polite:1" in text and "holds modules of its base whole" in text for text in told), told
 
 
 def test_a_recalled_adapter_of_another_type_is_not_imported_with_noise(place: Place, tmp_path: Path) -> None:
