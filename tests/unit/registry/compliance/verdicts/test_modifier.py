@@ -275,17 +275,17 @@ def test_open_questions_are_those_that_nobody_answered():
     ("known", "asked"),
     [
         # whatever else is answered, a base that is not general ends the table, and so does being its provider
-        ({"is_gpai": False, "cumulative_flop": 1.0}, {"is_placed", "is_same_provider", "excludes_union"}),
-        ({"is_gpai": False}, {"is_placed", "is_same_provider", "excludes_union", "is_large"}),
-        ({"is_same_provider": True}, {"is_placed"}),
-        ({"is_gpai": True, "own_flop": 1.0, "original_flop": 9.0}, {"is_placed", "is_same_provider", "excludes_union"}),
+        ({"is_gpai": False, "cumulative_flop": 1.0}, ("is_placed", "is_same_provider", "excludes_union")),
+        ({"is_gpai": False}, ("is_placed", "is_same_provider", "excludes_union", "is_large")),
+        ({"is_same_provider": True}, ("is_placed",)),
+        ({"is_gpai": True, "own_flop": 1.0, "original_flop": 9.0}, ("is_placed", "is_same_provider", "excludes_union")),
     ],
     ids=str,
 )
 def test_a_question_below_the_row_that_ends_the_table_is_not_asked(known, asked):
     decision = decide_modifier(ModifierAnswers(makes_media=False, **known), EXACT)
     below = {"has_systemic_risk", "is_significant"} if known.get("is_gpai") else set()
-    assert set(decision.missing) == {str(modifier._QUESTIONS[need]) for need in asked | below}
+    assert set(decision.missing) == {str(modifier._QUESTIONS[need]) for need in {*asked, *below}}
 
 
 # no tolerance, a band of one figure; and one of a quarter, that a computer holds exactly too
