@@ -26,6 +26,7 @@ from peft_registry.registry.imports.offered import ADAPTER_WEIGHTS, described
 from peft_registry.registry.imports.settings import without_path
 from peft_registry.registry.imports.weights_scan import scan_weights
 from peft_registry.registry.intake.paths import FileFound
+from peft_registry.registry.use_cases.announce_edition import require_announced
 from peft_registry.registry.use_cases.first_records import Result, derive_record
 from peft_registry.registry.use_cases.import_plan import ImportPlan, ImportRequest, plan_import
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
@@ -109,6 +110,7 @@ def import_folders(
         KnownError: as `read_checked_facts` and `register_product`.
     """
     registry.require_writable()
+    require_announced(registry)
     if request.name is not None and len(request.folders) > 1:
         raise NameForSeveral(len(request.folders))
     signer = registry.trainer_key.public.key_id

@@ -25,6 +25,7 @@ from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.sources import own_key
 from peft_registry.registry.records.stops import require_sources_not_stopped
+from peft_registry.registry.use_cases.announce_edition import require_announced
 from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derive_record
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
@@ -129,6 +130,7 @@ class FollowedRun:
         """
         registry = self.registry
         registry.require_writable()
+        require_announced(registry)
         require_name(registry, self.request.name, is_base=False)
         report_power(load_suites(registry, self.request.suites), self.observe)
         profile = checked_profile(registry)

@@ -26,6 +26,7 @@ from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.ancestry import tries_of_ancestors
 from peft_registry.registry.records.evaluations import newest_of_each
+from peft_registry.registry.use_cases.announce_edition import require_announced
 from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derive_record
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
@@ -137,6 +138,8 @@ def merge_and_register(
         DiskFull: before or while it was written; nothing was registered.
     """
     registry.require_writable()
+    if not check_only:
+        require_announced(registry)
     facts = checked_facts_of_merge(registry, request)
     signer = registry.trainer_key.public.key_id
     merge_id = registry.nonce()

@@ -20,6 +20,7 @@ from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.evaluations import standing_evaluations
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.tries import require_readable_list
+from peft_registry.registry.use_cases.announce_edition import require_announced
 from peft_registry.registry.use_cases.first_records import derive_record
 from peft_registry.registry.use_cases.register_product import Repetition, register_again, register_product, signer_of
 from peft_registry.schemas.modification import ModificationRecord
@@ -120,6 +121,7 @@ def train_and_register(
         RegisteredElsewhere: with several machines, on all of them but one.
     """
     registry.require_writable()
+    require_announced(registry)
     is_arm = comparison is not None and not comparison.startswith(TASKS_PREFIX)
     plan = plan_training(registry, config_path, overrides, resume=resume, launch=launch, is_arm=is_arm, observe=observe)
     signer = registry.trainer_key  # asked for now, not after an hour of training

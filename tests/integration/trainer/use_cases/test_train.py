@@ -18,6 +18,7 @@ from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.use_cases.add_base import add_base
+from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import InputRefused, KnownError, SeveralProblems
@@ -42,7 +43,7 @@ from peft_registry.trainer.use_cases.ask import ask
 from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import TrainOutcome, train_and_register
 from peft_registry.trainer.use_cases.train_plan import OverrideWithoutEffect, require_effect
-from tests.builders.homes import NOW, a_home
+from tests.builders.homes import NOW, a_home, a_home_before_editions
 from tests.builders.training import a_base_folder, colour_rows, write_rows
 
 FILE = """\
@@ -437,6 +438,16 @@ def test_what_is_wrong_with_a_training_is_told_before_its_base_is_read(
     with pytest.raises(error):
         place.train(f"base={huge}", override)
     assert time.process_time() - started < 3.0
+
+
+def test_an_edition_that_nobody_announced_is_told_before_anything_is_trained(place: Place, tmp_path: Path) -> None:
+    """A registration is refused until it is; what was trained for hours before that would be lost."""
+    with a_home_before_editions(tmp_path / "home") as registry:
+        origin = BaseOrigin(format="huggingface", source="b")
+        add_base(registry, place.folder / "base", name="tiny", origin=origin)
+        with pytest.raises(EditionNotAnnounced):
+            train_and_register(registry, place.folder / "train.yml")
+        assert not registry.files.begun.exists()
 
 
 def test_a_token_that_the_base_has_no_embedding_for_is_told_of_its_row_and_of_a_question(place: Place) -> None:
