@@ -10,6 +10,7 @@ in the base, are not compared, and counted as such.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -76,10 +77,11 @@ def short_name(weight: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """The tensors of a base by full name, and by the part of it that begins at the layer."""
+    """The tensors of a base by full name, and by the part of it that begins at the layer; `tails` counts those of one such part."""
 
     by_name: Mapping[str, tuple[int, ...]]
     by_tail: Mapping[str, tuple[int, ...]]
+    tails: Mapping[str, int]
 
     @classmethod
     def of(cls, tensors: Iterable[Tensor]) -> "_Places":
@@ -89,7 +91,7 @@ class _Places:
             match = _LAYER.search(name)
             if match is not None:
                 tails[match[1]] = shape
-        return cls(by_name, tails)
+        return cls(by_name, tails, Counter(tail_of(name) for name in by_name))
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of a tensor; of a head or an embedding that is tied to the other one, of that."""
@@ -121,7 +123,11 @@ def compare_with_base(tensors: Iterable[Tensor], config: PeftConfig, base: Itera
     places = _Places.of(base)
     fitting = silent = 0
     replacing = []
-    for tensor in sorted(tensors, key=lambda tensor: tensor.name):
+    in_order = sorted(tensors, key=lambda tensor: tensor.name)
+    doubled = _doubled(in_order, config, places)
+    if doubled is not None:
+        return Compared(fitting, silent, doubled)
+    for tensor in in_order:
         if _replaces(tensor, config, places):
             replacing.append(tensor.name)
         misfit, is_compared = _compare(tensor, config, places)
@@ -130,6 +136,26 @@ def compare_with_base(tensors: Iterable[Tensor], config: PeftConfig, base: Itera
         fitting += is_compared
         silent += not is_compared
     return Compared(fitting, silent, None, tuple(replacing))
+
+
+def _doubled(tensors: Iterable[Tensor], config: PeftConfig, places: _Places) -> str | None:
+    """That two tensors of one kind have one place in the base, under two names: a loader reads one of them."""
+    taken: dict[tuple[str, str], str] = {}
+    for tensor in tensors:
+        declared = config.method.tensor(tensor.name)
+        if declared is None:
+            kind, weight = "", place_in_base(tensor.name)
+        else:
+            module = declared[1]
+            kind, weight = tensor.name.replace(module, "", 1), f"{module.removeprefix(_PREFIX)}.weight"
+        tail = tail_of(weight)
+        # more than one weight of a base may end so, as those of two towers do
+        if places.tails.get(tail) != 1:
+            continue
+        earlier = taken.setdefault((kind, tail), tensor.name)
+        if earlier != tensor.name:
+            return f"its tensors {earlier!a} and {tensor.name!a} both have the place {tail!a} in it"
+    return None
 
 
 def rows_of_vocabulary(base: Iterable[Tensor]) -> int | None:

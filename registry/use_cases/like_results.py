@@ -104,11 +104,11 @@ class LikeResults:
         if self.recalled_not_compared:
             return unknown_of(self.recalled_not_compared)
         if self.not_compared:
-            return f"{self.not_compared} registered results could not be compared by what they do: their bytes are not here"
+            return f"{self.not_compared} registered results could not be compared by what they do: their bytes, or those of their base, are not here"
         return None
 
 
-def unknown_of(recalled: Sequence[str], why: str = "their bytes are not here") -> str:
+def unknown_of(recalled: Sequence[str], why: str = "their bytes, or those of their base, are not here") -> str:
     """That something was not held against recalled results."""
     more = f" and {len(recalled) - _NAMED} more" if len(recalled) > _NAMED else ""
     named = ", ".join(recalled[:_NAMED])

@@ -55,6 +55,16 @@ def test_an_adapter_of_a_deeper_model_is_refused_naming_the_tensor(
     require_refused(registry, AdapterOfAnotherBase, 6, peft_folder(tmp_path / "a", tensors), match="layers.7")
 
 
+def test_an_adapter_with_two_tensors_for_one_place_is_refused_naming_both(
+    registry: Registry, base: AddedBase, tmp_path: Path
+) -> None:
+    """A loader reads one of them; nobody who looks at the file knows which."""
+    tensors = lora_tensors()
+    doubled = tensors | {name.replace("model.model.", "model.tower.model."): value for name, value in tensors.items()}
+    folder = peft_folder(tmp_path / "doubled", doubled)
+    require_refused(registry, AdapterOfAnotherBase, 6, folder, match="both have the place .*layers.0", base="tiny")
+
+
 def test_an_adapter_of_another_base_of_equal_shape_is_refused(
     registry: Registry, base: AddedBase, tmp_path: Path
 ) -> None:
