@@ -63,6 +63,7 @@ RESULTS_LOOKED_AT = 1000  # the newest ones: of these the names of their tensors
 _SKETCHED_AT_ONCE = 50  # of those that may be used and were not sketched yet: each is read whole
 _ADDED_UP = 32  # of the nearest results those that a combination is looked for among
 _NAMED = 5
+_NOT_HERE = "their bytes, or those of their base, are not here"
 _LEAST_COSINE = 0.2  # of a part of a combination with the whole: a quarter of four has 0.5
 
 
@@ -104,11 +105,11 @@ class LikeResults:
         if self.recalled_not_compared:
             return unknown_of(self.recalled_not_compared)
         if self.not_compared:
-            return f"{self.not_compared} registered results could not be compared by what they do: their bytes, or those of their base, are not here"
+            return f"{self.not_compared} registered results could not be compared by what they do: {_NOT_HERE}"
         return None
 
 
-def unknown_of(recalled: Sequence[str], why: str = "their bytes, or those of their base, are not here") -> str:
+def unknown_of(recalled: Sequence[str], why: str = _NOT_HERE) -> str:
     """That something was not held against recalled results."""
     more = f" and {len(recalled) - _NAMED} more" if len(recalled) > _NAMED else ""
     named = ", ".join(recalled[:_NAMED])
