@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.storage.interface import ObjectCorrupt, ObjectMissing
+from peft_registry.registry.use_cases.facets_today import facets_today
 from peft_registry.registry.use_cases.find import facets_of_versions, known_figures
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.facets import METRIC
@@ -23,7 +25,7 @@ class VersionSummary(Frozen):
         rank: of a low-rank method.
         loss: on held-out rows, in nats a supervised token.
         metric: how it solves its task, as (name, value).
-        gates: how it stands today before the policies of the aliases that point at it.
+        gates: how it stands today before the policies of the aliases that point at it; `not checked` where one cannot be read.
     """
 
     base: str | None = None
@@ -57,10 +59,10 @@ def summaries_of(registry: Registry, versions: Sequence[Version]) -> tuple[Versi
         if version.base_manifest is not None
     }
     known = set(known_figures(registry)) if registry.database.is_current else set()
-    columns = ("rank", "gate", *(name for name in (_LOSS, *_TASK) if name in known))
+    columns = ("rank", *(name for name in (_LOSS, *_TASK) if name in known))
     summaries = []
     for version, facets in zip(versions, facets_of_versions(registry, versions, columns), strict=True):
-        numbers = {name: float(values[0]) for name, values in facets.items() if name != "gate" and values}
+        numbers = {name: float(values[0]) for name, values in facets.items()}
         task = next((name for name in _TASK if name in numbers), None)
         summaries.append(
             VersionSummary(
@@ -68,10 +70,21 @@ def summaries_of(registry: Registry, versions: Sequence[Version]) -> tuple[Versi
                 rank=int(numbers["rank"]) if "rank" in numbers else None,
                 loss=numbers.get(_LOSS),
                 metric=None if task is None else (task.rpartition(".")[2].rstrip("]"), numbers[task]),
-                gates=tuple(map(str, facets.get("gate", ()))),
+                gates=_gates(registry, version),
             )
         )
     return tuple(summaries)
+
+
+def _gates(registry: Registry, version: Version) -> tuple[str, ...]:
+    """How it stands before each policy that guards it; a policy whose bytes are gone keeps nobody from seeing the rest."""
+    if not version.aliases:
+        return ()
+    try:
+        (today,) = facets_today(registry, [version], ["gate"])
+    except (ObjectMissing, ObjectCorrupt):
+        return ("not checked",)
+    return today["gate"]
 
 
 def _base_label(registry: Registry, manifest: Digest) -> str:

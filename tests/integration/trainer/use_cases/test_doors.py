@@ -6,6 +6,7 @@ memory, a JSON file that `datasets` read. Each consumer is what a user types.
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,19 @@ from peft import LoraConfig
 
 import peft_registry
 from peft_registry.cli.main import run
+from peft_registry.registry.homes.home import open_home
+from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.embedded import embedded_base, example_rows
 from tests.builders.merge import suppress_warnings, write_adapter
 from tests.builders.trainers import a_lora, a_model_of, a_trainer, arguments, followed
+from tests.processes.interpreter import ROOT
 from tests.servers.hub import FakeHub, serving
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::ResourceWarning"),
 ]
 ROWS = [json.loads(line) for line in example_rows().read_text("utf-8").splitlines()[:8]]
+RULES = ROOT / "registry" / "gate" / "policies"
 QUESTION = "May I borrow your pen?"
 TRAINED = """\
 name: trained
@@ -301,10 +306,11 @@ def test_quiet_is_taken_behind_the_command_too(place: Place, capsys: pytest.Capt
 
 
 def test_lists_show_and_frame_have_loss_rank_base_alias_and_gate(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     label = place.version("train")
-    assert place.registry("promote", label, "champion", "--policy", "starter") == 0
+    (tmp_path / "own.yml").write_text((RULES / "starter.yml").read_text("utf-8").replace("name: starter", "name: own"))
+    assert place.registry("promote", label, "champion", "--policy", str(tmp_path / "own.yml")) == 0
     capsys.readouterr()
     assert place.registry("show", label, "--output", "json") == 0
     shown = json.loads(capsys.readouterr().out)
@@ -326,6 +332,14 @@ def test_lists_show_and_frame_have_loss_rank_base_alias_and_gate(
     first = table.frame().iloc[0]
     assert (first["base"], first["rank"], first["loss"], first["gate"]) == ("tiny:1", 4, after, "open")
     assert "tiny:1" in table._repr_html_()
+    policy = Digest.parse(shown["predicates"]["alias"]["gate"]["policy"])
+    with closing(open_home(place.folder / "home")) as registry:
+        path = registry.store.local_path(policy)
+    assert path is not None
+    kept = path.rename(path.with_suffix(".kept"))
+    assert place.registry("list", "--name", "trained") == 0
+    assert "champion  not checked" in capsys.readouterr().out
+    kept.rename(path)
 
 
 @pytest.mark.parametrize(
