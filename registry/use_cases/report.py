@@ -30,7 +30,7 @@ from peft_registry.registry.reports.version_facts import UNCHECKED, KeyHolders, 
 from peft_registry.registry.reports.view import build_report_view
 from peft_registry.registry.use_cases.gate import gate_of
 from peft_registry.registry.use_cases.verify import verify_version
-from peft_registry.registry.verification.presented_records import PresentedVersion
+from peft_registry.registry.verification.presented_records import ItemsNotHere, PresentedVersion
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_digest
@@ -252,7 +252,6 @@ def make_report_in(shown: PresentedVersion, outcome: VerifyOutcome, *, as_of: st
 
     Raises:
         AsOfRefused: no time, or one before the newest record.
-        ItemsNotHere: an item table was left out.
     """
     records = shown.records
     newest = max(str(stored.appended_at or "") for stored in records.statements)
@@ -277,7 +276,14 @@ def make_report_in(shown: PresentedVersion, outcome: VerifyOutcome, *, as_of: st
         decided=decided_by(shown.decisions),
     )
     template = None if shown.version.kind == "base" else shown.template
-    return _rendered(inputs, PageChecks(outcome), items_of=shown.items, template=template)
+
+    def items_of(record: EvaluationRecord) -> bytes | None:
+        try:
+            return shown.items(record)
+        except ItemsNotHere:  # a copy for others has the figures without the rows
+            return None
+
+    return _rendered(inputs, PageChecks(outcome), items_of=items_of, template=template)
 
 
 def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks = UNCHECKED) -> bytes:
@@ -298,7 +304,7 @@ def _rendered(
     inputs: ReportInputs,
     checks: PageChecks,
     *,
-    items_of: Callable[[EvaluationRecord], bytes],
+    items_of: Callable[[EvaluationRecord], bytes | None],
     template: Template | None,
 ) -> bytes:
     records = inputs.records
@@ -338,7 +344,7 @@ def _template(registry: Registry, inputs: ReportInputs) -> Template | None:
 
 
 def _shown_evaluations(
-    inputs: ReportInputs, items_of: Callable[[EvaluationRecord], bytes]
+    inputs: ReportInputs, items_of: Callable[[EvaluationRecord], bytes | None]
 ) -> tuple[ShownEvaluation, ...]:
     """The evaluations with their item tables; where no figure of any stands, the newest as it was recorded."""
     if inputs.evaluations:

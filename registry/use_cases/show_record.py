@@ -241,8 +241,9 @@ def describe_form_in(shown: PresentedVersion, recipient: Recipient) -> FormShown
     """The same of a version that a folder shows.
 
     Raises:
-        NoRecord: it has none.
+        RecordWithheld, NoRecord: its record is not here, or it has none.
     """
+    shown.require_record()
     return _form_shown(shown.version, shown.said, shown.reading, recipient)
 
 
@@ -284,8 +285,9 @@ def describe_record_in(shown: PresentedVersion) -> RecordShown:
     """The same of a version that a folder shows, which knows nothing of seeds that were begun since.
 
     Raises:
-        NoRecord: it has none.
+        RecordWithheld, NoRecord: its record is not here, or it has none.
     """
+    shown.require_record()
     return _record_shown(shown.version, shown.said, shown.reading, decided_by(shown.decisions), shown.words_of_today)
 
 

@@ -140,8 +140,9 @@ def describe_verdict_in(shown: PresentedVersion, rules: VerdictRules | None = No
     """The same of a version that a folder shows.
 
     Raises:
-        NoRecord: it has no modification record.
+        RecordWithheld, NoRecord: its modification record is not here, or it has none.
     """
+    shown.require_record()
     return _verdict_shown(shown.version, shown.said, shown.decisions, rules, today=shown.reading.now)
 
 

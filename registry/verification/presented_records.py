@@ -45,6 +45,15 @@ class ItemsNotHere(NotChecked):
     folder: str
 
 
+class RecordWithheld(NotChecked):
+    what = "the modification record of {label} is not in {folder}"
+    why = "whoever handed it over keeps it: it holds figures and names that are not for everybody"
+    fix = "read the documents that came with it, or ask them for the record"
+
+    label: str
+    folder: str
+
+
 class FolderVersion(Version):
     """A version as a folder shows it: the number, and what is said by name and number, only where a proof gives it one."""
 
@@ -76,6 +85,15 @@ class PresentedVersion:
     records: Records
     reading: TrustedReading
     findings: Findings
+
+    def require_record(self) -> None:
+        """Raise where its record stays with whoever handed the folder over; a base has none.
+
+        Raises:
+            RecordWithheld: it does.
+        """
+        if self.said.record is None and self.manifest.kind != "base":
+            raise RecordWithheld(self.version.label, self.findings.presented.label)
 
     def items(self, record: EvaluationRecord) -> bytes:
         """The item table of an evaluation.

@@ -15,8 +15,13 @@ from peft_registry.registry.signing.trust import KeyLacksRole, public_keys
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
+from peft_registry.registry.use_cases.read_folder import read_folder
 from peft_registry.registry.use_cases.recall import recall
+from peft_registry.registry.use_cases.report import make_report_in
+from peft_registry.registry.use_cases.show_record import describe_record_in
+from peft_registry.registry.use_cases.show_verdict import describe_verdict_in
 from peft_registry.registry.use_cases.verify import verify_folder
+from peft_registry.registry.verification.presented_records import RecordWithheld
 from peft_registry.schemas.hand_over import DocumentPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import Statement
@@ -98,6 +103,17 @@ def test_others_get_no_record_no_person_and_no_scores_of_rows(
     if recipient != "national-authority":
         text = b"".join((tmp_path / "out" / name).read_bytes() for name in there if "/" not in name).decode()
         assert "alex" not in text and "lab-1" not in text
+
+
+def test_whoever_gets_no_record_reads_the_page_and_is_told_who_keeps_the_record(
+    registry: Registry, tmp_path: Path
+) -> None:
+    hand_over(registry, version_named(registry, "sums"), "public", tmp_path / "out")
+    read = read_folder(tmp_path / "out", trust=registry.trust, now=NOW)
+    assert b"<h1>sums:1</h1>" in make_report_in(read.shown, read.outcome)
+    for describe in (describe_record_in, describe_verdict_in):
+        with pytest.raises(RecordWithheld, match="whoever handed it over keeps it"):
+            describe(read.shown)
 
 
 def test_the_same_version_gives_the_same_bytes(registry: Registry, tmp_path: Path) -> None:
