@@ -28,6 +28,7 @@ from tests.processes.rights import give_up_rights_over_files
 TIMEOUT_SECONDS = 120
 NOT_WARM = (
     "peft_registry.registry.database.migrations",
+    "peft_registry.registry.mlflow",  # hardly a command here needs MLflow
     "peft_registry.trainer.embedded.make_base",
 )
 # a user without the rights that let root write into a read-only folder
@@ -226,10 +227,6 @@ def _import_everything() -> None:
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     import peft_registry
-    from peft_registry.registry.mlflow.environment import prepare_environment
-
-    prepare_environment()  # MLflow reads it when it is imported
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     for module in pkgutil.walk_packages(peft_registry.__path__, "peft_registry."):
         if not module.name.startswith(NOT_WARM):
