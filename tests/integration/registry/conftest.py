@@ -34,8 +34,12 @@ def filled_home(tmp_path_factory: pytest.TempPathFactory) -> MadeFolder:
 
 
 @pytest.fixture
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
-    """A home; an adapter and its base are registered there, and lie beside it, if the test asks for `version`."""
+def registry(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A home; an adapter and its base are registered there, and lie beside it, if the test asks for `version`.
+
+    Its user saw no other copy: the logs of two that were written to are a fork.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     is_filled = "version" in request.fixturenames
     made: MadeFolder = request.getfixturevalue("filled_home" if is_filled else "new_home")
     opened = made.copied(tmp_path)
