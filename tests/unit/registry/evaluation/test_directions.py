@@ -237,7 +237,6 @@ def test_the_interval_holds_the_changes_that_all_signs_do_not_reject(clusters: l
         assert p_at(end - outside) > LEVEL - 1e-9
 
 
-@pytest.mark.parametrize(("alpha", "clusters"), [(0.05, 6), (0.05 / 9, 9)])
 def highest(changes: list[int], size: int) -> float:
     of = ClusterChanges(tuple(changes), (size,) * len(changes))
     interval = change_interval(of)
@@ -266,6 +265,7 @@ def test_more_items_that_entered_raise_how_far_it_may_have_risen() -> None:
     assert all(rise > entered / 640 for entered, rise in enumerate(rises))
 
 
+@pytest.mark.parametrize(("alpha", "clusters"), [(0.05, 6), (0.05 / 9, 9)])
 def test_so_many_clusters_have_to_move(alpha: float, clusters: int) -> None:
     assert clusters_needed(alpha) == clusters
 
