@@ -404,17 +404,21 @@ def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
 def _may_be_loaded(version: Version, checks: PageChecks) -> Iterator[str]:
     """Whether its bytes may be handed out, and how the gate before each alias that points at it stands."""
     verification = checks.verification
+    others = () if verification is None else tuple(dict.fromkeys(stop.act for stop in verification.stops))
+    stopped_by = [act.done for act in others if "load" in act.stops]
+    if verification is not None and verification.recalls:
+        stopped_by.insert(0, "recalled")
     if verification is None:
         yield "Not checked for this page."
     elif verification.verdict == "broken":
         yield "No: bytes or records are not those that were signed."
-    elif verification.recalls or verification.stops:
-        stops = [f"it is {act.done}" for act in dict.fromkeys(stop.act for stop in verification.stops)]
-        yield f"No: {'; '.join(stops or ['it is recalled'])}, as stands under “What is wrong”."
+    elif stopped_by:
+        yield f"No: it is {' and '.join(stopped_by)}, as stands under “What is wrong”."
     elif verification.verdict == "unverified":
         yield "Not certain: something could not be checked here."
     else:
         yield "Yes: its bytes are those that were signed, and nothing that it was made from is recalled."
+    yield from (f"It is {act.done}: it must not be {act.forbidden}." for act in others if "load" not in act.stops)
     if not version.aliases:
         yield "No alias points at it: no policy has let it into use."
     for alias, gate in sorted(checks.gates.items()):
