@@ -345,8 +345,8 @@ def test_lists_show_and_frame_have_loss_rank_base_alias_and_gate(
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("show imp", "imported imported:1"),
-        ("show imported@", ""),
+        ("show imp", "imported imported:1 imported@champion"),
+        ("show imported@", "imported@champion"),
         ("verify tiny:", "tiny:1"),
         ("evaluate imported --suite ho", "house"),
         ("show nothing-", ""),
@@ -355,7 +355,7 @@ def test_lists_show_and_frame_have_loss_rank_base_alias_and_gate(
 def test_the_shell_completes_versions_and_suites(
     words: str, offered: str, place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.version("import")
+    assert place.registry("promote", place.version("import"), "champion", "--policy", "none") == 0
     capsys.readouterr()
     monkeypatch.setenv("REGISTRY_HOME", str(place.folder / "home"))
     monkeypatch.setenv("_REGISTRY_COMPLETE", "complete_bash")
