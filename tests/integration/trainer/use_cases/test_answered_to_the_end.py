@@ -36,6 +36,7 @@ from peft_registry.registry.use_cases.gate import (
 from peft_registry.registry.use_cases.show_verdict import describe_verdict
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.modification import ModificationRecord
 from tests.builders.decisions import ENGINEER, OFFICER, Place
 from tests.builders.homes import base_files
 from tests.builders.importing import imported
@@ -157,9 +158,10 @@ def test_an_import_is_answered_to_the_end_and_approved_without_a_waiver(registry
     answer(place, BY_ENGINEER, ENGINEER)
     assert place.record.compute.conservative_flop.asserted_by == "sam"
     answer(place, BY_OFFICER | NO_SYSTEM, OFFICER)
-    while asked := [question.path for question in open_questions(place.record) if not said(place, question.path)]:
+    while asked := not_answered(place.record):
         answer(place, dict.fromkeys(asked, NOT_SAID), OFFICER)
-    unsaid = [gap for gap in completeness(place.record).open if not said(place, gap.field)]
+    record = place.record
+    unsaid = [gap for gap in completeness(record).open if not said(record, gap.field)]
     assert {gap.owner for gap in unsaid if gap.field not in retention.DAYS} <= {"tool"}, (
         "it follows from what nobody knows"
     )
@@ -167,9 +169,14 @@ def test_an_import_is_answered_to_the_end_and_approved_without_a_waiver(registry
     approve_and_promote(place, regulated)
 
 
-def said(place: Place, path: str) -> bool:
+def not_answered(record: ModificationRecord) -> list[str]:
+    """The open questions of which nobody signed that nobody knows it."""
+    return [question.path for question in open_questions(record) if not said(record, question.path)]
+
+
+def said(record: ModificationRecord, path: str) -> bool:
     """Whether somebody signed that nobody knows it."""
-    values = {leaf.path: leaf.value for leaf in leaves(place.record)}
+    values = {leaf.path: leaf.value for leaf in leaves(record)}
     return bool(values[path].evidence)
 
 
