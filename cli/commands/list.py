@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 PAGE = 50
 _EVERY_VERSION_HAS = ("name", "registered", "size")  # of what a list may be sorted by
 _OF_A_KEY = "a list of what a key signed is read from the whole log, in one order"
-HEADINGS = ("version", "kind", "method", "base", "rank", "loss", "metric", "aliases", "gate", "registered")
+HEADINGS = ("version", "kind", "method", "aliases", "registered")
+FIGURES = ("base", "rank", "loss", "metric", "gate")
 
 
 class ListOutput(StrEnum):
@@ -75,6 +76,13 @@ def list_command(
         str | None, typer.Option(metavar="NAMES", help="Columns with commas between them: facets, version, manifest …")
     ] = None,
     cursor: Annotated[str | None, typer.Option(help="Continue where the page ended that named this cursor.")] = None,
+    figures: Annotated[
+        bool,
+        typer.Option(
+            "--figures",
+            help="Also show base, rank, held-out loss, the task's metric and gate, held against what was signed.",
+        ),
+    ] = False,
     facets: Annotated[bool, typer.Option("--facets", help="Show what can be asked for, with operators.")] = False,
     checkpoint: CheckpointOption = None,
 ) -> None:
@@ -85,7 +93,6 @@ def list_command(
     """
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.checkpoints import covered_size
-    from peft_registry.registry.use_cases.summaries import summaries_of
     from peft_registry.registry.verification.signed_versions import signed_page
 
     key = None if after is None else _page_key(after)
@@ -107,7 +114,8 @@ def list_command(
         versions = page.versions
         covered = covered_size(registry)
         lost = _with_lost_quality(registry, versions)
-        summaries = summaries_of(registry, versions) if output is ListOutput.text else ()
+        # JSON names the digest of the base
+        rows = _rows(registry, versions, covered, figures=figures) if output is ListOutput.text else []
     if output is ListOutput.json:
         console.out_json(
             [
@@ -126,8 +134,7 @@ def list_command(
         console.note("nothing is registered yet")
         console.next_step("registry base add embedded --name tiny")
         return
-    rows = [_row(version, summary, covered) for version, summary in zip(versions, summaries, strict=True)]
-    console.table([HEADINGS, *rows])
+    console.table([(*HEADINGS, *(FIGURES if figures else ())), *rows])
     if lost:
         labels = ", ".join(version.label for version in lost)
         console.line(f"quality lost: {labels} (`registry list --where quality=lost` holds that against what is signed)")
@@ -248,7 +255,6 @@ def _list_signed_by(
     """All of them: whoever asks after a key wants no page of the answer."""
     from peft_registry.registry.records.checkpoints import covered_size
     from peft_registry.registry.records.signed_by import versions_signed_by
-    from peft_registry.registry.use_cases.summaries import summaries_of
     from peft_registry.registry.verification.signed_versions import signed_versions
 
     covered = covered_size(registry)
@@ -275,11 +281,8 @@ def _list_signed_by(
         console.note("no registered version matches")
         console.next_step("registry list")
         return
-    summaries = summaries_of(registry, [entry.version for entry in touched])
-    rows = [
-        [*_row(entry.version, summary, covered), ", ".join(entry.kinds)]
-        for entry, summary in zip(touched, summaries, strict=True)
-    ]
+    listed = _rows(registry, [entry.version for entry in touched], covered)
+    rows = [[*row, ", ".join(entry.kinds)] for entry, row in zip(touched, listed, strict=True)]
     console.table([(*HEADINGS, "signed"), *rows])
     console.next_step(f"registry verify {touched[0].version.label}")
 
@@ -289,16 +292,32 @@ def _if_pending(version: "Version", covered: int) -> dict[str, Any]:
     return {"pending": True} if version.log_index >= covered else {}
 
 
-def _row(version: "Version", summary: "VersionSummary", covered: int) -> list[Any]:
+def _rows(
+    registry: "Registry", versions: "Sequence[Version]", covered: int, *, figures: bool = False
+) -> list[list[str]]:
+    """A row for each version; its figures are read only where they are asked for, because they are derived again."""
+    rows = [
+        [
+            version.label,
+            version.kind if version.origin is None else f"{version.kind}, {version.origin}",
+            version.method or "",
+            ", ".join(version.aliases),
+            version.registered_at if version.log_index < covered else f"{version.registered_at} pending",
+        ]
+        for version in versions
+    ]
+    if not figures:
+        return rows
+    from peft_registry.registry.use_cases.summaries import summaries_of
+
+    return [[*row, *_figures(summary)] for row, summary in zip(rows, summaries_of(registry, versions), strict=True)]
+
+
+def _figures(summary: "VersionSummary") -> list[str]:
     return [
-        version.label,
-        version.kind if version.origin is None else f"{version.kind}, {version.origin}",
-        version.method or "",
         summary.base or "",
         "" if summary.rank is None else str(summary.rank),
         "" if summary.loss is None else f"{summary.loss:.3f}",
         summary.metric_text,
-        ", ".join(version.aliases),
         summary.gate_text,
-        version.registered_at if version.log_index < covered else f"{version.registered_at} pending",
     ]

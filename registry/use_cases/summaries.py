@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import versions_of_artifact
+from peft_registry.registry.records.signed_records import RecordNotDerived
 from peft_registry.registry.storage.interface import ObjectCorrupt, ObjectMissing
 from peft_registry.registry.use_cases.facets_today import facets_today
 from peft_registry.registry.use_cases.find import facets_of_versions, known_figures
@@ -77,12 +78,15 @@ def summaries_of(registry: Registry, versions: Sequence[Version]) -> tuple[Versi
 
 
 def _gates(registry: Registry, version: Version) -> tuple[str, ...]:
-    """How it stands before each policy that guards it; a policy whose bytes are gone keeps nobody from seeing the rest."""
+    """How it stands before each policy that guards it.
+
+    A policy whose bytes are gone keeps nobody from seeing the rest, nor does a record that this release cannot derive.
+    """
     if not version.aliases:
         return ()
     try:
         (today,) = facets_today(registry, [version], ["gate"])
-    except (ObjectMissing, ObjectCorrupt):
+    except (ObjectMissing, ObjectCorrupt, RecordNotDerived):
         return ("not checked",)
     return today["gate"]
 

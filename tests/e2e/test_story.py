@@ -55,7 +55,7 @@ def test_verify_has_the_form_of_the_golden_file(story: Story) -> None:
 
 def test_list_show_and_lineage_name_what_was_made_from_what(warm: WarmCommand, story: Story) -> None:
     listed = warm("list", cwd=story.folder).ok().out
-    assert re.search(r"^polite-replies:1 +adapter +lora +tiny:1 +8 +\d\.\d{3} ", listed, re.MULTILINE)
+    assert re.search(r"^polite-replies:1 +adapter +lora +", listed, re.MULTILINE)
     assert re.search(r"^tiny:1 +base ", listed, re.MULTILINE)
     shown = warm("show", "polite-replies", cwd=story.folder).ok().out
     assert [line.split()[1] for line in shown.splitlines() if line.startswith("statement")] == REGISTERED_WITH

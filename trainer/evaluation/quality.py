@@ -235,10 +235,14 @@ def held_out_answers(
         last = "" if end_of_text is None else tokenizer.decode([end_of_text], skip_special_tokens=False)
         ends = [task.end + last for task in data.tasks]
         classified = (replace(row, choices=data.classes, gap="", end=end) for row, end in zip(rows, ends, strict=True))
-        asked.append(Answers(used.revised(name=HELD_OUT_CLASSES), tuple(classified)))
+        asked.append(Answers(_called(used, HELD_OUT_CLASSES), tuple(classified)))
     if "exact_match" in quality:
-        asked.append(Answers(used.revised(name=HELD_OUT_ANSWERS), rows))
+        asked.append(Answers(_called(used, HELD_OUT_ANSWERS), rows))
     return tuple(asked)
+
+
+def _called(used: DatasetUsed, name: str) -> DatasetUsed:
+    return used.revised(name=name)
 
 
 def prompted(answers: Answers, prompting: Prompting, tokenizer: Tokenizer) -> Answers:

@@ -94,7 +94,9 @@ def checkpoints() -> Iterator[Case]:
         return make
 
     for name, change in NOTE_BYTES.items():
-        yield Case("checkpoint", f"given-{name}", against(change), 6)
+        # a file that is too large to be a checkpoint is not read, and shows nothing about the log
+        too_large = name in ("a-mebibyte-more", "100000-signatures")
+        yield Case("checkpoint", f"given-{name}", against(change), 2 if too_large else 6)
         yield Case("checkpoint", f"remembered-{name}", beside(change), 6)
     sizes = {
         "zero": b"0",
