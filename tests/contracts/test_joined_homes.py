@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,10 +117,11 @@ def test_a_home_that_only_reads_has_no_key_and_verifies_what_the_first_registere
     joined = join_home(shared.joining(tmp_path / "reader", makes_key=False), now=NOW)
     assert joined.key is None
     assert not (tmp_path / "reader" / "keys").exists() or not list((tmp_path / "reader" / "keys").iterdir())
-    reader = opened(tmp_path / "reader", tmp_path / "state-reader")
-    assert verify_version(reader, version_named(reader, label)).verdict == "verified"
-    with pytest.raises(KnownError) as refused:
-        register(reader, tmp_path, name="other")
+    # what a refusal refers to lives until it is collected: the connection is closed before
+    with closing(opened(tmp_path / "reader", tmp_path / "state-reader")) as reader:
+        assert verify_version(reader, version_named(reader, label)).verdict == "verified"
+        with pytest.raises(KnownError) as refused:
+            register(reader, tmp_path, name="other")
     assert refused.value.reference == "key-file-missing"
 
 
