@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from peft_registry.cli import console
-from peft_registry.cli.outcome import Line, Outcome, Part
+from peft_registry.cli.outcome import Line, Note, Outcome, Part
 
 if TYPE_CHECKING:
     from peft_registry.registry.documents.reperformed import Outcome as Again
@@ -44,3 +44,9 @@ def _lines(audit: "FolderAudit") -> Iterator[Part]:
     for line in audit.differing:
         yield f"differs  {line.file or line.figure}: {line.text}"
     yield audit.verdict
+    if audit.verdict == "broken":
+        yield Note("fix: keep it as evidence, and ask whoever handed it over for another copy")
+    elif audit.verdict == "unverified":
+        yield Note(
+            "fix: ask whoever handed it over for what each ? line lacks, or give --trust FILE where nobody is trusted yet"
+        )

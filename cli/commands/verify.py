@@ -159,7 +159,7 @@ def _of_lineage(outcome: "LineageOutcome", request: VerifyRequest) -> Outcome:
 def _with_advice(
     outcome: "VerifyOutcome | LineageOutcome", lines: list[Part], checks: "tuple[Check, ...]", request: VerifyRequest
 ) -> Outcome:
-    """What was found, and how to go on: the command that follows, or what would mend it."""
+    """The findings, and the next step: the command that follows, or the remedy."""
     value, code = outcome.model_dump(mode="json"), outcome.exit_code
     if outcome.verdict == "verified":
         return Outcome(value, lines, _after_verified(request.target), exit_code=code)

@@ -1,7 +1,7 @@
 """The figures of a record done again by their formulas, from the numbers that stand beside them. Pure.
 
-Deriving a record again shows that this program would write it so. Here each headline figure is computed by its definition, in a
-line of its own, so that a mistake of that derivation is no part of the check.
+Deriving a record again shows that this program would write it so. Here each headline figure is computed from its definition
+alone, so that a mistake in that derivation cannot hide itself.
 """
 
 import math
@@ -38,7 +38,9 @@ def _compared(value: Value, formula: str, again: float | None) -> tuple[Outcome,
 
 def _figures(record: ModificationRecord) -> Iterator[tuple[str, Value, str, float | None]]:
     """Name, recorded value, formula in words, and what the formula gives; None where an input is missing."""
-    compute, gpai, energy = record.compute, record.gpai, record.energy
+    compute = record.compute
+    gpai = record.gpai
+    energy = record.energy
     given = compute.inputs.value if isinstance(compute.inputs.value, dict) else {}
     yield "compute of the modification, FLOP", compute.conservative_flop, *_flop(given)
     base = gpai.original_flop.number

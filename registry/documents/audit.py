@@ -1,7 +1,7 @@
 """Everything in a verified folder that can be done again with it alone: without torch, a network or the registry that wrote it.
 
-Each line names what is recorded, what came of doing it again, and why it was not possible where it was not. What a folder does not
-hold is no fault of it; only a result that is another than the recorded one is.
+Each line names what is recorded, what came of doing it again, and why it was not possible where it was not. A folder is not
+faulted for what it does not hold, only for a result that differs from the recorded one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -103,8 +103,9 @@ def version_again(shown: PresentedVersion, *, folder: str) -> Iterator[Reperform
         of = "model" if verdict.table == "gpai_modifier" else "system"
         yield Reperformed(
             figure=f"status of the {of}",
-            outcome="reproduced",
-            text=f"{verdict.text}, from the answers {verdict.inputs.short} by the rules of this release",
+            # a record keeps answers and no status, so that there is nothing that this one could be equal to
+            outcome="not possible",
+            text=f"none is recorded; by the rules of this release, from the answers {verdict.inputs.short}: {verdict.text}",
             file=file,
         )
 

@@ -104,6 +104,9 @@ def render_documents(
     for document in documents:
         rule = recipients().recipients[document.recipient]
         others = documents[1:] if document.document == "cover" else ()
+        told = stops
+        if stops and not rule.persons:
+            told = ("Its use is stopped: ask the provider.",)  # who stopped it, and why, is not for them
         page = DocumentPage(
             is_cover=document.document == "cover",
             title=form_of(document.document).title,
@@ -114,7 +117,7 @@ def render_documents(
             as_of=as_of,
             counts=counts_of(document),
             follows="" if document.document == "cover" else f"{_NO_FORM} {form_of(document.document).source}".strip(),
-            flags=(stops if rule.persons else ("Its use is stopped: ask the provider.",) if stops else ()),
+            flags=told,
             statuses=tuple(map(_status, document.statuses)),
             others=tuple(
                 OtherPage(form_of(other.document).title, files[other.document], counts_of(other)) for other in others

@@ -431,7 +431,9 @@ def _may_be_loaded(version: Version, checks: PageChecks) -> Iterator[str]:
 
 def _flags(facts: VersionFacts) -> Iterator[str]:
     """What is said beside a status, and what licences restrict; of a licence whose terms nobody knows, that."""
-    record, signed, base = facts.record, facts.signed_record or facts.record, facts.base
+    record = facts.record
+    signed = facts.signed_record or record
+    base = facts.base
     licences: Iterable[str] = ()
     if record is not None and signed is not None:
         raised = verdicts_of(in_third_form(record), decided=facts.decided).flags

@@ -185,7 +185,7 @@ def _or_broken(lines: Iterator[Reperformed]) -> Iterator[Reperformed]:
 
 
 def _source(source: Path, trust: TrustPolicy | None, *, now: str) -> Reperformed:
-    """How something verifies that the version was made from; where none of its files is here, that is no fault."""
+    """How a source of the version verifies; a source whose files are all absent is not faulted for that."""
     place = f"{SOURCES_FOLDER}/{source.name}"
     outcome = verify_folder(source, trust=trust, now=now)
     has_files = any(_is_of_manifest(file.path) for file in scan_folder(source, family="integrity"))

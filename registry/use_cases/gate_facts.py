@@ -147,7 +147,9 @@ def facts_among(evidence: GateEvidence, policy: Digest, outcome: VerifyOutcome |
     answered = frozenset() if record is None else frozenset(_answered_trainings(record, version))
     recorded = bound_record(records)
     decisions = tuple(_decisions(evidence.decisions, policy))
-    statements, reading, evaluated = records.statements, evidence.reading, evidence.evaluated
+    statements = records.statements
+    reading = evidence.reading
+    evaluated = evidence.evaluated
     return GateFacts(
         label=version.label,
         manifest=version.manifest_digest,

@@ -98,7 +98,8 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
     """
     import torch
 
-    chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    found: Literal["cuda", "cpu"] = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = found if device == "auto" else device
     threads = int(os.environ["OMP_NUM_THREADS"]) if os.environ.get("OMP_NUM_THREADS", "").isdigit() else cores()
     torch.set_num_threads(max(threads, 1))
     info = _cpu_info()
@@ -108,7 +109,8 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
     else:
         has_bf16 = bool(_flags(info) & _BF16_FLAGS)
         processor = _model_name(info)
-    taken: Dtype = dtype if dtype != "auto" else ("bf16" if has_bf16 else "fp32")
+    native: Dtype = "bf16" if has_bf16 else "fp32"
+    taken: Dtype = native if dtype == "auto" else dtype
     return Hardware(
         device=chosen,
         dtype=taken,

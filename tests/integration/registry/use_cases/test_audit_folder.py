@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.main import run
+from peft_registry.cli.outcome import Note
 from peft_registry.registry.compliance.form_rows import forms
 from peft_registry.registry.documents import audit as audits
 from peft_registry.registry.documents import recipients as tables
@@ -70,6 +72,8 @@ def test_of_a_clean_dossier_everything_is_done_again_or_it_is_said_why_not(place
     assert all(line.text for line in audit.lines if line.outcome == "not possible")
     gate = next(line for line in audit.lines if line.figure == "gate bank")
     assert (gate.outcome, gate.text) == ("reproduced", "open, as it was for @champion")
+    status = next(line for line in audit.lines if line.figure == "status of the model")
+    assert status.outcome == "not possible" and status.text.startswith("none is recorded; by the rules of this release")
     flop = next(line for line in audit.lines if line.figure == "compute of the modification, FLOP")
     assert flop.text.startswith("6 · P · D = ")
 
@@ -80,6 +84,9 @@ def test_the_public_learns_who_signed_what_it_cannot_derive(place: Path, registr
     assert (audit.verdict, audit.exit_code) == ("unverified", 5)
     assert found["signature of the documents"] == "reproduced" and found["documents"] == "not possible"
     assert not audit.differing
+    assert [part.text for part in of_audit(audit).lines if isinstance(part, Note)] == [
+        "fix: ask whoever handed it over for what each ? line lacks, or give --trust FILE where nobody is trusted yet"
+    ]
 
 
 def a_digit(data: bytes) -> bytes:
