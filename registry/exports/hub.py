@@ -1,7 +1,8 @@
 """What of a version goes to a repository that others read, and what stays: decided over a verified copy, before anything is sent.
 
 The files, the manifest, the signature, the card, and of the statements those that a reader needs to tell what it is: registration,
-evaluations with their item tables, the proof of the log, recalls and whatever else stops a use. Records stay: they hold figures
+evaluations, the proof of the log, recalls and whatever else stops a use. The scores of single rows go to readers whom somebody
+chose: the rows may be of data that nobody else has. Records stay: they hold figures
 that the documentation form of the Code of Practice (Transparency, measure 1.1) keeps for authorities, and names of people. So does
 what people decided, such as a hold with its reason, and an evaluation that names somebody.
 
@@ -66,9 +67,9 @@ class StatementLine:
 
 @dataclass(frozen=True, slots=True)
 class HubFolder:
-    """What is sent, by path, and what is withheld, each with its kind and digest.
+    """What is sent, by path, and what is withheld: each statement with its kind and digest, each table of single rows by its path.
 
-    `item_tables` are the paths of tables of single rows.
+    `item_tables` are the paths of the tables of single rows that are sent.
     """
 
     files: Mapping[str, Path | bytes]
@@ -76,9 +77,11 @@ class HubFolder:
     item_tables: frozenset[str] = frozenset()
 
     @property
-    def without_items(self) -> Mapping[str, Path | bytes]:
+    def for_everybody(self) -> "HubFolder":
         """What is left of it without the scores of single rows, which may be of data that nobody else has."""
-        return {path: content for path, content in self.files.items() if path not in self.item_tables}
+        files = {path: content for path, content in self.files.items() if path not in self.item_tables}
+        tables = tuple(f"rows of {path}" for path in sorted(self.item_tables & self.files.keys()))
+        return HubFolder(files, (*self.withheld, *tables))
 
     def size(self, path: str) -> int:
         """Of a file, in bytes."""

@@ -177,7 +177,7 @@ def _write_public_part(registry: Registry, version: Version, folder: Path) -> No
         copy = scratch / "copy"
         copy.mkdir()
         verified_copy(registry, version, copy, look_for_base=False)
-        for name, content in public_part(copy, with_records=False).without_items.items():
+        for name, content in public_part(copy, with_records=False).for_everybody.files.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):

@@ -119,7 +119,7 @@ def publish_version(
         registry: where it is registered.
         version: which; not a base.
         repository: owner/name; made where there is none.
-        public: a repository that is made may be read by everybody; one that exists stays as it is.
+        public: a repository that is made may be read by everybody; one that exists stays as it is. The scores of single rows stay.
         dry_run: say what would be sent, and send nothing.
         with_records: send its records too; not to where everybody reads.
         trust: whom the user trusts; None for the trust of the registry.
@@ -143,6 +143,8 @@ def publish_version(
         if public:
             _require_no_paths(version, folder)
         part = public_part(folder, with_records=with_records)
+        if public:
+            part = part.for_everybody
         commit, is_private = None, not public
         if not dry_run:
             commit, is_private = _upload(version, repository, part, public=public)

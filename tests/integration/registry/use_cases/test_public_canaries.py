@@ -202,7 +202,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Canaries, s
     with closing(reopened(home)) as registry:
         say_canaries(registry, folder, canaries)
         pull_version(registry, version_named(registry, "sums"), folder / "copy")
-    yield canaries, told_by(public_part(folder / "copy", with_records=False))
+    yield canaries, told_by(public_part(folder / "copy", with_records=False).for_everybody)
 
 
 # what no document cuts: the manifest that the signature covers, how was measured, and why something was recalled

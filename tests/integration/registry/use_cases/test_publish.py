@@ -194,11 +194,21 @@ def test_a_private_copy_without_records_keeps_the_same_to_itself(
     assert REASON not in told and NAMED not in told
 
 
-def test_an_evaluation_that_names_nobody_is_published_with_its_table_and_one_that_does_is_not(
-    decided: Decided, download: Path
+def test_an_evaluation_that_names_nobody_is_published_and_its_rows_go_to_chosen_readers_alone(
+    decided: Decided, download: Path, hub: FakeHub, tmp_path: Path
 ) -> None:
-    assert (download / "evidence" / decided.unnamed.items.file).is_file()
-    assert not (download / "evidence" / decided.named.items.file).exists()
+    assert str(decided.unnamed.items.sha256) in everything_in(download)
+    assert not list((download / "evidence").glob("items*"))
+    assert f"rows of evidence/{decided.unnamed.items.file}" in sent_to_everybody(decided).withheld
+    private = publish_version(decided.registry, decided.version, REPOSITORY)
+    chosen = downloaded(hub, tmp_path / "private") / "evidence"
+    assert (chosen / decided.unnamed.items.file).is_file()
+    assert not (chosen / decided.named.items.file).exists()
+    assert not [one for one in private.withheld if one.startswith("rows of")]
+
+
+def sent_to_everybody(decided: Decided) -> Publication:
+    return publish_version(decided.registry, decided.version, REPOSITORY, public=True, dry_run=True)
 
 
 def test_the_public_copy_is_still_shown_to_be_all_but_what_is_withheld(decided: Decided, download: Path) -> None:
@@ -244,7 +254,9 @@ def test_nobody_can_change_what_is_sealed(decided: Decided, download: Path, edit
     assert outcome.verdict == "broken", outcome
 
 
-def test_what_is_wrong_does_not_hide_behind_what_is_withheld(decided: Decided, download: Path) -> None:
+def test_what_is_wrong_does_not_hide_behind_what_is_withheld(decided: Decided, hub: FakeHub, tmp_path: Path) -> None:
+    publish_version(decided.registry, decided.version, REPOSITORY)
+    download = downloaded(hub, tmp_path / "download")
     table = download / "evidence" / decided.unnamed.items.file
     table.write_bytes(table.read_bytes().replace(b"-1", b"-2", 1))
     outcome = verify_folder(download, trust=decided.registry.trust, now=utc_now())
