@@ -90,5 +90,5 @@ def _lines(done: "HandedOver", folder: Path) -> Iterator[str]:
     yield f"dossier  {done.version.label} → {folder}  {done.files} files"
     for document in done.documents:
         yield f"{'document':<9}{form_of(document.document).title}: {counts_of(document)}"
-    signed = "nobody; the record that they follow from is signed" if done.signed_by is None else done.signed_by
+    signed = "nobody, so that no audit verifies them: --key FILE signs" if done.signed_by is None else done.signed_by
     yield f"signed   by {signed}"

@@ -52,6 +52,7 @@ from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import CheckStatus, VerifyOutcome
 
 SMALL_BYTES = 64 << 20  # of a document, a page or a policy
+SIGNATURE = "signature of the documents"
 RECORDS = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
 _OUTCOMES: Mapping[CheckStatus, Outcome] = {
     "ok": "reproduced",
@@ -191,7 +192,10 @@ def _index(dossier: Path) -> tuple[DocumentPredicate, bytes]:
 def _signature(dossier: Path, index: bytes, shown: PresentedVersion, trust: TrustPolicy | None) -> Reperformed:
     """Who signed the list of documents, if anybody did and the user trusts them."""
     outcome: Outcome = "not possible"
-    text, file = "nobody signed them", DOSSIER_FILE
+    text, file = (
+        "nobody signed them, or their signature was taken off: nobody answers for what stands on them",
+        DOSSIER_FILE,
+    )
     if (dossier / STATEMENT_FILE).is_file():
         file = STATEMENT_FILE
         try:
@@ -200,7 +204,7 @@ def _signature(dossier: Path, index: bytes, shown: PresentedVersion, trust: Trus
             text = f"{error.what}: {error.why}"
         except KnownError as error:
             outcome, text = "differs", f"{error.what}: {error.why}"
-    return Reperformed(figure="signature of the documents", outcome=outcome, text=text, file=file)
+    return Reperformed(figure=SIGNATURE, outcome=outcome, text=text, file=file)
 
 
 def _signed_by(path: Path, index: bytes, shown: PresentedVersion, trust: TrustPolicy | None) -> str:

@@ -128,7 +128,7 @@ def verify_text(index: DocumentPredicate, *, label: str, manifest: Digest, signe
     signer = (
         f"{STATEMENT_FILE} signs {DOSSIER_FILE}; its key has to be in the trust file."
         if signed
-        else f"Nobody signed {DOSSIER_FILE}: the documents prove nothing but that they follow from the signed record."
+        else f"Nobody signed {DOSSIER_FILE}: the exit is 5. Ask for a dossier that somebody signed, with --key."
     )
     text = f"""{label}, for the {to}
 manifest {manifest}

@@ -7,6 +7,7 @@ from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.documents.audit import (
+    SIGNATURE,
     SMALL_BYTES,
     checks_again,
     documents_again,
@@ -16,7 +17,6 @@ from peft_registry.registry.documents.audit import (
 )
 from peft_registry.registry.documents.dossier import (
     SOURCES_FOLDER,
-    STATEMENT_FILE,
     policies_named,
     policy_file,
 )
@@ -63,15 +63,13 @@ class FolderAudit(Frozen):
 
     @property
     def verdict(self) -> Verdict:
-        """Of all of it: broken where anything differs, unverified where a signature of the documents could not be checked."""
+        """Of all of it: broken where anything differs, unverified where nobody is shown to have signed the documents."""
         if self.differing:
             return "broken"
-        outcomes = {line.figure: line.outcome for line in self.lines}
-        signed = outcomes.get("signature of the documents")
-        is_unread = any(line.file == STATEMENT_FILE and line.outcome == "not possible" for line in self.lines)
-        # of documents that nobody signed nothing vouches for their rows but their being cut again
-        is_unfounded = outcomes.get("documents") == "not possible" and signed != "reproduced"
-        return "unverified" if is_unread or is_unfounded else self.outcome.verdict
+        # whoever passes a dossier on can take its signature off; then pages that follow from no record, as a recall on the
+        # cover does, could be written anew and listed
+        signature = next((line.outcome for line in self.lines if line.figure == SIGNATURE), "reproduced")
+        return self.outcome.verdict if signature == "reproduced" else "unverified"
 
     @property
     def exit_code(self) -> int:

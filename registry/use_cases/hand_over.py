@@ -75,7 +75,7 @@ def hand_over(
         version: which; not a base.
         recipient: who gets it.
         destination: the folder.
-        signer: whose key signs the documents; None leaves them unsigned: whoever has the record derives them again.
+        signer: whose key signs the documents; None leaves them unsigned, and no audit verifies them then.
         with_base: the weights of its base and of what it was merged from too, so that a merge can be made again.
 
     Raises:

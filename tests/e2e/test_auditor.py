@@ -67,7 +67,8 @@ def test_an_auditor_reads_and_does_again_a_dossier_with_a_small_install_and_no_r
     laptop: Path, tmp_path: Path
 ) -> None:
     with a_home(tmp_path / "home", now=utc_now()) as registry:
-        hand_over(registry, register_sums(registry, tmp_path / "made"), "ai-office", tmp_path / "office")
+        version = register_sums(registry, tmp_path / "made")
+        hand_over(registry, version, "ai-office", tmp_path / "office", signer=registry.trainer_key)
         export_trust(registry, tmp_path / "handed-over")
     (tmp_path / "elsewhere").mkdir()
     trust = ("--trust", str(tmp_path / "handed-over" / "trust.json"))

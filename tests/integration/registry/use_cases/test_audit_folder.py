@@ -15,11 +15,14 @@ from peft_registry.registry.documents import audit as audits
 from peft_registry.registry.documents import recipients as tables
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.approve import approve
 from peft_registry.registry.use_cases.audit_folder import FolderAudit, audit_folder
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
+from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.schemas.hand_over import DocumentPredicate, HandedFile
 from peft_registry.schemas.identity import Digest
 from tests.builders.homes import NOW, a_home, reopened
 from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
@@ -151,6 +154,47 @@ def test_documents_that_say_otherwise_than_the_record_are_broken_though_their_li
     index.write_text(index.read_text("utf-8").replace(was, str(Digest.of(file.read_bytes()))), "utf-8")
     (line,) = audited(tmp_path / "mended", registry).differing
     assert (line.figure, line.file, line.text) == ("mdf.json", "mdf.json", "the record gives other data")
+
+
+def without_signature(dossier: Path, copy: Path) -> Path:
+    """As whoever passes a signed dossier on leaves it: nobody signed it, and a page and how to verify it are written anew."""
+    shutil.copytree(dossier, copy)
+    for name in ("document.intoto.jsonl", "document.pub"):
+        (copy / name).unlink()
+    index = json.loads((copy / "dossier.json").read_bytes())
+    index["files"] = [file for file in index["files"] if file["path"] != "document.pub"]
+    page = (copy / "cover.html").read_text("utf-8").replace("sums:1", "sums:1, fit for every use")
+    (copy / "cover.html").write_text(page, "utf-8")
+    index["documents"][0]["page"] = str(Digest.of((copy / "cover.html").read_bytes()))
+    (copy / "dossier.json").write_bytes(DocumentPredicate.from_json(index).to_canonical())
+    return copy
+
+
+def test_a_page_that_was_written_anew_once_the_signature_was_off_is_verified_by_nobody(
+    place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    audit = audited(without_signature(place / "office", tmp_path / "forged"), registry)
+    assert (audit.verdict, audit.exit_code, audit.differing) == ("unverified", 5, ())
+    signature = next(line for line in audit.lines if line.figure == "signature of the documents")
+    assert signature.text.startswith("nobody signed them, or their signature was taken off")
+    assert outcomes(audited(place / "unsigned", registry))["mdf.json"] == "reproduced"
+    assert audited(place / "unsigned", registry).verdict == "unverified", (
+        "though every document follows from the record"
+    )
+
+
+def test_a_key_of_whoever_passes_a_dossier_on_verifies_nothing(place: Path, registry: Registry, tmp_path: Path) -> None:
+    forged = without_signature(place / "office", tmp_path / "forged")
+    index = DocumentPredicate.from_json(json.loads((forged / "dossier.json").read_bytes()))
+    key = PrivateKey.generate("ed25519")
+    (forged / "document.pub").write_bytes(key.public.pem)
+    added = HandedFile(path="document.pub", sha256=Digest.of(key.public.pem))
+    index = index.revised(files=(*index.files, added))
+    (forged / "dossier.json").write_bytes(index.to_canonical())
+    signed = sign_statement(version_named(registry, "sums").manifest_digest, "document", index.to_json(), key)
+    (forged / "document.intoto.jsonl").write_bytes(signed.line + b"\n")
+    audit = audited(forged, registry)
+    assert (audit.verdict, outcomes(audit)["signature of the documents"]) == ("unverified", "not possible")
 
 
 @pytest.fixture

@@ -350,7 +350,8 @@ def test_every_tensor_of_a_merge_of_two_follows_from_the_dossier(algorithm: str,
     found = place.merge("a", "b", algorithm=algorithm, name=f"audited-{algorithm}", **choices)
     assert found.version is not None
     for name, with_base in (("whole", True), ("light", False)):
-        hand_over(place.registry, found.version, "ai-office", tmp_path / name, with_base=with_base)
+        signer = place.registry.trainer_key
+        hand_over(place.registry, found.version, "ai-office", tmp_path / name, signer=signer, with_base=with_base)
     audit = audit_folder(tmp_path / "whole", trust=place.registry.trust, now=NOW)
     line = next(line for line in audit.lines if line.figure == "merge")
     assert audit.verdict == "verified" and line.outcome == "within tolerance", line.text
