@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 from peft_registry.cli import console
 
 if TYPE_CHECKING:
-    from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.audit_folder import FolderAudit
     from peft_registry.registry.use_cases.read_folder import ReadFolder
-    from peft_registry.registry.use_cases.verify import DamagedRegistry, Requirements
-    from peft_registry.schemas.errors import KnownError
-    from peft_registry.schemas.policy import TrustPolicy
+    from peft_registry.registry.use_cases.verify import Examiner, Requirements
     from peft_registry.schemas.version import LineageOutcome, VerifyOutcome, Version
 
 
@@ -71,13 +68,14 @@ class VerifyRequest:
 def _looked_up(request: VerifyRequest) -> "Iterator[_LookedUp]":
     """The registry, the trust and, unless a folder is meant, the version that the request names."""
     if is_folder(request.target):
-        with _beside_folder(request) as looked_up:
-            yield looked_up
+        with _beside_folder(request) as examiner:
+            yield _LookedUp(examiner, None)
         return
     from peft_registry.cli.wiring import chosen_trust, home_if_any
-    from peft_registry.registry.homes.home import HomeNotFound
+    from peft_registry.registry.homes.home import HomeNotFound, utc_now
     from peft_registry.registry.homes.layout import FOLDER_NAME
     from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.verify import Examiner
 
     registry = home_if_any(request.home, checkpoint=request.checkpoint)
     try:
@@ -86,23 +84,26 @@ def _looked_up(request: VerifyRequest) -> "Iterator[_LookedUp]":
             raise HomeNotFound(
                 f"a folder {request.target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above"
             )
-        yield _LookedUp(registry, version_named(registry, request.target, trust=policy), policy, problem)
+        examiner = Examiner(policy, utc_now(), problem, registry)
+        yield _LookedUp(examiner, version_named(registry, request.target, trust=policy))
     finally:
         if registry is not None:
             registry.close()
 
 
 @contextmanager
-def _beside_folder(request: VerifyRequest) -> "Iterator[_LookedUp]":
-    """The trust for a folder, and what the registry at hand is asked about it: nothing but whom it trusts where it is damaged."""
-    from peft_registry.cli.wiring import chosen_trust, home_beside_folder
+def _beside_folder(request: VerifyRequest) -> "Iterator[Examiner]":
+    """Who asks about a folder; of a registry at hand that is damaged nothing is asked but whom it trusts."""
+    from peft_registry.cli.wiring import chosen_trust, home_beside_folder, seen_folders
+    from peft_registry.registry.homes.home import utc_now
+    from peft_registry.registry.use_cases.verify import Examiner
 
     registry, damaged = home_beside_folder(request.home, checkpoint=request.checkpoint)
     try:
         if registry is None:
             require_absent({"--checkpoint": request.checkpoint}, beside="a folder where there is no registry")
         policy, problem = chosen_trust(registry, request.trust, request.root)
-        yield _LookedUp(None if damaged else registry, None, policy, problem, damaged)
+        yield Examiner(policy, utc_now(), problem, None if damaged else registry, damaged, seen_folders())
     finally:
         if registry is not None:
             registry.close()
@@ -110,13 +111,10 @@ def _beside_folder(request: VerifyRequest) -> "Iterator[_LookedUp]":
 
 @dataclass(frozen=True)
 class _LookedUp:
-    """What a request is about; `version` is None for a folder."""
+    """Who asks, and what about; `version` is None for a folder."""
 
-    registry: "Registry | None"
+    examiner: "Examiner"
     version: "Version | None"
-    policy: "TrustPolicy | None"
-    problem: "KnownError | None"
-    damaged: "DamagedRegistry | None" = None
 
 
 def verified(request: VerifyRequest) -> "VerifyOutcome":
@@ -127,21 +125,21 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
         KnownError: the version, the registry or the trust cannot be found or read.
     """
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import digests_of_earlier_runs, seen_folders
+    from peft_registry.cli.wiring import digests_of_earlier_runs
     from peft_registry.registry.disk.hashing import RunDigests
-    from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.records.stops import with_stops
     from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 
     require = request.requirements()
     kept = None if request.no_cache else digests_of_earlier_runs()
     with _looked_up(request) as subject, closing(RunDigests(kept)) as digests:
-        if subject.registry is not None and subject.version is not None:
+        examiner = subject.examiner
+        if examiner.registry is not None and subject.version is not None:
             outcome = verify_version(
-                subject.registry,
+                examiner.registry,
                 subject.version,
-                trust=subject.policy,
-                trust_problem=subject.problem,
+                trust=examiner.trust,
+                trust_problem=examiner.problem,
                 base=request.base,
                 require=require,
                 digests=digests,
@@ -150,18 +148,18 @@ def verified(request: VerifyRequest) -> "VerifyOutcome":
         else:
             outcome = verify_folder(
                 Path(request.target),
-                trust=subject.policy,
-                trust_problem=subject.problem,
-                now=utc_now(),
+                trust=examiner.trust,
+                trust_problem=examiner.problem,
+                now=examiner.now,
                 base=request.base,
-                registry=subject.registry,
-                damaged=subject.damaged,
+                registry=examiner.registry,
+                damaged=examiner.damaged,
                 require=require,
                 digests=digests,
-                seen=seen_folders(),
+                seen=examiner.seen,
             )
-        if subject.registry is not None and outcome.verdict != "broken":
-            outcome = with_stops(subject.registry, outcome)
+        if examiner.registry is not None and outcome.verdict != "broken":
+            outcome = with_stops(examiner.registry, outcome)
         if digests.reused:
             count = len(digests.reused)
             unchanged = (
@@ -180,20 +178,10 @@ def read_presented(request: VerifyRequest) -> "ReadFolder":
         FolderBroken: something in it is not what was signed.
         KnownError: the folder, the registry or the trust cannot be read.
     """
-    from peft_registry.cli.wiring import seen_folders
-    from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.read_folder import read_folder
 
-    with _beside_folder(request) as looked_up:
-        read = read_folder(
-            Path(request.target),
-            trust=looked_up.policy,
-            trust_problem=looked_up.problem,
-            now=utc_now(),
-            registry=looked_up.registry,
-            damaged=looked_up.damaged,
-            seen=seen_folders(),
-        )
+    with _beside_folder(request) as examiner:
+        read = read_folder(Path(request.target), examiner)
     if read.outcome.verdict == "unverified":
         console.note(
             f"unverified: {read.outcome.unchecked_text}; `registry verify {request.target}` says more", indent=12
@@ -208,8 +196,6 @@ def audited(request: VerifyRequest) -> "FolderAudit":
         InputRefused: a version of the registry is named.
         KnownError: the folder, the registry or the trust cannot be read.
     """
-    from peft_registry.cli.wiring import seen_folders
-    from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.audit_folder import audit_folder
     from peft_registry.schemas.errors import InputRefused
 
@@ -220,49 +206,31 @@ def audited(request: VerifyRequest) -> "FolderAudit":
             fix=f"`registry pull {request.target} FOLDER`, or `registry report {request.target} FOLDER --to RECIPIENT`, "
             "then audit that",
         )
-    with _beside_folder(request) as looked_up:
-        return audit_folder(
-            Path(request.target),
-            trust=looked_up.policy,
-            trust_problem=looked_up.problem,
-            now=utc_now(),
-            registry=looked_up.registry,
-            damaged=looked_up.damaged,
-            seen=seen_folders(),
-        )
+    with _beside_folder(request) as examiner:
+        return audit_folder(Path(request.target), examiner)
 
 
 def verified_lineage(request: VerifyRequest) -> "LineageOutcome":
     """As `verified`, with everything that it was made from, at any distance."""
     from peft_registry.cli.progress import Progress
-    from peft_registry.cli.wiring import seen_folders
-    from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.use_cases.verify import verify_folder_lineage, verify_lineage
 
     require = request.requirements()
     observe = Progress(story_on_stdout=False)
     with _looked_up(request) as subject:
-        if subject.registry is not None and subject.version is not None:
+        examiner = subject.examiner
+        if examiner.registry is not None and subject.version is not None:
             return verify_lineage(
-                subject.registry,
+                examiner.registry,
                 subject.version,
-                trust=subject.policy,
-                trust_problem=subject.problem,
+                trust=examiner.trust,
+                trust_problem=examiner.problem,
                 base=request.base,
                 require=require,
                 observe=observe,
             )
         return verify_folder_lineage(
-            Path(request.target),
-            trust=subject.policy,
-            trust_problem=subject.problem,
-            now=utc_now(),
-            base=request.base,
-            registry=subject.registry,
-            damaged=subject.damaged,
-            require=require,
-            observe=observe,
-            seen=seen_folders(),
+            Path(request.target), examiner, base=request.base, require=require, observe=observe
         )
 
 

@@ -22,13 +22,11 @@ from peft_registry.registry.documents.dossier import (
 )
 from peft_registry.registry.documents.reperformed import Reperformed
 from peft_registry.registry.gate.reasons import decide_gate
-from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.homes.seen_folders import SeenFolders
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.signed_records import require_derived
 from peft_registry.registry.use_cases.gate import policy_of_bytes
 from peft_registry.registry.use_cases.gate_facts import evidence_in, facts_among
-from peft_registry.registry.use_cases.verify import DamagedRegistry, examine_folder, verify_folder
+from peft_registry.registry.use_cases.verify import Examiner, examine_folder, verify_folder
 from peft_registry.registry.verification.presented_records import PresentedVersion, presented_version
 from peft_registry.registry.verification.with_base import (
     ARTIFACT_FOLDER,
@@ -42,7 +40,6 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
-from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.version import EXIT_CODES, Verdict, VerifyOutcome
 
 _BYTES_LEFT_OUT = frozenset({"files", "tensors"})
@@ -76,20 +73,8 @@ class FolderAudit(Frozen):
         return EXIT_CODES[self.verdict]
 
 
-def audit_folder(
-    folder: Path,
-    *,
-    trust: TrustPolicy | None,
-    now: str,
-    trust_problem: KnownError | None = None,
-    registry: Registry | None = None,
-    damaged: DamagedRegistry | None = None,
-    seen: SeenFolders | None = None,
-) -> FolderAudit:
+def audit_folder(folder: Path, examiner: Examiner) -> FolderAudit:
     """Verify a pulled folder or a dossier, and do again what can be.
-
-    Args:
-        folder: as `verify_folder`, and so is everything else.
 
     Raises:
         FolderMissing, NotAnArtifact: there is nothing to audit.
@@ -97,9 +82,7 @@ def audit_folder(
     """
     has_documents = is_dossier(folder)
     place = ARTIFACT_FOLDER if has_documents else ""
-    checked = examine_folder(
-        folder, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
-    )
+    checked = examine_folder(folder, examiner)
     lines = list(checks_again(checked.outcome, folder=place))
     if has_documents:
         lines += _or_broken(list_again(folder))
@@ -112,7 +95,7 @@ def audit_folder(
         lines += version_again(shown, folder=place)
         lines += weights_again(shown, _sources(folder), folder=signed_folder(folder), place=place)
         if has_documents:
-            lines += _of_dossier(folder, shown, checked.outcome, trust, now=now)
+            lines += _of_dossier(folder, shown, checked.outcome, examiner)
     return FolderAudit(subject=str(folder), version=version, outcome=checked.outcome, lines=tuple(lines))
 
 
@@ -123,13 +106,13 @@ def _sources(folder: Path) -> dict[Digest, Path]:
 
 
 def _of_dossier(
-    folder: Path, shown: PresentedVersion, outcome: VerifyOutcome, trust: TrustPolicy | None, *, now: str
+    folder: Path, shown: PresentedVersion, outcome: VerifyOutcome, examiner: Examiner
 ) -> Iterator[Reperformed]:
-    yield from _or_broken(documents_again(folder, shown, trust, release=tool_version()))
+    yield from _or_broken(documents_again(folder, shown, examiner.trust, release=tool_version()))
     yield from policies_again(folder, shown)
     yield from _gates(folder, shown, outcome)
     for source in sorted(path for path in (folder / SOURCES_FOLDER).glob("*") if path.is_dir()):
-        yield _source(source, trust, now=now)
+        yield _source(source, examiner)
 
 
 def _gates(folder: Path, shown: PresentedVersion, outcome: VerifyOutcome) -> Iterator[Reperformed]:
@@ -182,10 +165,10 @@ def _or_broken(lines: Iterator[Reperformed]) -> Iterator[Reperformed]:
         yield Reperformed(figure="documents", outcome="differs", text=f"{error.what}: {error.why}", file=DOSSIER_FILE)
 
 
-def _source(source: Path, trust: TrustPolicy | None, *, now: str) -> Reperformed:
+def _source(source: Path, examiner: Examiner) -> Reperformed:
     """How a source of the version verifies; a source whose files are all absent is not faulted for that."""
     place = f"{SOURCES_FOLDER}/{source.name}"
-    outcome = verify_folder(source, trust=trust, now=now)
+    outcome = verify_folder(source, trust=examiner.trust, now=examiner.now)
     has_files = any(_is_of_manifest(file.path) for file in scan_folder(source, family="integrity"))
     excused = frozenset() if has_files else _BYTES_LEFT_OUT
     failed = [check for check in outcome.checks if check.status == "failed" and check.step not in excused]

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.homes.seen_folders import SeenFolders
-from peft_registry.registry.use_cases.verify import DamagedRegistry, examine_folder
+from peft_registry.registry.use_cases.verify import Examiner, examine_folder
 from peft_registry.registry.verification.presented_records import PresentedVersion, presented_version
-from peft_registry.schemas.errors import IntegrityBroken, KnownError
-from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.version import VerifyOutcome
 
 
@@ -28,29 +25,19 @@ class ReadFolder:
     outcome: VerifyOutcome
 
 
-def read_folder(
-    folder: Path,
-    *,
-    trust: TrustPolicy | None,
-    now: str,
-    trust_problem: KnownError | None = None,
-    registry: Registry | None = None,
-    damaged: DamagedRegistry | None = None,
-    seen: SeenFolders | None = None,
-) -> ReadFolder:
+def read_folder(folder: Path, examiner: Examiner) -> ReadFolder:
     """Verify a folder and read what it says of its version. What could not be checked is shown too, and the outcome says so.
 
     Args:
-        folder: a pulled one, or a dossier; everything else is as `verify_folder` takes it.
+        folder: a pulled one, or a dossier.
+        examiner: who reads it.
 
     Raises:
         FolderBroken: something in it is not what was signed.
         NotRegistered: no statement in it registers a version.
         FolderMissing, NotAnArtifact: there is nothing to read.
     """
-    checked = examine_folder(
-        folder, trust=trust, now=now, trust_problem=trust_problem, registry=registry, damaged=damaged, seen=seen
-    )
+    checked = examine_folder(folder, examiner)
     if checked.verdict == "broken" or checked.findings is None:
         raise FolderBroken(checked.outcome)
     return ReadFolder(presented_version(checked.findings), checked.outcome)

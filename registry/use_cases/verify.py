@@ -90,12 +90,24 @@ class DamagedRegistry:
 
 
 @dataclass(frozen=True)
-class Authority:
-    """Whom the user trusts, None for nobody and then why, and what time it is (RFC 3339, UTC)."""
+class Examiner:
+    """Who asks: whom they trust, what time it is, and what of their own must not be contradicted.
+
+    Attributes:
+        trust: whom they trust; None for nobody.
+        now: RFC 3339, UTC.
+        problem: why there is no trust.
+        registry: tells where bases lie, has the parents, and its log is one that a folder's must not contradict; nothing else.
+        damaged: their own registry in place of that, where it cannot be opened as it is.
+        seen: what they have seen of logs in other folders, which this one must not contradict; None: nobody remembers.
+    """
 
     trust: TrustPolicy | None
     now: str
     problem: KnownError | None = None
+    registry: Registry | None = None
+    damaged: DamagedRegistry | None = None
+    seen: SeenFolders | None = None
 
 
 def verify_folder(
@@ -117,41 +129,26 @@ def verify_folder(
 
     Args:
         folder: where it lies; of a dossier its artifact is verified, and not its documents.
-        trust: whom the user trusts; None for nobody.
-        now: RFC 3339, UTC.
-        trust_problem: why there is no trust.
+        trust, now, trust_problem, registry, damaged, seen: as an `Examiner` has them.
         base: path of the base that the user gave; its bytes must then be right.
-        registry: tells where bases lie, has the parents, and its log is one that the folder's must not contradict; nothing else.
-        damaged: the user's own registry in place of that, where it cannot be opened as it is.
         version: the version of that registry that the folder must be.
         require: what else is demanded.
         look_for_base: look where the registry says that the base lies; a caller who just hashed it need not again.
         digests: what was hashed before; the caller's own, and closed by them.
-        seen: what the user has seen of logs in other folders, which this one must not contradict; None: nobody remembers.
     """
-    authority = Authority(trust, now, trust_problem)
-    with _run(registry, authority, require, digests=digests, damaged=damaged, seen=seen) as run:
+    with _run(Examiner(trust, now, trust_problem, registry, damaged, seen), require, digests=digests) as run:
         if is_with_base(folder):
             return _checked_with_base(run, folder, base=base, version=version)
         context = run.context(base=base, look_for_base=look_for_base, version=version, verify_parent=run.verify_parent)
         return run.check_folder(signed_folder(folder), context, base=base).outcome
 
 
-def examine_folder(
-    folder: Path,
-    *,
-    trust: TrustPolicy | None,
-    now: str,
-    trust_problem: KnownError | None = None,
-    registry: Registry | None = None,
-    damaged: DamagedRegistry | None = None,
-    seen: SeenFolders | None = None,
-) -> CheckedArtifact:
+def examine_folder(folder: Path, examiner: Examiner) -> CheckedArtifact:
     """As `verify_folder`, with what the checks read, for whoever shows what is recorded there.
 
     Of a folder with its base beside it this is the adapter, whose base is then looked at.
     """
-    with _run(registry, Authority(trust, now, trust_problem), Requirements(), damaged=damaged, seen=seen) as run:
+    with _run(examiner, Requirements()) as run:
         base = folder / BASE_FOLDER if is_with_base(folder) else None
         context = run.context(base=base, verify_parent=run.verify_parent)
         return run.check_folder(signed_folder(folder), context, base=base)
@@ -204,8 +201,7 @@ def verify_version(
     with (
         bytes_told(observe, "verify", total=None) as on_bytes,
         _run(
-            registry,
-            _authority(registry, trust, trust_problem),
+            _examiner_at(registry, trust, trust_problem),
             require,
             look_for_base=look_for_base,
             digests=digests,
@@ -230,50 +226,40 @@ def verify_lineage(
     What is registered here is verified as it would be by itself; what is not is recorded. Without `trust` the home's own trust
     file speaks; `base` is where the version's own base lies.
     """
-    with _run(registry, _authority(registry, trust, trust_problem), require) as run:
+    with _run(_examiner_at(registry, trust, trust_problem), require) as run:
         focus = run.check_version(version, base=base)
         return walk(focus, run.check_artifact, digest=version.manifest_digest, observe=observe)
 
 
 def verify_folder_lineage(
     folder: Path,
+    examiner: Examiner,
     *,
-    trust: TrustPolicy | None,
-    now: str,
-    trust_problem: KnownError | None = None,
     base: Path | None = None,
-    registry: Registry | None = None,
-    damaged: DamagedRegistry | None = None,
     require: Requirements = Requirements(),
     observe: Observe = ignore,
-    seen: SeenFolders | None = None,
 ) -> LineageOutcome:
-    """The same of a pulled folder: what it was made from is verified as far as it is registered in `registry`."""
-    with _run(registry, Authority(trust, now, trust_problem), require, damaged=damaged, seen=seen) as run:
+    """The same of a pulled folder: what it was made from is verified as far as it is registered with the examiner."""
+    with _run(examiner, require) as run:
         focus = run.check_folder(signed_folder(folder), run.context(base=base), base=base)
         return walk(focus, run.check_artifact, digest=focus.outcome.manifest_digest, observe=observe)
 
 
 @contextmanager
 def _run(
-    registry: Registry | None,
-    authority: Authority,
+    examiner: Examiner,
     require: Requirements,
     *,
     look_for_base: bool = True,
     digests: RunDigests | None = None,
-    damaged: DamagedRegistry | None = None,
-    seen: SeenFolders | None = None,
     on_bytes: OnBytes = lambda _: None,
 ) -> "Iterator[_Run]":
     """A run; `digests` are the caller's own, who closes them and may know some already."""
     own = RunDigests() if digests is None else digests
     try:
         with scratch_folder("registry-verify-") as scratch:
-            known, reader = _known(registry), _remembering(own, on_bytes)
-            yield _Run(
-                registry, authority, require, own, reader, scratch, known, look_for_base, damaged, seen, on_bytes
-            )
+            known, reader = _known(examiner.registry), _remembering(own, on_bytes)
+            yield _Run(examiner, require, own, reader, scratch, known, look_for_base, on_bytes)
     finally:
         if own is not digests:
             own.close()
@@ -304,17 +290,18 @@ def _remembering(digests: RunDigests, on_bytes: OnBytes) -> BaseReader:
 class _Run:
     """One verification and all that it leads to: what was hashed for one artifact is known for the next."""
 
-    registry: Registry | None
-    authority: Authority
+    examiner: Examiner
     require: Requirements
     digests: RunDigests
     identify_base: BaseReader
     scratch: Path
     known: Snapshot | None
     look_for_base: bool  # of a registered version: hash its base where the registry says that it lies
-    damaged: DamagedRegistry | None = None
-    seen: SeenFolders | None = None
     on_bytes: OnBytes = lambda _: None
+
+    @property
+    def registry(self) -> Registry | None:
+        return self.examiner.registry
 
     def context(
         self,
@@ -326,9 +313,9 @@ class _Run:
     ) -> Context:
         """What is known besides an artifact; `version` is what it is said to be."""
         return Context(
-            trust=self.authority.trust,
-            now=self.authority.now,
-            trust_problem=self.authority.problem,
+            trust=self.examiner.trust,
+            now=self.examiner.now,
+            trust_problem=self.examiner.problem,
             base_folder=_base_folder(self.registry if look_for_base else None, base),
             base_tensors=_base_tensors(self.registry),
             verify_parent=None if self.registry is None else verify_parent,
@@ -346,8 +333,9 @@ class _Run:
             presented = present_folder(folder)
         except IntegrityBroken as error:
             return _unreadable(str(folder), error)
-        own_log = _own_log(self.registry) if self.damaged is None else _silent(self.damaged)
-        context = replace(context, own_log=_remembering_folder(own_log, self.seen, folder))
+        damaged, seen = self.examiner.damaged, self.examiner.seen
+        own_log = _own_log(self.registry) if damaged is None else _silent(damaged)
+        context = replace(context, own_log=_remembering_folder(own_log, seen, folder))
         return _checked(presented, context, _with_base(self.require, base))
 
     def check_version(
@@ -402,14 +390,14 @@ class _Run:
         return None if checked.verdict == "recorded" and checked.manifest is None else checked.outcome
 
 
-def _authority(registry: Registry, trust: TrustPolicy | None, problem: KnownError | None) -> Authority:
+def _examiner_at(registry: Registry, trust: TrustPolicy | None, problem: KnownError | None) -> Examiner:
     """Whom the caller trusts, else the home's own trust file."""
     if trust is None and problem is None:
         try:
             trust = registry.trust
         except (NotChecked, IntegrityBroken) as error:
             problem = error
-    return Authority(trust, registry.clock(), problem)
+    return Examiner(trust, registry.clock(), problem, registry)
 
 
 def _checked(presented: Presented, context: Context, require: Requirements) -> CheckedArtifact:

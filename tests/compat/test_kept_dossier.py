@@ -10,6 +10,7 @@ from peft_registry.registry.signing.trust import TrustAnchors, current_policy, o
 from peft_registry.registry.use_cases.audit_folder import audit_folder
 from peft_registry.registry.use_cases.read_folder import read_folder
 from peft_registry.registry.use_cases.show_record import describe_record_in
+from peft_registry.registry.use_cases.verify import Examiner
 from peft_registry.schemas.policy import TrustPolicy
 from tests.builders.homes import NOW
 
@@ -35,7 +36,7 @@ def trust(handed_over: Path) -> TrustPolicy:
 
 
 def test_a_kept_dossier_is_audited_and_nothing_of_it_differs(handed_over: Path, trust: TrustPolicy) -> None:
-    audit = audit_folder(handed_over / "office", trust=trust, now=NOW)
+    audit = audit_folder(handed_over / "office", Examiner(trust, NOW))
     assert audit.verdict == "verified", audit.differing
     outcomes = {line.figure: line.outcome for line in audit.lines}
     assert len(audit.lines) >= LINES_OF_ITS_DAY
@@ -53,6 +54,6 @@ def test_a_kept_dossier_is_audited_and_nothing_of_it_differs(handed_over: Path, 
 
 
 def test_its_record_is_read_from_the_folder(handed_over: Path, trust: TrustPolicy) -> None:
-    shown = describe_record_in(read_folder(handed_over / "office", trust=trust, now=NOW).shown)
+    shown = describe_record_in(read_folder(handed_over / "office", Examiner(trust, NOW)).shown)
     assert (shown.version, shown.edition and shown.edition.name, shown.note) == ("sums:1", "2027-01", "")
     assert shown.record["use"]["intended"]["value"] == "sums of two numbers"

@@ -22,6 +22,7 @@ from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.statements import sign_statement
+from peft_registry.registry.use_cases.verify import Examiner
 from peft_registry.schemas.hand_over import DocumentPredicate, HandedFile
 from peft_registry.schemas.identity import Digest
 from tests.builders.homes import NOW, a_home, reopened
@@ -56,7 +57,7 @@ def registry(place: Path) -> Registry:
 
 
 def audited(folder: Path, registry: Registry) -> FolderAudit:
-    return audit_folder(folder, trust=registry.trust, now=NOW)
+    return audit_folder(folder, Examiner(registry.trust, NOW))
 
 
 def outcomes(audit: FolderAudit) -> dict[str, str]:

@@ -20,7 +20,7 @@ from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.report import make_report_in
 from peft_registry.registry.use_cases.show_record import describe_record_in
 from peft_registry.registry.use_cases.show_verdict import describe_verdict_in
-from peft_registry.registry.use_cases.verify import verify_folder
+from peft_registry.registry.use_cases.verify import Examiner, verify_folder
 from peft_registry.registry.verification.presented_records import RecordWithheld
 from peft_registry.schemas.hand_over import DocumentPredicate
 from peft_registry.schemas.identity import Digest
@@ -109,7 +109,7 @@ def test_whoever_gets_no_record_reads_the_page_and_is_told_who_keeps_the_record(
     registry: Registry, tmp_path: Path
 ) -> None:
     hand_over(registry, version_named(registry, "sums"), "public", tmp_path / "out")
-    read = read_folder(tmp_path / "out", trust=registry.trust, now=NOW)
+    read = read_folder(tmp_path / "out", Examiner(registry.trust, NOW))
     assert b"<h1>sums:1</h1>" in make_report_in(read.shown, read.outcome)
     for describe in (describe_record_in, describe_verdict_in):
         with pytest.raises(RecordWithheld, match="whoever handed it over keeps it"):

@@ -27,6 +27,7 @@ from peft_registry.registry.use_cases.show_record import (
     describe_record_in,
 )
 from peft_registry.registry.use_cases.show_verdict import describe_verdict, describe_verdict_in
+from peft_registry.registry.use_cases.verify import Examiner
 from tests.builders.homes import a_home, reopened
 from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
 
@@ -69,7 +70,7 @@ def asked(place: Path, capsys: pytest.CaptureFixture[str], *words: str, code: in
 
 
 def test_a_folder_gives_record_form_and_verdict_of_its_home_word_for_word(registry: Registry, place: Path) -> None:
-    shown = read_folder(place / "copy", trust=registry.trust, now=registry.clock()).shown
+    shown = read_folder(place / "copy", Examiner(registry.trust, registry.clock())).shown
     assert (shown.version.label, shown.version.aliases) == ("sums:1", ("champion",))
     assert describe_record_in(shown) == describe_record(registry, "sums")
     assert describe_form_in(shown, "dp") == describe_form(registry, "sums", "dp")
@@ -81,7 +82,7 @@ def test_the_page_of_a_folder_differs_from_that_of_its_home_in_what_only_a_home_
     registry: Registry, place: Path
 ) -> None:
     version = version_named(registry, "sums")
-    read = read_folder(place / "copy", trust=registry.trust, now=registry.clock())
+    read = read_folder(place / "copy", Examiner(registry.trust, registry.clock()))
     home, folder = (
         page.decode().splitlines()
         for page in (make_report(registry, version), make_report_in(read.shown, read.outcome))
@@ -114,7 +115,7 @@ def test_of_a_changed_folder_nothing_is_shown(copy: Path, registry: Registry) ->
     file = copy / "adapter_config.json"
     file.write_bytes(file.read_bytes().replace(b'"r"', b'"R"'))
     with pytest.raises(FolderBroken, match=r"adapter_config\.json"):
-        read_folder(copy, trust=registry.trust, now=registry.clock())
+        read_folder(copy, Examiner(registry.trust, registry.clock()))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_a_number_or_an_alias_that_the_log_did_not_give_breaks_the_folder(
 ) -> None:
     _change_list(copy, lambda text: text.replace(was, is_now))
     with pytest.raises(FolderBroken, match="does not lead to the signed root"):
-        read_folder(copy, trust=registry.trust, now=registry.clock())
+        read_folder(copy, Examiner(registry.trust, registry.clock()))
 
 
 def test_the_public_part_of_a_folder_proves_its_number_and_names_no_alias(copy: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_folder_of_an_earlier_release_shows_no_number(copy: Path, registry: Re
         return json.dumps(value, separators=(",", ":"))
 
     _change_list(copy, without_places)
-    read = read_folder(copy, trust=registry.trust, now=registry.clock())
+    read = read_folder(copy, Examiner(registry.trust, registry.clock()))
     assert read.outcome.verdict == "verified"
     assert read.shown.version.label == f"sums ({read.shown.version.manifest_digest.short})"
 

@@ -13,7 +13,7 @@ from peft_registry.registry.disk.files import OpenFile
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.use_cases.verify import Requirements, verify_folder_lineage, verify_lineage
+from peft_registry.registry.use_cases.verify import Examiner, Requirements, verify_folder_lineage, verify_lineage
 from peft_registry.registry.verification.deep import CheckedArtifact, walk
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Parent
@@ -153,7 +153,7 @@ def test_what_was_never_registered_here_is_recorded_and_said_so(
 ) -> None:
     pull_version(registry, version_named(registry, "merged"), tmp_path / "pulled")
     with a_home(tmp_path / "other", now=utc_now()) as other:
-        outcome = verify_folder_lineage(tmp_path / "pulled", trust=registry.trust, now=registry.clock(), registry=other)
+        outcome = verify_folder_lineage(tmp_path / "pulled", Examiner(registry.trust, registry.clock(), registry=other))
     assert outcome.verdict == "verified"
     assert [node.verdict for node in outcome.nodes] == ["recorded"] * 3 + ["verified"]
     trust = str(registry.folder / "trust.json")

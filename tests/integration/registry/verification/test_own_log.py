@@ -17,7 +17,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
-from peft_registry.registry.use_cases.verify import verify_folder, verify_folder_lineage
+from peft_registry.registry.use_cases.verify import Examiner, verify_folder, verify_folder_lineage
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, register_adapter, reopened
@@ -94,7 +94,7 @@ def test_a_folder_of_another_history_is_broken_where_the_log_lies(histories: Two
     outcome = verified(histories.forged, registry)
     assert outcome.verdict == "broken"
     assert errors(outcome) == {"statements": "log-forked", "log": "log-forked"}
-    deep = verify_folder_lineage(histories.forged, trust=registry.trust, now=NOW, registry=registry)
+    deep = verify_folder_lineage(histories.forged, Examiner(registry.trust, NOW, registry=registry))
     assert deep.verdict == "broken"
 
 

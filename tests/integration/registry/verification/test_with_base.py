@@ -11,7 +11,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.import_folder import import_folders
 from peft_registry.registry.use_cases.import_plan import ImportRequest, PulledFolder
 from peft_registry.registry.use_cases.pull import NothingBeside, PullRefused, pull_with_base
-from peft_registry.registry.use_cases.verify import verify_folder, verify_folder_lineage
+from peft_registry.registry.use_cases.verify import Examiner, verify_folder, verify_folder_lineage
 from peft_registry.registry.verification.presented import BytesElsewhere
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.homes import NOW, a_home, adapter_files, base_files, register_adapter
@@ -59,7 +59,7 @@ def test_adapter_and_base_lie_in_one_folder_and_both_verify(home) -> None:
 
 
 def test_its_lineage_is_that_of_the_adapter(home) -> None:
-    outcome = verify_folder_lineage(home[2] / "pulled", trust=home[0].trust, now=NOW, registry=home[0])
+    outcome = verify_folder_lineage(home[2] / "pulled", Examiner(home[0].trust, NOW, registry=home[0]))
     assert outcome.verdict == "verified"
     assert len(outcome.nodes) == 2
 

@@ -35,7 +35,7 @@ from peft_registry.registry.use_cases.register import (
 )
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.statements import RecordNotAnswered, StatementContent, append_statement
-from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.use_cases.verify import Examiner, verify_version
 from peft_registry.registry.verification.merge_definitions import MergedPart
 from peft_registry.registry.verification.merged_again import (
     ArtifactTensors,
@@ -352,13 +352,13 @@ def test_every_tensor_of_a_merge_of_two_follows_from_the_dossier(algorithm: str,
     for name, with_base in (("whole", True), ("light", False)):
         signer = place.registry.trainer_key
         hand_over(place.registry, found.version, "ai-office", tmp_path / name, signer=signer, with_base=with_base)
-    audit = audit_folder(tmp_path / "whole", trust=place.registry.trust, now=NOW)
+    audit = audit_folder(tmp_path / "whole", Examiner(place.registry.trust, NOW))
     line = next(line for line in audit.lines if line.figure == "merge")
     assert audit.verdict == "verified" and line.outcome == "within tolerance", line.text
     assert line.text.startswith(f"{algorithm} of 2: all 21 tensors, 14 of them changed")
     (line,) = [
         line
-        for line in audit_folder(tmp_path / "light", trust=place.registry.trust, now=NOW).lines
+        for line in audit_folder(tmp_path / "light", Examiner(place.registry.trust, NOW)).lines
         if line.figure == "merge"
     ]
     assert (line.outcome, "--with-base" in line.text) == ("not possible", True)
