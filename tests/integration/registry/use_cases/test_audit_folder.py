@@ -21,6 +21,8 @@ from peft_registry.registry.use_cases.audit_folder import FolderAudit, audit_fol
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
+from peft_registry.registry.use_cases.read_folder import read_folder
+from peft_registry.registry.use_cases.report import make_report_in
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import Examiner
 from peft_registry.schemas.hand_over import DocumentPredicate, HandedFile
@@ -78,6 +80,8 @@ def test_of_a_clean_dossier_everything_is_done_again_or_it_is_said_why_not(place
     assert (gate.outcome, gate.text) == ("reproduced", "open, as it was for @champion")
     status = next(line for line in audit.lines if line.figure == "status of the model")
     assert status.outcome == "not possible" and status.text.startswith("none is recorded; by the rules of this release")
+    for figure in ("order of the compute", "parameters of the result", "rows of all data", "tokens of all data"):
+        assert found[figure] == "reproduced", figure
     flop = next(line for line in audit.lines if line.figure == "compute of the modification, FLOP")
     assert flop.text.startswith("6 · P · D = ")
 
@@ -91,6 +95,18 @@ def test_the_public_learns_who_signed_what_it_cannot_derive(place: Path, registr
     assert [part.text for part in of_audit(audit).lines if isinstance(part, Note)] == [
         "fix: ask whoever handed it over for what each ? line lacks, or give --trust FILE where nobody is trusted yet"
     ]
+
+
+def test_the_page_of_a_dossier_tells_the_gate_of_the_policy_that_lies_there(
+    place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    page = make_report_in(read_folder(place / "office", Examiner(registry.trust, NOW))).decode()
+    assert "As champion: the gate of the policy bank, " in page and " is open." in page
+    shutil.copytree(place / "office", tmp_path / "office")
+    (policy,) = (tmp_path / "office" / "policies").iterdir()
+    policy.unlink()
+    page = make_report_in(read_folder(tmp_path / "office", Examiner(registry.trust, NOW))).decode()
+    assert "the gate of the policy bank" not in page, "of a policy that is not here nothing is told"
 
 
 def a_digit(data: bytes) -> bytes:
