@@ -356,6 +356,13 @@ def test_every_tensor_of_a_merge_of_two_follows_from_the_dossier(algorithm: str,
     line = next(line for line in audit.lines if line.figure == "merge")
     assert audit.verdict == "verified" and line.outcome == "within tolerance", line.text
     assert line.text.startswith(f"{algorithm} of 2: all 21 tensors, 14 of them changed")
+    again = {line.figure: (line.outcome, line.text) for line in audit.lines}
+    assert again["values that changed"] == (
+        "reproduced",
+        f"{found.merge.parameters_changed} values are others than the base's",
+    )
+    assert again["relative norm of the change"][0] == "within tolerance"
+    assert again["share of the base that changed, %"][0] == "reproduced"
     (line,) = [
         line
         for line in audit_folder(tmp_path / "light", Examiner(place.registry.trust, NOW)).lines
