@@ -5,6 +5,7 @@ from pathlib import Path
 
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.disk.release import tool_version
+from peft_registry.registry.documents.attached_again import attachments_again
 from peft_registry.registry.documents.audit import (
     SIGNATURE,
     checks_again,
@@ -102,6 +103,7 @@ def _of_dossier(
 ) -> Iterator[Reperformed]:
     yield from _or_broken(documents_again(folder, shown, examiner.trust, release=tool_version()))
     yield from policies_again(folder, shown)
+    yield from attachments_again(folder, shown)
     yield from _gates(folder, shown, outcome)
     for source in sorted(path for path in (folder / SOURCES_FOLDER).glob("*") if path.is_dir()):
         yield _source(source, examiner)
