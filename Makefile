@@ -16,6 +16,9 @@ ANYWHERE = -m "not ($(OUTSIDE)) and not full and not gpu"
 # what `make quick` compares with
 BASE ?= main
 
+# the first process that imports a file keeps what it compiled for the hundreds after it, whatever the caller's environment says
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-governance quick test test-all full bench check types style contracts pages docs ui fix help
 
 help:

@@ -21,6 +21,9 @@ TEXTS = "texts"  # the part of a plan with the digests of answers and texts that
 LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
 STATISTICS = "statistics"  # the part of `extra` that says how figures are computed from the items
 CODES_FROM = 5  # the first edition of the figures that says in codes why and how
+# units are signed as they are written here, as names of fields are: another one is another figure to whoever derives a record again
+LOSS_UNIT = "nats per token"
+DIVERGENCE_UNIT = "nats per token (KL)"
 CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean nothing, beside the arms that are results
 _IS_KEY_ID = re.compile(r"[0-9a-f]{64}").fullmatch
 Half = Literal["development", "test"]  # of a suite: `registry/evaluation/halves.py`

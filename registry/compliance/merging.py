@@ -48,7 +48,7 @@ from peft_registry.registry.compliance.retention import retention_section
 from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
 from peft_registry.registry.compliance.verdicts.gpai import tolerance_pct
 from peft_registry.schemas.codes import Code, code, says, together
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.evaluation import DIVERGENCE_UNIT, EvaluationRecord
 from peft_registry.schemas.manifest import FileEntry, Manifest
 from peft_registry.schemas.merge import AcceptedDistance, Divergence, MergeIngredient, MergeRecord
 from peft_registry.schemas.modification import (
@@ -347,6 +347,6 @@ def _where_open(section: Use, inherited: dict[str, Value]) -> Use:
 
 
 def _figure(name: Code, distance: Divergence) -> dict[str, Any]:
-    figure = {"metric": name.to_json(), "unit": "nats per token (KL)", "value": distance.kl}
+    figure = {"metric": name.to_json(), "unit": DIVERGENCE_UNIT, "value": distance.kl}
     details = {key: value for key, value in distance.to_json().items() if key != "kl" and value is not None}
     return figure | details

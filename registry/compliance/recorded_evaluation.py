@@ -13,6 +13,7 @@ from peft_registry.schemas.canonical import canonical_bytes
 from peft_registry.schemas.codes import Code, Said, as_json, code, code_in, says, together
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import (
+    LOSS_UNIT,
     PLAN,
     Comparison,
     DatasetUsed,
@@ -362,7 +363,7 @@ def _run_loss(run: RunRecord | None) -> list[dict[str, Any]]:
         return []
     before = run.loss_before.value
     after = run.loss_after.value
-    return [{"metric": "loss", "unit": "nats per token", "before": before, "after": after, "change": after - before}]
+    return [{"metric": "loss", "unit": LOSS_UNIT, "before": before, "after": after, "change": after - before}]
 
 
 def _harness(evaluation: EvaluationRecord) -> Code:
@@ -468,7 +469,7 @@ def _figure(result: Result) -> dict[str, Any]:
 
 def _loss(loss: LossComparison) -> dict[str, Any]:
     figures = {"before": loss.before, "after": loss.after, "change": loss.change, "n": loss.n}
-    return {"suite": loss.dataset, "metric": "loss", "unit": "nats per token"} | figures | _interval(loss.change_ci)
+    return {"suite": loss.dataset, "metric": "loss", "unit": LOSS_UNIT} | figures | _interval(loss.change_ci)
 
 
 def _difference(comparison: Comparison) -> dict[str, Any]:

@@ -4,6 +4,9 @@
 with the verdict of every version as the product is, a line, and as each job leaves it, a line each. Each job has a process of its
 own. It is forked at the moment at which its file is asked for the first time: nothing that was imported until then can have read
 it, and need not be imported again.
+
+`python -m tests.builders.prose_mutants HOME --at-once` rewords every literal of prose in one process and answers with one line.
+Each gets a word of its own: two texts that are equal today, and that something compares, must not stay equal.
 """
 
 import ast
@@ -14,7 +17,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -88,26 +91,25 @@ def _annotations(tree: ast.AST) -> set[int]:
     return {id(part) for annotation in annotations if annotation is not None for part in ast.walk(annotation)}
 
 
-def mutated_source(file: Path, number: int) -> ast.Module:
-    """A module with one of its literals reworded."""
+def mutated_source(file: Path, words: Mapping[int, str]) -> ast.Module:
+    """A module with some of its literals reworded: by number, the word that each of them begins with."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    for place, node in enumerate(_literals(tree)):
-        if place == number:
-            words = node.value.split(" ")  # type: ignore[union-attr]  # texts alone are given
-            node.value = " ".join(["indeed", *words]) if words[0] else " ".join(["", "indeed", *words[1:]])
-            break
+    for place, node in enumerate(list(_literals(tree))):
+        if place in words:
+            text = str(node.value)
+            node.value = f" {words[place]}{text}" if text.startswith(" ") else f"{words[place]} {text}"
     return tree
 
 
 class _Mutating(SourceFileLoader):
-    """Loads one module with a reworded literal."""
+    """Loads one module with reworded literals."""
 
-    def __init__(self, name: str, path: str, number: int) -> None:
+    def __init__(self, name: str, path: str, words: Mapping[int, str]) -> None:
         super().__init__(name, path)
-        self._number = number
+        self._words = words
 
     def get_code(self, fullname: str) -> CodeType:
-        return compile(mutated_source(Path(self.path), self._number), self.path, "exec")
+        return compile(mutated_source(Path(self.path), self._words), self.path, "exec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class _Forking(importlib.abc.MetaPathFinder):
                 os.close(reading)
                 self.answer_here = writing
                 self._jobs.clear()
-                return _reworded(fullname, job)
+                return _reworded(fullname, job.file, {job.number: "indeed"})
             os.close(writing)
             with os.fdopen(reading) as told:
                 self.answers[job.line] = told.read()
@@ -155,10 +157,24 @@ class _Forking(importlib.abc.MetaPathFinder):
         return None
 
 
-def _reworded(name: str, job: _Job) -> ModuleSpec | None:
-    path = str(SOURCE / job.file)
+class _RewordingAll(importlib.abc.MetaPathFinder):
+    """Imports every module that has literals of prose with all of them reworded."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, dict[int, str]] = {}
+        for place, prose in enumerate(all_prose()):
+            self._words.setdefault(prose.file, {})[prose.number] = f"indeed-{place}"
+        self._files = {_module_of(file): file for file in self._words}
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        file = self._files.get(fullname)
+        return None if file is None else _reworded(fullname, file, self._words[file])
+
+
+def _reworded(name: str, file: str, words: Mapping[int, str]) -> ModuleSpec | None:
+    path = str(SOURCE / file)
     places = [str(Path(path).parent)] if path.endswith("__init__.py") else None
-    loader = _Mutating(name, path, job.number)
+    loader = _Mutating(name, path, words)
     return importlib.util.spec_from_file_location(name, path, loader=loader, submodule_search_locations=places)
 
 
@@ -198,6 +214,20 @@ def run_mutants(home: Path, mutants: Iterable[Prose]) -> tuple[dict[str, str], d
     as_it_was, *answers = (json.loads(line) for line in done.stdout.splitlines())
     assert len(answers) == len(mutants), done.stderr[-2000:]
     return as_it_was, dict(zip(mutants, answers, strict=True))
+
+
+def run_all_at_once(home: Path) -> dict[str, str]:
+    """The verdicts of a home by the product with every sentence reworded."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.builders.prose_mutants", str(home), "--at-once"],
+        capture_output=True,
+        text=True,
+        cwd=SOURCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    answer: dict[str, str] = json.loads(done.stdout)
+    return answer
 
 
 def _as_it_is(home: Path) -> tuple[str, list[str]]:
@@ -249,4 +279,8 @@ def _serve(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
+    if sys.argv[2:] == ["--at-once"]:
+        sys.meta_path.insert(0, _RewordingAll())
+        print(json.dumps(verdicts(Path(sys.argv[1]))))
+    else:
+        _serve(Path(sys.argv[1]))

@@ -23,7 +23,7 @@ def laptop(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with only what verifying needs."""
     folder = tmp_path_factory.mktemp("laptop") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
-    # of what is installed few modules are imported, and those are compiled then
+    # of what is installed few modules are imported, and the first command that imports one compiles it
     options = ["-q", "--disable-pip-version-check", "--no-compile", "--ignore-installed"]
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", *options]
     subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), "-r", str(ROOT / "requirements-verify.txt")], check=True)

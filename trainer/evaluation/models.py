@@ -30,9 +30,6 @@ class CausalModel(Protocol):
 
     def eval(self) -> Any: ...
 
-    def generate(self, **options: Any) -> "torch.Tensor":
-        """The tokens of prompt and continuation, (rows, tokens)."""
-
 
 class Tokenizer(Protocol):
     """A tokenizer of transformers."""
