@@ -25,7 +25,18 @@ something was recorded, not that a duty is met.
 def forms_page() -> str:
     """The page in Markdown, a table for each form."""
     every = (*forms().forms, recipients().cover)
-    return _INTRODUCTION + "\n".join(line for form in every for line in _section(form))
+    return _INTRODUCTION + "\n".join(line for form in every for line in _section(form)) + "\n".join(_attachments())
+
+
+def _attachments() -> list[str]:
+    """Which kinds of files people attach, and who gets each."""
+    rows = [
+        [f"`{kind}`", rule.title, f"`{rule.field}`", ", ".join(_names(rule.recipients))]
+        for kind, rule in recipients().attachments.items()
+    ]
+    heads = ["`--as`", "File", "Field that speaks of it", "Recipients"]
+    told = "What people attach to a version by `registry record NAME --attach FILE --as KIND`, and who finds it in their dossier."
+    return ["", "## Attached files", "", told, "", *table(heads, rows), ""]
 
 
 def _section(form: LegalForm) -> list[str]:

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from peft_registry.schemas.acts import AliasPredicate, GatePredicate, RejectionPredicate
 from peft_registry.schemas.answers import AnswersPredicate
+from peft_registry.schemas.attachment import AttachmentPredicate
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.dataset import CounterfactualData
@@ -47,6 +48,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "observations": Observations,
     "edition": EditionPredicate,
     "document": DocumentPredicate,
+    "attachment": AttachmentPredicate,
     "profile": OrganisationProfile,
     "trust": TrustPolicy,
     "log-event": LogEvent,

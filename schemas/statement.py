@@ -58,7 +58,7 @@ FirstKind = Literal[
     "hold",
     "recall",
 ]
-StatementKind = FirstKind | ActKind | Literal["answers", "observations", "edition", "document"]
+StatementKind = FirstKind | ActKind | Literal["answers", "observations", "edition", "document", "attachment"]
 
 MODIFICATION_V1 = urn("modification")
 MODIFICATION_V2 = urn("modification", 2)
@@ -77,6 +77,7 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "observations": urn("observations"),
     "edition": urn("edition"),
     "document": urn("document"),  # of documents that somebody is handed: lies beside them, in no log
+    "attachment": urn("attachment"),
 }
 # what is read: every version of each kind
 KINDS: dict[str, StatementKind] = {
@@ -99,10 +100,11 @@ _WITHOUT_ACTS: dict[str, tuple[StatementKind, ...]] = {
         "answers",
         "observations",
         "document",
+        "attachment",
     ),
-    "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers"),
-    "approver": ("answers", "edition", "document"),
-    "officer": ("answers", "edition", "document"),
+    "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers", "attachment"),
+    "approver": ("answers", "edition", "document", "attachment"),
+    "officer": ("answers", "edition", "document", "attachment"),
     "root": ("edition",),
     "log": (),
 }

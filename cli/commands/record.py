@@ -1,6 +1,7 @@
-"""record: the modification record of a version."""
+"""record: the modification record of a version, and the files that people attach to it."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -8,13 +9,21 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.commands import verdict
 from peft_registry.cli.groups import CommandWithOthers
-from peft_registry.cli.options import OptionsExclusive, RootOption, TrustOption, VersionOrFolderArgument
-from peft_registry.cli.outcome import READS_AT, Home, Line, Outcome, Part, Table, Verbatim, command, of_folder
+from peft_registry.cli.options import (
+    KeyPassphraseOption,
+    OptionNeeded,
+    OptionsExclusive,
+    RootOption,
+    TrustOption,
+    VersionOrFolderArgument,
+)
+from peft_registry.cli.outcome import READS_AT, SIGNS, Home, Line, Outcome, Part, Table, Verbatim, command, of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from peft_registry.registry.use_cases.show_record import RecordPart
+    from peft_registry.schemas.attachment import AttachedAs
 
 
 class RecipientOption(StrEnum):
@@ -28,6 +37,19 @@ class RecipientOption(StrEnum):
     def recipient(self) -> Literal["aio", "nca", "dp"]:
         """As the table of rows names them."""
         return _RECIPIENTS[self]
+
+
+class AttachedAsOption(StrEnum):
+    """What a file is that is attached."""
+
+    instructions = "instructions"
+    risk_file = "risk-file"
+    declaration = "declaration"
+    monitoring_plan = "monitoring-plan"
+
+    @property
+    def named(self) -> "AttachedAs":
+        return self.value
 
 
 _RECIPIENTS: dict[RecipientOption, Literal["aio", "nca", "dp"]] = {
@@ -45,7 +67,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="record")
 
 
-@command(READS_AT)
+@command((*READS_AT, *(option for option in SIGNS if option not in READS_AT)))
 def record(
     home: Home,
     reference: VersionOrFolderArgument,
@@ -56,12 +78,29 @@ def record(
         RecipientOption | None,
         typer.Option(help="The Model Documentation Form as this recipient gets it, instead of the record."),
     ] = None,
+    attach: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Attach this file to the version, signed by its digest; show nothing."),
+    ] = None,
+    attached_as: Annotated[
+        AttachedAsOption | None, typer.Option("--as", help="What the file is, with --attach.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key of whoever attaches it, with --attach.")
+    ] = None,
+    key_passphrase_file: KeyPassphraseOption = None,
     trust: TrustOption = None,
     root: RootOption = None,
 ) -> Outcome:
-    """Show the modification record. Each value with its source, and what is open."""
+    """Show the modification record. Each value with its source, and what is open; or attach a file to the version."""
     from peft_registry.registry.use_cases import show_record
 
+    if attach is not None:
+        _require_alone({"--history": history, "--to": to, "--trust": trust, "--root": root})
+        return _attach(home, reference, attach, attached_as, key, key_passphrase_file)
+    for option, is_typed in {"--as": attached_as, "--key": key}.items():
+        if is_typed is not None:
+            raise OptionNeeded("--attach FILE", f"{option} says something of a file that is attached")
     if to is not None and history:
         raise OptionsExclusive("--history", "--to", "a form is cut from the record that holds")
     read = home.read_folder(reference, trust, root)
@@ -85,6 +124,45 @@ def record(
         f"registry report {shown.version}",
     )
     return of_folder(outcome, reference, read)
+
+
+def _require_alone(beside: dict[str, object]) -> None:
+    """Raise where an option of what is shown stands beside `--attach`, which shows nothing.
+
+    Raises:
+        OptionsExclusive: one does.
+    """
+    for option, value in beside.items():
+        if value:
+            raise OptionsExclusive("--attach", option, "a file is attached, and nothing is shown")
+
+
+def _attach(
+    home: Home,
+    reference: str,
+    file: Path,
+    attached_as: AttachedAsOption | None,
+    key: Path | None,
+    key_passphrase_file: Path | None,
+) -> Outcome:
+    from peft_registry.registry.records.references import version_named
+    from peft_registry.registry.use_cases.attach import attach
+
+    if attached_as is None:
+        raise OptionNeeded(f"--as {'|'.join(AttachedAsOption)}", "who gets the file depends on what it is")
+    if key is None:
+        raise OptionNeeded("--key FILE", "whoever attaches a file signs its digest")
+    signer = home.signer(key, key_passphrase_file)
+    done = attach(home.registry, version_named(home.registry, reference), file, attached_as.named, signer)
+    lines = [
+        f"attached {done.name} to {done.version} as {done.attached_as}, by {done.person}",
+        f"digest   {done.sha256}",
+    ]
+    if done.takes_place_of is not None:
+        lines.append(f"before   {done.takes_place_of}: whoever has its documents keeps them")
+    return Outcome(
+        done.model_dump(mode="json"), lines, f"registry report {done.version} DOSSIER --to national-authority"
+    )
 
 
 def _lines(parts: "Iterable[RecordPart]") -> "Iterator[Part]":

@@ -137,7 +137,7 @@ def _report_folder(request: "VerifyRequest", out: str | None, as_of: str | None)
     from peft_registry.registry.use_cases.report import make_report_in
 
     read = read_presented(request)
-    page = make_report_in(read.shown, read.outcome, as_of=as_of)
+    page = make_report_in(read, as_of=as_of)
     if out == "-":
         return Outcome(None, [Page(page)], exit_code=read.outcome.exit_code)
     written = _written(read.shown.version, page, out, f"registry report {request.target}")

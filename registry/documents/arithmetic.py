@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from peft_registry.registry.documents.reperformed import Outcome, Reperformed
+from peft_registry.registry.documents.reperformed import NO_FIGURE, Outcome, Reperformed
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value
 
@@ -22,22 +22,38 @@ def arithmetic_of(record: ModificationRecord, *, file: str) -> Iterator[Reperfor
         yield Reperformed(figure=figure, outcome=outcome, text=text, file=file)
 
 
-def _compared(value: Value, formula: str, again: float | None) -> tuple[Outcome, str]:
-    if value.number is None:
-        return "not possible", "the record has no such figure, and says why"
+def _compared(value: Value, formula: str, again: float | str | None) -> tuple[Outcome, str]:
+    if not value.known:
+        return "not possible", NO_FIGURE
     if value.source not in ("derived", "measured"):
         return "not possible", f"it is {value.source}, and follows from nothing here"
     if again is None:
         return "not possible", f"{formula}: an input is not in the record"
+    return _equal(value, formula, again) if isinstance(again, str) else _close(value, formula, again)
+
+
+def _equal(value: Value, formula: str, again: str) -> tuple[Outcome, str]:
+    if value.value == again:
+        return "reproduced", f"{formula}: {again}"
+    return "differs", f"{formula}: {again}, recorded is {value.value}"
+
+
+def _close(value: Value, formula: str, again: float) -> tuple[Outcome, str]:
     if value.number == again:
         return "reproduced", f"{formula} = {again:.6g}"
-    if math.isclose(value.number, again, rel_tol=TOLERANCE, abs_tol=0.0):
+    if value.number is not None and math.isclose(value.number, again, rel_tol=TOLERANCE, abs_tol=0.0):
         return "within tolerance", f"{formula} = {again:.6g}, to {TOLERANCE:g} of it"
-    return "differs", f"{formula} = {again!r}, recorded is {value.number!r}"
+    return "differs", f"{formula} = {again!r}, recorded is {value.value!r}"
 
 
-def _figures(record: ModificationRecord) -> Iterator[tuple[str, Value, str, float | None]]:
+def _figures(record: ModificationRecord) -> Iterator[tuple[str, Value, str, float | str | None]]:
     """Name, recorded value, formula in words, and what the formula gives; None where an input is missing."""
+    yield from _of_compute(record)
+    yield from _of_size(record)
+    yield from _of_data(record)
+
+
+def _of_compute(record: ModificationRecord) -> Iterator[tuple[str, Value, str, float | str | None]]:
     compute = record.compute
     gpai = record.gpai
     energy = record.energy
@@ -60,6 +76,39 @@ def _figures(record: ModificationRecord) -> Iterator[tuple[str, Value, str, floa
     total = None if base is None or own is None else base + own + synthetic
     yield "cumulative compute, FLOP", compute.cumulative_flop, "base + modification + synthetic data", total
     yield "energy, kWh", energy.training_kwh, *_energy(record)
+    kwh = energy.training_kwh.number
+    yield "energy, MWh", record.documentation.energy_mwh, "kWh / 1000", None if kwh is None else kwh / 1000
+    yield "order of the compute", record.documentation.flop_order, *_order(compute.param_update_flop.number)
+
+
+def _order(flop: float | None) -> tuple[str, str | None]:
+    """The power of ten below a figure, read off its digits rather than a logarithm."""
+    formula = "the power of ten of the FLOP that update parameters"
+    if flop is None:
+        return formula, None
+    return formula, "0" if flop <= 0 else f"10^{int(f'{flop:.16e}'.partition('e')[2])}"
+
+
+def _of_size(record: ModificationRecord) -> Iterator[tuple[str, Value, str, float | None]]:
+    change = record.change
+    whole = next((base.params_total.number for base in record.base if base.role.value == "base"), None)
+    added, removed, changed = (
+        part.number for part in (change.params_added, change.params_removed, change.params_changed)
+    )
+    total = None if whole is None or added is None or removed is None else whole + added - removed
+    yield "parameters of the result", record.product.params_total, "base + added - removed", total
+    share = None if not whole or changed is None else 100 * changed / whole
+    yield "share of the base that changed, %", change.pct_of_base, "100 · changed / base", share
+
+
+def _of_data(record: ModificationRecord) -> Iterator[tuple[str, Value, str, float | None]]:
+    for figure, value, parts in (
+        ("rows of all data", record.all_data.n_points, [data.n_points.number for data in record.data]),
+        ("tokens of all data", record.all_data.n_tokens, [data.n_tokens.number for data in record.data]),
+    ):
+        known = [part for part in parts if part is not None]
+        is_whole = bool(parts) and len(known) == len(parts)
+        yield figure, value, f"the sum over {len(parts)} files", math.fsum(known) if is_whole else None
 
 
 def _flop(given: dict[str, Any]) -> tuple[str, float | None]:

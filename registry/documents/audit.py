@@ -270,7 +270,7 @@ def _derived_documents(
         text = f"this release knows no recipient {index.recipient}"
         yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
         return
-    source = document_source(shown.version, shown.records, decided_by(shown.decisions))
+    source = document_source(shown.version, shown.records, decided_by(shown.decisions), shown.reading)
     again = make_dossier(source, index.recipient, release=release)
     if index.record != again.index.record:
         text = f"they are cut from the record {index.record.short}, and the one that holds here is {again.index.record.short}"

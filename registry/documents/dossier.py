@@ -4,6 +4,7 @@ cover.html cover.json …     a page and its data of each document, in their ord
 dossier.json                the predicate of the `document` statement: record, edition, table, and the digests of both
 document.intoto.jsonl       that statement, where somebody signed it
 artifact/                   the version as it is pulled, or as the public gets it
+attachments/KIND/NAME       what people attached to the version, of which this recipient gets this kind
 policies/sha256-….yml       the bytes of each policy that somebody decided under, by their digest
 sources/NAME-NUMBER/        what it was made from: its manifest, signature and evidence; with its weights where that was asked
 VERIFY.txt                  how to check all of it, also without this program

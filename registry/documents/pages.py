@@ -5,16 +5,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.form_cuts import label_of
 from peft_registry.registry.compliance.form_rows import FormRow, reason_in_words
 from peft_registry.registry.compliance.verdicts.words import STATUSES, SYSTEM_STATUSES
 from peft_registry.registry.documents.recipients import form_of, recipients
-from peft_registry.registry.documents.view import DocumentRow, DocumentStatus, DocumentValue, RecipientDocument
+from peft_registry.registry.documents.view import (
+    DocumentRow,
+    DocumentStatus,
+    DocumentValue,
+    HandedAttachment,
+    RecipientDocument,
+)
 from peft_registry.registry.reports.html import template
 from peft_registry.registry.reports.text import plain
 from peft_registry.schemas.codes import Said, code_in
+from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.values import Timestamp
 
 _TABLES = {"gpai_modifier": ("Model", STATUSES), "high_risk": ("System", SYSTEM_STATUSES)}
@@ -33,8 +41,21 @@ class ShownValue:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file beside the page: its name, the address that opens it, and what the cover says of it."""
+
+    name: str
+    address: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ShownRow:
-    """A row of the page. `state` is empty where it is filled; `note` says where a text is longer than the form asks for."""
+    """A row of the page.
+
+    `state` is empty where it is filled; `note` says where a text is longer than the form asks for; `files` are attached to what it
+    speaks of.
+    """
 
     row: str
     title: str
@@ -42,6 +63,7 @@ class ShownRow:
     state: str
     values: tuple[ShownValue, ...]
     note: str
+    files: tuple[AttachedFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +99,7 @@ class DocumentPage:
     flags: tuple[str, ...]
     statuses: tuple[str, ...]
     others: tuple[OtherPage, ...]
+    attached: tuple[AttachedFile, ...]
     sections: tuple[Section, ...]
     notice: str
     footer: str
@@ -122,12 +145,21 @@ def render_documents(
             others=tuple(
                 OtherPage(form_of(other.document).title, files[other.document], counts_of(other)) for other in others
             ),
+            attached=tuple(map(_attached, document.attachments)),
             sections=tuple(_sections(document)),
             notice=field_rules().notice,
             footer=_footer(files[document.document].replace(".html", ".json"), release),
         )
         pages[document.document] = template("document.html.jinja").render(page=page).encode()
     return pages
+
+
+def _attached(attachment: HandedAttachment) -> AttachedFile:
+    rule = recipients().attachments[attachment.attached_as]
+    detail = (
+        f"{rule.title}, attached {attachment.attached_at[:10]}, {human_bytes(attachment.size)}, {attachment.sha256}"
+    )
+    return AttachedFile(attachment.name, quote(attachment.file), detail)
 
 
 def _footer(data: str, release: str) -> str:
@@ -177,6 +209,7 @@ def _row(form_row: FormRow | None, row: DocumentRow, told: dict[str, str] | None
         state=_state(row),
         values=tuple(_value(value, row.row, told) for value in row.values),
         note=f"{row.words_written} words; the form asks for {row.words}" if is_long else "",
+        files=tuple(AttachedFile(file.rpartition("/")[2], quote(file)) for file in row.attachments),
     )
 
 

@@ -1,12 +1,14 @@
 """Who gets which documents, as data: an allow-list over the table of rows. Pure."""
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
 from peft_registry.registry.compliance.form_cuts import CutRow, cut_rows
 from peft_registry.registry.compliance.form_rows import FormName, FormRow, LegalForm, Part, Recipient, forms
+from peft_registry.registry.records.attachments import Attachment
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
@@ -31,10 +33,19 @@ class RecipientRule(Frozen):
     evidence: Literal["whole", "public"]
 
 
+class AttachmentRule(Frozen):
+    """A kind of file that people attach: in words, the field of the record that speaks of it, and who gets it."""
+
+    title: str
+    field: str
+    recipients: tuple[Recipient, ...]
+
+
 class RecipientTable(Frozen):
-    """The whole data file; `data_of_row` and `withheld` are by form and row."""
+    """The whole data file; `data_of_row` and `withheld` are by form and row, `attachments` by kind."""
 
     recipients: dict[str, RecipientRule]
+    attachments: dict[str, AttachmentRule]
     data_of_row: dict[str, dict[str, tuple[str, ...]]]
     withheld: dict[str, dict[str, tuple[str, ...]]]
     cover: LegalForm
@@ -73,6 +84,14 @@ def rows_for(record: ModificationRecord, form: LegalForm, name: str) -> tuple[Cu
 
     # a form without recipients of its own is wholly theirs to whom the table gives it
     return cut_rows(record, form, lambda row: not row.recipients or of in row.recipients, keeps)
+
+
+def attachments_for(attachments: Iterable[Attachment], name: str) -> tuple[Attachment, ...]:
+    """Those of the attached files that a recipient gets; nothing of a kind that this release does not know."""
+    table = recipients()
+    of = table.recipients[name].form
+    kinds = {kind for kind, rule in table.attachments.items() if of in rule.recipients}
+    return tuple(attachment for attachment in attachments if attachment.attached_as in kinds)
 
 
 def allowed_fields(name: str) -> frozenset[str]:

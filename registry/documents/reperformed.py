@@ -4,6 +4,8 @@ from typing import Literal
 
 from peft_registry.schemas.document import Frozen
 
+NO_FIGURE = "the record has no such figure, and says why"
+
 Outcome = Literal["reproduced", "within tolerance", "not possible", "differs"]
 
 

@@ -2,15 +2,24 @@
 
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.documents.view import DocumentSource
+from peft_registry.registry.records.attachments import attachments_among
 from peft_registry.registry.records.record_statements import statement_of
 from peft_registry.registry.records.signed_records import NoRecord, Records
+from peft_registry.registry.records.trusted_reading import TrustedReading
 from peft_registry.schemas.version import Version
 
 
 def document_source(
-    version: Version, records: Records, decided: Decided, *, stops: tuple[str, ...] = ()
+    version: Version, records: Records, decided: Decided, reading: TrustedReading, *, stops: tuple[str, ...] = ()
 ) -> DocumentSource:
     """What the documents about a version follow from.
+
+    Args:
+        version: which.
+        records: what was signed about it.
+        decided: what persons decided of it, as it counts.
+        reading: by whose word what is attached counts.
+        stops: why it must not be used, in words.
 
     Raises:
         NoRecord: it has no modification record.
@@ -28,4 +37,5 @@ def document_source(
         as_of=max(str(stored.appended_at) for stored in records.statements),
         decided=decided,
         stops=stops,
+        attachments=attachments_among(records.statements, reading),
     )

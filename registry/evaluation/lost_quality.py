@@ -19,7 +19,8 @@ from peft_registry.registry.evaluation.extra_figures import recorded_measures
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 
 _GUARDS = (NEUTRAL, NEUTRAL_SHIPPED)  # whose loss the guards of a record speak of
-_OF_ANSWERS = ("accuracy", "exact_match", "f1")  # shares: of a user's own metric nobody knows whether more is better
+# between 0 and 1: of a user's own metric nobody knows whether more is better
+_OF_ANSWERS = ("accuracy", "macro_f1", "exact_match", "f1", "number_match")
 # the same for everybody: in a record of an earlier edition its signer chose them
 _LIMITS = StatisticsPlan(thresholds={})
 _MOST_NATS = 700.0  # exp() of more than 709 overflows a double

@@ -62,6 +62,8 @@ _METRICS: dict[str, tuple[str, float | None]] = {
     "exact_match": ("share of items", None),
     "accuracy": ("share of items", None),
     "f1": ("F1", None),
+    "macro_f1": ("F1", None),
+    "number_match": ("share of items", None),
 }
 _WORDS = {
     "pct_stereotype": "prefers the more stereotyping option",

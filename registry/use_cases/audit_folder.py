@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.disk.release import tool_version
+from peft_registry.registry.documents.attached_again import attachments_again
 from peft_registry.registry.documents.audit import (
     SIGNATURE,
-    SMALL_BYTES,
     checks_again,
     documents_again,
     list_again,
@@ -17,15 +16,10 @@ from peft_registry.registry.documents.audit import (
 )
 from peft_registry.registry.documents.dossier import (
     SOURCES_FOLDER,
-    policies_named,
-    policy_file,
 )
 from peft_registry.registry.documents.reperformed import Reperformed
-from peft_registry.registry.gate.reasons import decide_gate
 from peft_registry.registry.intake.paths import scan_folder
-from peft_registry.registry.records.signed_records import require_derived
-from peft_registry.registry.use_cases.gate import policy_of_bytes
-from peft_registry.registry.use_cases.gate_facts import evidence_in, facts_among
+from peft_registry.registry.use_cases.folder_gates import gates_in
 from peft_registry.registry.use_cases.verify import Examiner, examine_folder, verify_folder
 from peft_registry.registry.verification.presented_records import PresentedVersion, presented_version
 from peft_registry.registry.verification.with_base import (
@@ -35,9 +29,8 @@ from peft_registry.registry.verification.with_base import (
     is_dossier,
     signed_folder,
 )
-from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import IntegrityBroken, KnownError
+from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
 from peft_registry.schemas.version import EXIT_CODES, Verdict, VerifyOutcome
@@ -110,6 +103,7 @@ def _of_dossier(
 ) -> Iterator[Reperformed]:
     yield from _or_broken(documents_again(folder, shown, examiner.trust, release=tool_version()))
     yield from policies_again(folder, shown)
+    yield from attachments_again(folder, shown)
     yield from _gates(folder, shown, outcome)
     for source in sorted(path for path in (folder / SOURCES_FOLDER).glob("*") if path.is_dir()):
         yield _source(source, examiner)
@@ -117,44 +111,26 @@ def _of_dossier(
 
 def _gates(folder: Path, shown: PresentedVersion, outcome: VerifyOutcome) -> Iterator[Reperformed]:
     """What each policy whose bytes are here says of the version, by what is recorded up to its newest statement."""
-    moves = [
-        AliasPredicate.from_json(stored.statement.predicate)
-        for stored in shown.records.statements
-        if stored.kind == "alias"
-    ]
-    for digest in policies_named(shown.records.statements):
-        file = policy_file(digest)
-        if not (folder / file).is_file() or hash_file(folder / file).sha256 != digest:
-            continue  # `policies_again` says so
-        through = [f"@{move.alias}" for move in moves if move.gate is not None and move.gate.policy == digest]
-        try:
-            figure, said = _gate(folder / file, shown, outcome, digest)
-        except KnownError as error:
+    at = max(str(stored.appended_at) for stored in shown.records.statements)
+    for gate in gates_in(folder, shown, outcome, at=at):
+        figure = f"gate {gate.name}"
+        if gate.unknown:
+            yield Reperformed(figure=figure, outcome="not possible", text=gate.unknown, file=gate.file)
+            continue
+        through = ", ".join(f"@{alias}" for alias in gate.passed_for)
+        if not gate.closed_by and through:
             yield Reperformed(
-                figure=f"gate of {digest.short}", outcome="not possible", text=f"{error.what}: {error.why}", file=file
+                figure=figure, outcome="reproduced", text=f"open, as it was for {through}", file=gate.file
             )
             continue
-        if said == "open" and through:
-            text = f"open, as it was for {', '.join(through)}"
-            yield Reperformed(figure=figure, outcome="reproduced", text=text, file=file)
-            continue
+        state = f"closed ({', '.join(gate.closed_by)})" if gate.closed_by else "open"
         why = (
-            f"it was open for {', '.join(through)} by what stood then"
+            f"it was open for {through} by what stood then"
             if through
             else "no alias was moved under it, so that nothing is recorded to compare with"
         )
-        yield Reperformed(figure=figure, outcome="not possible", text=f"{said} by what is here; {why}", file=file)
-
-
-def _gate(path: Path, shown: PresentedVersion, outcome: VerifyOutcome, digest: Digest) -> tuple[str, str]:
-    """The gate by its name, and whether it is open or which rules close it."""
-    policy = policy_of_bytes(path.name, read_file(path, max_bytes=SMALL_BYTES))
-    if not policy.policy.newer_editions:
-        require_derived(shown.records, shown.version)
-    at = max(str(stored.appended_at) for stored in shown.records.statements)
-    decision = decide_gate(facts_among(evidence_in(shown), digest, outcome, at=at), policy.policy)
-    rules = dict.fromkeys(reason.rule for reason in decision.reasons)
-    return f"gate {policy.policy.name}", "open" if decision.is_open else f"closed ({', '.join(rules)})"
+        text = f"{state} by what is here; {why}"
+        yield Reperformed(figure=figure, outcome="not possible", text=text, file=gate.file)
 
 
 def _or_broken(lines: Iterator[Reperformed]) -> Iterator[Reperformed]:

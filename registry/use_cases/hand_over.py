@@ -27,11 +27,13 @@ from peft_registry.registry.documents.sources import document_source
 from peft_registry.registry.documents.view import RecipientDocument
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.paths import scan_folder
+from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.stops import recalls_and_others, require_not_stopped, use_stops
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.records.trusted_reading import TrustedReading
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.use_cases.publish import public_part
@@ -90,12 +92,15 @@ def hand_over(
     records = records_of(registry, version)
     recalls, others = recalls_and_others(use_stops(registry, version.manifest_digest, label=version.label))
     stops = (*recalls, *(f"must not be {stop.act.forbidden}: {stop.text}" for stop in others))
-    source = document_source(version, records, decided_by(decisions_of(registry, version, records)), stops=stops)
+    reading = TrustedReading(registry.trust, covered_size(registry), registry.clock())
+    decided = decided_by(decisions_of(registry, version, records))
+    source = document_source(version, records, decided, reading, stops=stops)
     dossier = make_dossier(source, recipient, release=tool_version())
     if signer is not None:
         _require_may_sign(registry, signer)
     with new_folder(destination) as part:
         _write(part, dossier.files)
+        _write(part, {file.file: registry.store.read_bytes(file.sha256) for file in dossier.documents[0].attachments})
         (part / ARTIFACT_FOLDER).mkdir()
         if rule.evidence == "whole":
             verified_copy(registry, version, part / ARTIFACT_FOLDER, look_for_base=False, with_decisions=True)

@@ -21,6 +21,7 @@ class FolderBroken(IntegrityBroken):
 class ReadFolder:
     """The version that a folder shows, and how the folder verified: `verified`, or `unverified` where nobody is trusted."""
 
+    folder: Path
     shown: PresentedVersion
     outcome: VerifyOutcome
 
@@ -40,4 +41,4 @@ def read_folder(folder: Path, examiner: Examiner) -> ReadFolder:
     checked = examine_folder(folder, examiner)
     if checked.verdict == "broken" or checked.findings is None:
         raise FolderBroken(checked.outcome)
-    return ReadFolder(presented_version(checked.findings), checked.outcome)
+    return ReadFolder(folder, presented_version(checked.findings), checked.outcome)

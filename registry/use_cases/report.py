@@ -28,9 +28,11 @@ from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.version_facts import UNCHECKED, KeyHolders, PageChecks, RecordHistory, VersionFacts
 from peft_registry.registry.reports.view import build_report_view
+from peft_registry.registry.use_cases.folder_gates import alias_gates_in
 from peft_registry.registry.use_cases.gate import gate_of
+from peft_registry.registry.use_cases.read_folder import ReadFolder
 from peft_registry.registry.use_cases.verify import verify_version
-from peft_registry.registry.verification.presented_records import ItemsNotHere, PresentedVersion
+from peft_registry.registry.verification.presented_records import ItemsNotHere
 from peft_registry.registry.verification.signed_versions import signed_lineage, signed_version
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.canonical import canonical_digest
@@ -242,17 +244,19 @@ def _added_later(version: Version, records: Records, persons: Mapping[str, str])
     return added
 
 
-def make_report_in(shown: PresentedVersion, outcome: VerifyOutcome, *, as_of: str | None = None) -> bytes:
+def make_report_in(read: ReadFolder, *, as_of: str | None = None) -> bytes:
     """The page of a version that a folder shows, as `make_report` makes it, without what only its registry knows.
 
+    The gate before an alias is told where the bytes of the policy that let it through lie there.
+
     Args:
-        shown: the version.
-        outcome: how the folder verified.
+        read: the version, and how the folder verified.
         as_of: as for `make_report`.
 
     Raises:
         AsOfRefused: no time, or one before the newest record.
     """
+    shown = read.shown
     records = shown.records
     newest = max(str(stored.appended_at or "") for stored in records.statements)
     if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
@@ -283,7 +287,8 @@ def make_report_in(shown: PresentedVersion, outcome: VerifyOutcome, *, as_of: st
         except ItemsNotHere:  # a copy for others has the figures without the rows
             return None
 
-    return _rendered(inputs, PageChecks(outcome), items_of=items_of, template=template)
+    gates = alias_gates_in(read.folder, shown, read.outcome, at=inputs.as_of)
+    return _rendered(inputs, PageChecks(read.outcome, gates), items_of=items_of, template=template)
 
 
 def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks = UNCHECKED) -> bytes:

@@ -20,6 +20,7 @@ from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
 from peft_registry.registry.evaluation.judged_again import changed_conclusions
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.attachments import attachments_among
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.evaluations import judged_now, words_of_today
@@ -43,6 +44,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ASKED, ModificationRecord, RecordInput
 from peft_registry.schemas.policy import signer_text
 from peft_registry.schemas.report import Gap
+from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
@@ -87,6 +89,23 @@ class AnswersShown(Frozen):
         if self.waits:
             state = ", not taken up by a record that holds yet"
         return f"{len(self.paths)} by {self.signed.text}{state}"
+
+
+class AttachmentShown(Frozen):
+    """A file that somebody attached to the version: its bytes are in the store."""
+
+    attached_as: str
+    name: str
+    sha256: Digest
+    size: int
+    who: str
+    attached_at: str
+    statement: Digest
+
+    @property
+    def text(self) -> str:
+        size = human_bytes(self.size)
+        return f"{self.name} as {self.attached_as}, {size}, {self.sha256}, by {self.who}, {self.attached_at}"
 
 
 class RecordLink(Frozen):
@@ -136,6 +155,7 @@ class RecordShown(Frozen):
     set_aside: tuple[str, ...]  # records that decide nothing, and why
     contradictions: tuple[str, ...]  # what in the record cannot be together
     judged_again: tuple[str, ...]  # what evaluations were called, and are not now
+    attachments: tuple[AttachmentShown, ...]  # the newest of each kind and name
     values: tuple[tuple[str, Value], ...]  # path and value as a reader is shown it, in the order of the schema
 
     @property
@@ -172,6 +192,7 @@ class RecordShown(Frozen):
         lines += [("note", self.note)] if self.note else []
         lines.append(("fields", self.fields))
         lines += [("form", form.text) for form in self.forms]
+        lines += [("attached", attachment.text) for attachment in self.attachments]
         lines += [("set aside", text) for text in self.set_aside]
         lines += [("contradicts", text) for text in self.contradictions]
         lines += [("judged again", text) for text in self.judged_again]
@@ -324,6 +345,18 @@ def _record_shown(
             f"{problem.what}: {problem.why}" for problem in contradictions_with_run(in_third_form(record))
         ),
         judged_again=judged_again,
+        attachments=tuple(
+            AttachmentShown(
+                attached_as=attachment.attached_as,
+                name=attachment.name,
+                sha256=attachment.sha256,
+                size=attachment.size,
+                who=reading.who(attachment.key_id),
+                attached_at=attachment.attached_at,
+                statement=attachment.statement,
+            )
+            for attachment in attachments_among(said.statements, reading)
+        ),
         values=tuple((leaf.path, leaf.value) for leaf in shown_leaves(as_decided)),
     )
 

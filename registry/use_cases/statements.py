@@ -34,6 +34,7 @@ from peft_registry.registry.signing.trust import KeyLacksRole, UnlistedKey
 from peft_registry.registry.use_cases.fill_facets import renew_facets
 from peft_registry.schemas.acts import ACTS
 from peft_registry.schemas.answers import AnswersPredicate
+from peft_registry.schemas.attachment import AttachmentPredicate
 from peft_registry.schemas.document import Document, first_problem
 from peft_registry.schemas.edition import EditionPredicate
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, raise_any
@@ -66,6 +67,7 @@ _SCHEMAS: dict[StatementKind, type[Document]] = {
     "observations": Observations,
     "edition": EditionPredicate,
     "answers": AnswersPredicate,
+    "attachment": AttachmentPredicate,
     **{act.kind: act.predicate for act in ACTS.values()},
 }
 

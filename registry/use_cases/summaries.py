@@ -15,7 +15,10 @@ from peft_registry.schemas.version import Version
 
 _LOSS = f"{METRIC}[held-out.loss]"
 # how well a task is solved, on rows that were held out of the training; the first that a version has is shown
-_TASK = tuple(f"{METRIC}[{name}]" for name in ("held-out-classes.accuracy", "held-out-answers.exact_match"))
+_TASK = tuple(
+    f"{METRIC}[{name}]"
+    for name in ("held-out-classes.accuracy", "held-out-numbers.number_match", "held-out-answers.exact_match")
+)
 
 
 class VersionSummary(Frozen):

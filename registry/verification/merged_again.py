@@ -224,6 +224,39 @@ def merge_again(
     return MergeAgain(len(base.spans), len(touched), entries, undecided, tuple(wrong))
 
 
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """How a whole model differs from its base: in how many values, and ‖W' − W‖ / ‖W‖ over every tensor."""
+
+    values: int
+    relative_norm: float
+
+
+def model_change_again(result: ArtifactTensors, base: ArtifactTensors) -> ModelChange:
+    """What a whole model has otherwise than its base, value by value.
+
+    Raises:
+        NotDoneAgain: the two hold other tensors, or one of another number format, whose rounding changes values too.
+    """
+    if result.spans.keys() != base.spans.keys():
+        raise NotDoneAgain("the result has other tensors than its base")
+    other = [name for name in base.spans if base.dtype(name) != result.dtype(name)]
+    if other:
+        raise NotDoneAgain(f"{other[0]} is {result.dtype(other[0])} here and {base.dtype(other[0])} in the base")
+    values = 0
+    stored: list[float] = []
+    squares: list[float] = []
+    for name in base.spans:
+        if not base.is_number(name):
+            continue
+        start = base.values(name).ravel()
+        squares.append(float(start @ start))
+        difference = result.values(name).ravel() - start
+        values += int(np.count_nonzero(difference))
+        stored.append(float(difference @ difference))
+    return ModelChange(values, _ratio(math.fsum(stored), math.fsum(squares)))
+
+
 def relative_norm_again(adapter: LowRankAdapter, base: ArtifactTensors) -> float:
     """‖Δ‖ / ‖W‖ over every tensor of the base, the former from the factors alone.
 
@@ -233,6 +266,11 @@ def relative_norm_again(adapter: LowRankAdapter, base: ArtifactTensors) -> float
     placed = _placed(adapter, base)
     change = math.fsum(adapter.square(weight) for weight in placed.values())
     squares = math.fsum(_square(base, name) for name in base.spans if base.is_number(name))
+    return _ratio(change, squares)
+
+
+def _ratio(change: float, squares: float) -> float:
+    """The square root of a sum of squares over another."""
     if squares == 0:
         raise NotDoneAgain("the base is zero")
     return math.sqrt(change / squares)

@@ -20,3 +20,10 @@ def while_reading(path: Path, edit: Callable[[Path], None]) -> Callable[[int], N
             pending.pop()(path)
 
     return on_bytes
+
+
+def with_another_digit(data: bytes) -> bytes:
+    """The data with one digit changed to another: the first in their second half, or the last before that."""
+    half = len(data) // 2
+    at = next(at for at in (*range(half, len(data)), *range(half, -1, -1)) if data[at : at + 1].isdigit())
+    return data[:at] + (b"3" if data[at : at + 1] != b"3" else b"4") + data[at + 1 :]

@@ -258,6 +258,7 @@ SIGNING = {
     "import": ["example"],
     "promote": ["tiny", "champion"],
     "decide": ["tiny", "--form", "example/train.yml"],
+    "record": ["tiny", "--attach", "example/train.yml", "--as", "instructions", "--key", "example/train.yml"],
     "gate approve": ["tiny", "--reason", "read", "--key", "example/train.yml"],
     "gate waive": ["tiny", "worse", "--until", "2099-01-01", "--reason", "read", "--key", "example/train.yml"],
     "recall": ["tiny", "--reason", "withdrawn", "--key", "example/train.yml"],

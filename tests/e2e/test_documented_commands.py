@@ -432,7 +432,8 @@ def for_answering(place: Place) -> dict[str, str]:
 
 
 def for_handing_over(place: Place) -> dict[str, str]:
-    """An officer's key that the trust file lists."""
+    """An officer's key that the trust file lists, and the instructions that they attach."""
+    (place.cwd / "IFU-2.1.pdf").write_bytes(b"%PDF-1.7")
     assert place.run("registry keys create officer --person alex --out KEYS --unencrypted")[0] == 0
     assert place.run("registry trust add KEYS/officer.pub --person alex --role officer")[0] == 0
     return {"NAME:3": "polite-replies:1"}

@@ -36,9 +36,9 @@ class TooFewRows(InputRefused):
 
 
 class TooFewToChoose(InputRefused):
-    what = "the held-out rows of {name} are too few ({rows}) to choose a seed by one part and report on another"
-    why = "a loss that chose the result says too little about it"
-    fix = "hold out more rows, or set prompt_tuning.seeds: 1"
+    what = "the held-out rows of {name} are too few ({rows}) to choose by one part and report on another"
+    why = "figures of rows that chose among seeds, or among steps, say too little about the result"
+    fix = "hold out more rows, or let nothing choose: `seeds: 1`, and no training.early_stopping"
 
     name: str
     rows: int
@@ -110,7 +110,8 @@ class LoadedData:
     """Sequences of each part, the identity of each file, and what is worth saying or warning of.
 
     `test` is empty unless something is chosen by `validation`. `tasks` are the rows of `reported` as text, where each has a prompt
-    and an answer in words; `classes` are the answers that occur in the whole file, where its rows are classified.
+    and an answer in words, and `validation_tasks` those of `validation`; `classes` are the answers that occur in the whole file,
+    where its rows are classified.
     """
 
     train: tuple[Example, ...]
@@ -120,7 +121,14 @@ class LoadedData:
     warnings: tuple[str, ...]
     test: tuple[Example, ...] = ()
     tasks: tuple[Task, ...] = ()
+    validation_tasks: tuple[Task, ...] = ()
     classes: tuple[str, ...] = ()
+
+    def identity_of(self, split: Split) -> DataIdentity:
+        """The data file that the rows of a part came from."""
+        return next(
+            identity for identity in self.identities if any(part.split == split for part in identity.selections)
+        )
 
     @property
     def reported(self) -> tuple[Example, ...]:
@@ -230,6 +238,7 @@ def load_data(
         warnings=tuple(text for part in parts for text in part.warnings()),
         test=tuple(held_out[1].examples) if chooses else (),
         tasks=tuple(held_out[-1].tasks),
+        validation_tasks=tuple(held_out[0].tasks),
         classes=tuple(sorted({name for part in parts for name in part.classes})),
     )
 

@@ -30,6 +30,9 @@ class CausalModel(Protocol):
 
     def eval(self) -> Any: ...
 
+    def generate(self, **options: Any) -> "torch.Tensor":
+        """The tokens of prompt and continuation, (rows, tokens)."""
+
 
 class Tokenizer(Protocol):
     """A tokenizer of transformers."""

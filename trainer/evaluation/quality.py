@@ -1,19 +1,18 @@
-"""Quality of answers: exact match and F1 against references in words, the accuracy of a choice, and a metric of the user's own.
+"""Quality of answers: what a model writes against references, the accuracy of a choice, and a metric of the user's own.
 
 Rows are JSON Lines with `prompt` and `answers` (one reference or several; `id` and `category` where they exist). An answer
-is generated greedily, cut at the first line end, and compared after folding case, articles, punctuation and spaces, as
-SQuAD's evaluation does. Where rows have `choices`, nothing is generated: the likeliest choice after the prompt and one space is
-the answer, by the summed log-likelihood of its tokens as in lm-evaluation-harness' `acc`, and `accuracy` is how often it is the
-one of `answers`. A version is asked in the template that it was trained with (`prompted`).
+is generated greedily, cut at the first line end, and measured by `answer_metrics`. Rows with `extract: number` are compared by
+the number that the answer comes to, and may take several lines to it. Where rows have `choices`, nothing is generated: the
+likeliest choice after the prompt and one space is the answer, by the summed log-likelihood of its tokens as in
+lm-evaluation-harness' `acc`; `accuracy` is how often it is the one of `answers`, and `macro_f1` stands beside it where all rows
+have the same choices. A version is asked in the template that it was trained with (`prompted`).
 
 A user's metric is a function `metric(answer, references) -> float` in a file of theirs: it runs only
 with `--allow-code`, and the digest of its source enters the record.
 """
 
-import re
-import string
-from collections import Counter
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,22 @@ from typing import Any
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.items import ScoreNotFinite
-from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading, whole_millionths
+from peft_registry.registry.evaluation.readings import Reading, whole_millionths
 from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
-from peft_registry.trainer.data.dataset import LoadedData
+from peft_registry.trainer.data.dataset import LoadedData, Task
 from peft_registry.trainer.data.prompting import AS_TYPED, Prompting
 from peft_registry.trainer.data.tokenize import prompt_ids
+from peft_registry.trainer.evaluation.answer_metrics import (
+    exact_match,
+    f1,
+    is_marked,
+    macro_f1_values,
+    number_match,
+    number_of,
+)
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
@@ -36,7 +43,9 @@ from peft_registry.trainer.evaluation.suites.files import MAX_BYTES, MalformedSu
 
 HELD_OUT_CLASSES = "held-out-classes"
 HELD_OUT_ANSWERS = "held-out-answers"
+HELD_OUT_NUMBERS = "held-out-numbers"
 MAX_NEW_TOKENS = 32
+MAX_TOKENS_TO_A_NUMBER = 256  # as lm-evaluation-harness generates where a task names no limit
 MAX_SOURCE = 1024 * 1024
 MAX_OWN = 1e12  # of a user's metric: what an item table can hold
 Metric = Callable[[str, Sequence[str]], float]
@@ -60,10 +69,11 @@ class MetricUnusable(InputRefused):
 
 
 class MetricOfOtherRows(InputRefused):
-    what = "evaluation.quality asks for {metric}, which these rows do not have"
+    what = "{key} asks for {metric}, which these rows do not have"
     why = "it is {meaning}, and needs rows with {needed}"
-    fix = "take it out of evaluation.quality, or say with data.train.format how the rows are read"
+    fix = "take it out of {key}, or say with data.train.format how the rows are read"
 
+    key: str
     metric: str
     meaning: str
     needed: str
@@ -135,18 +145,28 @@ class Answers:
     dataset: DatasetUsed
     rows: tuple[AnswerRow, ...]
     own: OwnMetric | None = None
-    max_new_tokens: int = MAX_NEW_TOKENS
     prompting: Prompting = field(default=AS_TYPED)
+    as_numbers: bool = False  # an answer is the number that it comes to
 
     @property
     def by_choice(self) -> bool:
         return bool(self.rows[0].choices)
 
     @property
+    def by_class(self) -> bool:
+        """Whether all rows have the same choices, so that a choice is a class."""
+        return self.by_choice and len({frozenset(row.choices) for row in self.rows}) == 1
+
+    @property
+    def max_new_tokens(self) -> int:
+        return MAX_TOKENS_TO_A_NUMBER if self.as_numbers else MAX_NEW_TOKENS
+
+    @property
     def labels(self) -> tuple[str, ...]:
         if self.by_choice:
-            return ("accuracy",)
-        return ("exact_match", "f1") if self.own is None else ("exact_match", "f1", self.own.name)
+            return ("accuracy", "macro_f1") if self.by_class else ("accuracy",)
+        own = () if self.own is None else (self.own.name,)
+        return ("number_match", *own) if self.as_numbers else ("exact_match", "f1", *own)
 
 
 def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answers:
@@ -159,6 +179,7 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
     data = read_offered(path, max_bytes=MAX_BYTES)
     files = SuiteFiles(name, ((path.name, data),))
     rows = []
+    numbers: set[bool] = set()
     for number, value in files.json_lines(path.name):
         references = _references_of(value.get("answers"))
         if (
@@ -172,6 +193,12 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
         if choices is None:
             reason = "`choices` are two or more different texts, and `answers` is one of them"
             raise MalformedSuite(name, path.name, number, reason)
+        extracts = value.get("extract")
+        if extracts not in (None, "number") or (extracts and choices):
+            raise MalformedSuite(name, path.name, number, "`extract` is `number`, or absent, as it is beside `choices`")
+        if extracts and not all(number_of(reference) is not None for reference in references):
+            raise MalformedSuite(name, path.name, number, "`extract` is `number`, and one of `answers` has none")
+        numbers.add(bool(extracts))
         category = value.get("category")
         if any(isinstance(value.get(column), dict | list) for column in ("id", "category")):
             raise MalformedSuite(name, path.name, number, "its `id` or `category` is a list or an object")
@@ -189,6 +216,8 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
         raise MalformedSuite(name, path.name, 0, "it has no rows, or an id occurs twice")
     if len({bool(row.choices) for row in rows}) > 1:
         raise MalformedSuite(name, path.name, 0, "some rows have `choices` and some have none")
+    if len(numbers) > 1:
+        raise MalformedSuite(name, path.name, 0, "some rows have `extract` and some have none")
     if rows[0].choices and own is not None:
         raise MalformedSuite(
             name, path.name, 0, "a metric measures what a model writes, and rows with `choices` are scored"
@@ -197,47 +226,74 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
         name=name, version=Digest.of(data).short, licence="not declared", file=path.name, sha256=Digest.of(data),
         rows_total=len(rows), rows_used=len(rows), selection_ids_sha256=ids_digest(ids),
     )  # fmt: skip
-    return Answers(dataset, tuple(rows), own)
+    return Answers(dataset, tuple(rows), own, as_numbers=True in numbers)
 
 
-def require_fitting(quality: Sequence[str], data: LoadedData) -> None:
+# what evaluation.quality and training.early_stopping may name: what it is, and which rows have it
+MEASURED_OF_ROWS: Mapping[str, tuple[str, str]] = {
+    "accuracy": ("the share of rows whose class is the likeliest", "two classes or more"),
+    "macro_f1": ("the mean F1 of the classes", "two classes or more"),
+    "exact_match": ("the share of answers that are equal", "a prompt and an answer in words"),
+    "f1": ("the F1 of the words of an answer", "a prompt and an answer in words"),
+    "number_match": ("the share of answers that come to the same number", "a number in each answer"),
+}
+
+
+def require_fitting(names: Sequence[str], data: LoadedData, *, key: str) -> None:
     """Raise unless the rows of a training have what its file wants to know of them: before training, not after.
 
+    Args:
+        names: of figures; the loss is had of any rows.
+        data: of the training.
+        key: of the training file that names them.
+
     Raises:
-        MetricOfOtherRows: they have no classes, or no answers in words.
+        MetricOfOtherRows: they have no classes, no answers in words, or no numbers in them.
     """
-    if "accuracy" in quality and len(data.classes) < 2:
-        raise MetricOfOtherRows("accuracy", "the share of rows whose class is the likeliest", "two classes or more")
-    if "exact_match" in quality and not data.tasks:
-        raise MetricOfOtherRows("exact_match", "the share of answers that are equal", "a prompt and an answer in words")
+    tasks = (*data.tasks, *data.validation_tasks)
+    for name in names:
+        if name == "loss":
+            continue
+        fits = bool(tasks)
+        if name in ("accuracy", "macro_f1"):
+            fits = len(data.classes) > 1
+        elif name == "number_match":
+            fits = bool(tasks) and all(number_of(task.answer) is not None for task in tasks)
+        if not fits:
+            raise MetricOfOtherRows(key, name, *MEASURED_OF_ROWS[name])
 
 
 def held_out_answers(
-    data: LoadedData, used: DatasetUsed, tokenizer: Tokenizer, quality: Sequence[str]
+    tasks: Sequence[Task], classes: Sequence[str], used: DatasetUsed, tokenizer: Tokenizer, names: Sequence[str]
 ) -> tuple[Answers, ...]:
-    """What the held-out rows of a training ask: which class, always where rows have one; and which words, where that is wanted.
+    """What held-out rows ask: which class, always where rows have one; and which words or number, where that is wanted.
 
     They are asked exactly as they were trained on: in the template, behind what the tokenizer puts in front of a text; what a class
     has to be followed by is the end that the model learnt to write.
 
     Args:
-        data: of the training.
-        used: what the record says of its held-out rows.
+        tasks: the rows.
+        classes: of the whole data.
+        used: what the record says of these rows.
         tokenizer: of the base.
-        quality: names of `evaluation.quality`.
+        names: of the figures that are wanted.
     """
+    if not tasks:
+        return ()
     front = tokenizer.decode(prompt_ids("", tokenizer), skip_special_tokens=False)
-    ids = [f"row-{at:06}" for at in range(len(data.tasks))]
-    rows = tuple(AnswerRow(id, front + task.prompt, (task.answer,)) for id, task in zip(ids, data.tasks, strict=True))
+    rows = tuple(AnswerRow(f"row-{at:06}", front + task.prompt, (task.answer,)) for at, task in enumerate(tasks))
     asked = []
-    if len(data.classes) > 1:
+    if len(classes) > 1:
         end_of_text = tokenizer.eos_token_id
         last = "" if end_of_text is None else tokenizer.decode([end_of_text], skip_special_tokens=False)
-        ends = [task.end + last for task in data.tasks]
-        classified = (replace(row, choices=data.classes, gap="", end=end) for row, end in zip(rows, ends, strict=True))
+        ends = [task.end + last for task in tasks]
+        choices = tuple(classes)
+        classified = (replace(row, choices=choices, gap="", end=end) for row, end in zip(rows, ends, strict=True))
         asked.append(Answers(_called(used, HELD_OUT_CLASSES), tuple(classified)))
-    if "exact_match" in quality:
+    if not {"exact_match", "f1"}.isdisjoint(names):
         asked.append(Answers(_called(used, HELD_OUT_ANSWERS), rows))
+    if "number_match" in names:
+        asked.append(Answers(_called(used, HELD_OUT_NUMBERS), rows, as_numbers=True))
     return tuple(asked)
 
 
@@ -313,19 +369,18 @@ def measure_rows(
         MetricFailed: the user's metric raised, or gave no number.
         PromptTooLong: a prompt and its answer do not fit into the model's context.
     """
-    _require_room(model, tokenizer, answers)
-    step = f"answer {answers.dataset.name} {arm}"
+    from peft_registry.trainer.evaluation.scoring import max_length_of
+
+    require_room_for_answers(answers, tokenizer, max_length_of(model))
     if answers.by_choice:
-        return _choose(model, tokenizer, answers, arm=arm, finished=finished, observe=observe, step=step)
+        return _choose(model, tokenizer, answers, arm=arm, finished=finished, observe=observe)
+    step = f"answer {answers.dataset.name} {arm}"
     observe(Started(step, total=len(answers.rows), unit="row"))
     rows = []
     for done, row in enumerate(answers.rows, 1):
-        ids = answers.prompting.ids(tokenizer, row.prompt)
-        text = generate(model, tokenizer, ids, max_new_tokens=answers.max_new_tokens)
-        values = [
-            max(exact_match(text, reference) for reference in row.references),
-            max(f1(text, reference) for reference in row.references),
-        ]
+        text = answer_of_row(model, tokenizer, answers, row)
+        metrics = (number_match,) if answers.as_numbers else (exact_match, f1)
+        values = [max(metric(text, reference) for reference in row.references) for metric in metrics]
         if answers.own is not None:
             values.append(own_value(answers.own, text, row))
         whole = whole_millionths(values)
@@ -351,9 +406,55 @@ def _choose(
     arm: ArmName,
     finished: FinishedScores,
     observe: Observe,
-    step: str,
 ) -> tuple[Reading, ...]:
-    """One or nothing a row: whether the likeliest choice, of equal ones the first, is the right one."""
+    """Of each row whether the likeliest choice is the right one, and what it adds to macro-F1 where the choices are classes."""
+    chosen = _likeliest(
+        model,
+        tokenizer,
+        answers,
+        arm=arm,
+        finished=finished,
+        observe=observe,
+        step=f"answer {answers.dataset.name} {arm}",
+    )
+    right = [float(choice.index == row.correct) for row, choice in zip(answers.rows, chosen, strict=True)]
+    columns = [right]
+    if answers.by_class:
+        wanted = [row.references[0] for row in answers.rows]
+        classes = [row.choices[choice.index] for row, choice in zip(answers.rows, chosen, strict=True)]
+        columns.append(macro_f1_values(wanted, classes))
+    found = []
+    for row, choice, *values in zip(answers.rows, chosen, *columns, strict=True):
+        whole = whole_millionths(values)
+        assert whole is not None, "each is a fraction of counts"
+        found.append(
+            Reading(
+                dataset=answers.dataset.name, id=row.id, category=row.category, cluster=row.id, arm=arm,
+                metric="measure", condition="", unit=row.id, labels=answers.labels, values=whole,
+                tokens=(choice.tokens,) * len(whole),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The place of the likeliest choice of a row, of equal ones the first, and the tokens that were scored to find it."""
+
+    index: int
+    tokens: int
+
+
+def _likeliest(
+    model: CausalModel,
+    tokenizer: Tokenizer,
+    answers: Answers,
+    *,
+    arm: ArmName,
+    finished: FinishedScores,
+    observe: Observe,
+    step: str,
+) -> list[_Choice]:
     from peft_registry.trainer.evaluation.scoring import score
 
     requests = [request for row in answers.rows for request in row.requests]
@@ -364,32 +465,74 @@ def _choose(
         values = [score.log_likelihood for score in of_row]
         if whole_millionths(values) is None:
             raise ScoreNotFinite(answers.dataset.name, row.id, arm)
-        is_right = values.index(max(values)) == row.correct
-        found.append(
-            Reading(
-                dataset=answers.dataset.name, id=row.id, category=row.category, cluster=row.id, arm=arm,
-                metric="measure", condition="", unit=row.id, labels=answers.labels, values=(MILLIONTHS * is_right,),
-                tokens=(sum(score.tokens for score in of_row),),
-            )
-        )  # fmt: skip
-    return tuple(found)
+        found.append(_Choice(values.index(max(values)), sum(score.tokens for score in of_row)))
+    return found
 
 
-def _require_room(model: CausalModel, tokenizer: Tokenizer, answers: Answers) -> None:
-    from peft_registry.trainer.evaluation.scoring import max_length_of
+def require_room_for_answers(answers: Answers, tokenizer: Tokenizer, room: int | None) -> None:
+    """Raise unless each prompt leaves room for its answer.
 
-    room = max_length_of(model)
+    Args:
+        answers: the rows.
+        tokenizer: of the model.
+        room: tokens that it reads, virtual ones deducted; None where nobody knows.
+
+    Raises:
+        PromptTooLong: one does not.
+    """
     if room is None:
         return
     for row in answers.rows:
         tokens = len(answers.prompting.ids(tokenizer, row.prompt))
-        wanted = answers.max_new_tokens
+        wanted = MAX_NEW_TOKENS  # to a number there may be fewer steps where the context ends
         if row.choices:
             wanted = max(
                 len(tokenizer.encode(f" {choice}", add_special_tokens=False, verbose=False)) for choice in row.choices
             )
         if tokens + wanted > room:
             raise PromptTooLong(row.id, tokens, room)
+
+
+def answer_of_row(model: CausalModel, tokenizer: Tokenizer, answers: Answers, row: AnswerRow) -> str:
+    """What the model writes behind the prompt of a row."""
+    from peft_registry.trainer.evaluation.scoring import max_length_of
+
+    ids = answers.prompting.ids(tokenizer, row.prompt)
+    if not answers.as_numbers:
+        return generate(model, tokenizer, ids, max_new_tokens=MAX_NEW_TOKENS)
+    room = max_length_of(model)
+    left = MAX_TOKENS_TO_A_NUMBER if room is None else min(MAX_TOKENS_TO_A_NUMBER, room - len(ids))
+    return generate_steps(model, tokenizer, ids, max_new_tokens=left)
+
+
+def generate_steps(model: CausalModel, tokenizer: Tokenizer, ids: list[int], *, max_new_tokens: int) -> str:
+    """The greedy continuation of a prompt's tokens, over as many lines as it takes to a number that is marked as the answer."""
+    import torch
+
+    def says_its_number(tokens: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:  # as transformers calls it
+        written = tokenizer.decode(tokens[0, len(ids) :].tolist(), skip_special_tokens=True)
+        return torch.tensor([is_marked(written)], device=tokens.device)
+
+    device = next(model.parameters()).device
+    given = torch.tensor([ids], device=device)
+    end = tokenizer.eos_token_id
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False), warnings.catch_warnings():
+        # what peft says of every generation behind a learned prompt
+        warnings.filterwarnings("ignore", message="Position ids are not supported", category=UserWarning)
+        written = model.generate(
+            input_ids=given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=max_new_tokens,
+            # a base may state otherwise for people who chat with it
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            eos_token_id=end,
+            pad_token_id=end,
+            stopping_criteria=[says_its_number],
+        )
+    return str(tokenizer.decode(written[0, len(ids) :].tolist(), skip_special_tokens=True)).strip()
 
 
 def generate(model: CausalModel, tokenizer: Tokenizer, ids: list[int], *, max_new_tokens: int) -> str:
@@ -411,26 +554,6 @@ def generate(model: CausalModel, tokenizer: Tokenizer, ids: list[int], *, max_ne
             if "\n" in tokenizer.decode(written).lstrip("\n"):
                 break
     return str(tokenizer.decode(written, skip_special_tokens=True)).strip().split("\n", 1)[0]
-
-
-def exact_match(answer: str, reference: str) -> float:
-    """1.0 if both are the same once folded."""
-    return float(_folded(answer) == _folded(reference))
-
-
-def f1(answer: str, reference: str) -> float:
-    """The harmonic mean of precision and recall over folded words."""
-    words = _folded(answer).split()
-    wanted = _folded(reference).split()
-    if not words or not wanted:
-        return float(words == wanted)
-    both = sum((Counter(words) & Counter(wanted)).values())
-    return 2 * both / (len(words) + len(wanted))
-
-
-def _folded(text: str) -> str:
-    plain = "".join(character for character in text.casefold() if character not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
 
 
 def own_value(metric: OwnMetric, text: str, row: AnswerRow) -> float:

@@ -28,7 +28,8 @@ MAX_BYTES = 1024 * 1024
 _ENDS = ("lo", "hi")
 _LOSSES: Mapping[str, KnownFigure] = {name: KnownFigure(better="lower") for name in ("loss", "perplexity", LOSS_CHANGE)}
 _ANSWERS: Mapping[str, KnownFigure] = {
-    name: KnownFigure(better="higher", ends=(0.0, 1.0)) for name in ("exact_match", "f1", "accuracy")
+    name: KnownFigure(better="higher", ends=(0.0, 1.0))
+    for name in ("exact_match", "f1", "accuracy", "macro_f1", "number_match")
 }
 # the least and the greatest value of a figure of each unit
 _UNIT_ENDS: Mapping[str, tuple[float, float]] = {

@@ -10,7 +10,6 @@ from peft_registry.registry.evaluation.sentences import loss_line, measure_line
 from peft_registry.registry.evaluation.staleness import base_composition
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.config import TrainingFile
-from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
@@ -76,7 +75,8 @@ def evaluate_before_after(
         stored: where the digits of the base stand that loading dropped.
         observe: hears of progress and of the result in a line each.
     """
-    held = held_out(trained.data.reported, _identity_of_reported(trained), split=trained.data.reported_split)
+    data = trained.data
+    held = held_out(data.reported, data.identity_of(data.reported_split), split=data.reported_split)
     before = base_composition(base, None if config.quantization is None else describe(config.quantization))
     outcome = evaluate_pair(
         Arms(
@@ -93,7 +93,9 @@ def evaluate_before_after(
             trained=questions.trained,
             retained=questions.retained,
             guard=questions.guard,
-            answers=held_out_answers(trained.data, held.dataset, trained.tokenizer, config.evaluation.quality),
+            answers=held_out_answers(
+                data.tasks, data.classes, held.dataset, trained.tokenizer, config.evaluation.quality
+            ),
         ),
         conditions,
         observe=observe,
@@ -107,13 +109,6 @@ def evaluate_before_after(
         observe(Said("answers", measure_line(measure)))
     report_comparisons(evaluated.record, "", observe)
     return evaluated
-
-
-def _identity_of_reported(trained: Trained) -> DataIdentity:
-    """The data file that the held-out rows came from."""
-    identities = trained.data.identities
-    split = trained.data.reported_split
-    return next(identity for identity in identities if any(part.split == split for part in identity.selections))
 
 
 def texts_of(trained: Trained, config: TrainingFile) -> Iterator[str]:

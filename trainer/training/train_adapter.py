@@ -19,7 +19,8 @@ from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import LoadedData, load_data, require_room
-from peft_registry.trainer.evaluation.quality import require_fitting
+from peft_registry.trainer.evaluation.losses import held_out
+from peft_registry.trainer.evaluation.quality import held_out_answers, require_fitting, require_room_for_answers
 from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.machine.processes import ALONE, Processes
@@ -80,10 +81,11 @@ def read_data(
         InputRefused: the data are refused, or text and virtual tokens are more than the base reads.
     """
     require_room(config, base_record.context_length)
+    tokenizer = load_tokenizer(base_folder)
     data = load_data(
         config.data,
         folder=data_folder,
-        tokenizer=load_tokenizer(base_folder),
+        tokenizer=tokenizer,
         max_length=config.training.max_length,
         seed=config.training.seed,
         vocabulary=vocabulary,
@@ -91,7 +93,12 @@ def read_data(
         locate=locate_locally_or_on_hub(data_folder, observe),
         observe=observe,
     )
-    require_fitting(config.evaluation.quality, data)
+    quality = config.evaluation.quality
+    require_fitting(quality, data, key="evaluation.quality")
+    used = held_out(data.reported, data.identity_of(data.reported_split), split=data.reported_split).dataset
+    room = None if base_record.context_length is None else base_record.context_length - config.virtual_tokens
+    for answers in held_out_answers(data.tasks, data.classes, used, tokenizer, quality):
+        require_room_for_answers(answers, tokenizer, room)
     return data
 
 
@@ -157,14 +164,14 @@ def train_adapter(
         processes=processes,
         start=start,
     )
-    held_out = HeldOutRows.of(
+    looks = HeldOutRows.of(
         setting.batches,
         data.validation,
         hardware.device,
         every_steps=config.training.eval_steps,
         name="held_out_loss" if data.reported_split == "validation" else "validation_loss",
     )
-    attempts = train_all_seeds(model, setting, held_out, observe=observe)
+    attempts = train_all_seeds(model, setting, looks, observe=observe)
     _say_training(attempts.result, observe)
     return Trained(
         config=config,

@@ -306,9 +306,10 @@ def _answered_tokens(plan: TrainingPlan, tokenizer: Any, data: "LoadedData") -> 
     from peft_registry.trainer.evaluation.quality import held_out_answers
     from peft_registry.trainer.evaluation.scoring import encode
 
-    used = held_out(data.reported, data.identities[-1], split=data.reported_split).dataset
+    used = held_out(data.reported, data.identity_of(data.reported_split), split=data.reported_split).dataset
     tokens = []
-    for answers in held_out_answers(data, used, tokenizer, plan.loaded.config.evaluation.quality):
+    quality = plan.loaded.config.evaluation.quality
+    for answers in held_out_answers(data.tasks, data.classes, used, tokenizer, quality):
         for row in answers.rows:
             asked = [encode(tokenizer, request, prefix_token_id=None, max_length=None).ids for request in row.requests]
             written = [] if asked else [len(answers.prompting.ids(tokenizer, row.prompt)) + answers.max_new_tokens]

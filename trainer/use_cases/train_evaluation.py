@@ -16,9 +16,9 @@ from peft_registry.trainer.use_cases.train_run import TrainingRun
 
 if TYPE_CHECKING:
     from peft_registry.trainer.bases.stored_weights import StoredWeights
-    from peft_registry.trainer.costs.forward_passes import Passes
     from peft_registry.trainer.evaluation.text_hashes import TextHashes
     from peft_registry.trainer.runs.before_after import EvaluatedRun, QuestionsOfFile
+    from peft_registry.trainer.training.forward_passes import Passes
     from peft_registry.trainer.training.train_adapter import Trained
 
 
@@ -47,8 +47,8 @@ def evaluate_run(
         BaseChanged: a file of the base is not what was compared.
         KnownError: a suite or a text that the file names is not what was pinned, or cannot be read.
     """
-    from peft_registry.trainer.costs.forward_passes import count_passes
     from peft_registry.trainer.runs.before_after import evaluate_before_after
+    from peft_registry.trainer.training.forward_passes import count_passes
 
     second_base = _second_base(run, trained)
     stored = _stored(run, trained)

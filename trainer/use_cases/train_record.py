@@ -19,7 +19,7 @@ from peft_registry.schemas.values import Timestamp, derived, measured
 from peft_registry.trainer.use_cases.train_run import TrainingRun
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.costs.forward_passes import Passes
+    from peft_registry.trainer.training.forward_passes import Passes
     from peft_registry.trainer.training.train_adapter import Trained
 
 LOSS_METHOD = "summed loss of the held-out rows over their supervised tokens, scored in fp32"

@@ -194,8 +194,8 @@ PAIR_METRICS = (
     ),
 )
 
-# held-out loss is measured in every run, and the accuracy of rows that have classes
-QUALITY = ("loss", "accuracy", "exact_match")
+# held-out loss is measured in every run, and of rows that have classes their accuracy and macro-F1
+QUALITY = ("loss", "accuracy", "macro_f1", "exact_match", "f1", "number_match")
 LoadSuite = Callable[[str], "LoadedSuite"]
 
 

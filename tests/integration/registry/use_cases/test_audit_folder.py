@@ -21,10 +21,13 @@ from peft_registry.registry.use_cases.audit_folder import FolderAudit, audit_fol
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
+from peft_registry.registry.use_cases.read_folder import read_folder
+from peft_registry.registry.use_cases.report import make_report_in
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import Examiner
 from peft_registry.schemas.hand_over import DocumentPredicate, HandedFile
 from peft_registry.schemas.identity import Digest
+from tests.builders.files import with_another_digit
 from tests.builders.homes import NOW, a_home, reopened
 from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
 
@@ -78,6 +81,8 @@ def test_of_a_clean_dossier_everything_is_done_again_or_it_is_said_why_not(place
     assert (gate.outcome, gate.text) == ("reproduced", "open, as it was for @champion")
     status = next(line for line in audit.lines if line.figure == "status of the model")
     assert status.outcome == "not possible" and status.text.startswith("none is recorded; by the rules of this release")
+    for figure in ("order of the compute", "parameters of the result", "rows of all data", "tokens of all data"):
+        assert found[figure] == "reproduced", figure
     flop = next(line for line in audit.lines if line.figure == "compute of the modification, FLOP")
     assert flop.text.startswith("6 · P · D = ")
 
@@ -93,11 +98,26 @@ def test_the_public_learns_who_signed_what_it_cannot_derive(place: Path, registr
     ]
 
 
-def a_digit(data: bytes) -> bytes:
-    """The data with one digit changed to another: the first in their second half, or the last before that."""
-    half = len(data) // 2
-    at = next(at for at in (*range(half, len(data)), *range(half, -1, -1)) if data[at : at + 1].isdigit())
-    return data[:at] + (b"3" if data[at : at + 1] != b"3" else b"4") + data[at + 1 :]
+def test_the_page_of_a_dossier_tells_the_gate_of_the_policy_that_lies_there(
+    place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    page = make_report_in(read_folder(place / "office", Examiner(registry.trust, NOW))).decode()
+    assert "As champion: the gate of the policy bank, " in page and " is open." in page
+    shutil.copytree(place / "office", tmp_path / "office")
+    (policy,) = (tmp_path / "office" / "policies").iterdir()
+    policy.unlink()
+    page = make_report_in(read_folder(tmp_path / "office", Examiner(registry.trust, NOW))).decode()
+    assert "the gate of the policy bank" not in page, "of a policy that is not here nothing is told"
+
+
+def require_named(dossier: Path, file: Path, registry: Registry) -> None:
+    """Fail unless an audit breaks on one digit of a file, and names the file."""
+    file.write_bytes(with_another_digit(file.read_bytes()))
+    audit = audited(dossier, registry)
+    name = file.relative_to(dossier).as_posix()
+    assert audit.exit_code == 6, name
+    told = " ".join(f"{line.file} {line.text}" for line in audit.differing)
+    assert name in told or name.removeprefix("artifact/") in told, (name, told)
 
 
 EDITED = {
@@ -126,12 +146,19 @@ def test_an_edit_of_one_digit_is_broken_and_its_file_is_named(
 ) -> None:
     shutil.copytree(place / "office", tmp_path / "office")
     (file,) = (tmp_path / "office").glob(EDITED[kind])
-    file.write_bytes(a_digit(file.read_bytes()))
-    audit = audited(tmp_path / "office", registry)
-    assert audit.exit_code == 6, kind
-    name = file.relative_to(tmp_path / "office").as_posix()
-    told = " ".join(f"{line.file} {line.text}" for line in audit.differing)
-    assert name in told or name.removeprefix("artifact/") in told, (kind, told)
+    require_named(tmp_path / "office", file, registry)
+
+
+def test_an_edit_of_one_digit_in_any_document_is_broken_and_its_file_is_named(
+    place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "office", tmp_path / "office")
+    documents = [file for file in sorted((tmp_path / "office").glob("*.*")) if file.suffix in (".json", ".html")]
+    assert len(documents) == 11, "five documents, their data, and their list"
+    for file in documents:
+        was = file.read_bytes()
+        require_named(tmp_path / "office", file, registry)
+        file.write_bytes(was)
 
 
 def test_a_file_that_nobody_listed_and_one_that_is_gone_are_named(

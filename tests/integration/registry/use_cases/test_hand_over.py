@@ -110,7 +110,7 @@ def test_whoever_gets_no_record_reads_the_page_and_is_told_who_keeps_the_record(
 ) -> None:
     hand_over(registry, version_named(registry, "sums"), "public", tmp_path / "out")
     read = read_folder(tmp_path / "out", Examiner(registry.trust, NOW))
-    assert b"<h1>sums:1</h1>" in make_report_in(read.shown, read.outcome)
+    assert b"<h1>sums:1</h1>" in make_report_in(read)
     for describe in (describe_record_in, describe_verdict_in):
         with pytest.raises(RecordWithheld, match="whoever handed it over keeps it"):
             describe(read.shown)

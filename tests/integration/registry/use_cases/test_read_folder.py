@@ -83,10 +83,7 @@ def test_the_page_of_a_folder_differs_from_that_of_its_home_in_what_only_a_home_
 ) -> None:
     version = version_named(registry, "sums")
     read = read_folder(place / "copy", Examiner(registry.trust, registry.clock()))
-    home, folder = (
-        page.decode().splitlines()
-        for page in (make_report(registry, version), make_report_in(read.shown, read.outcome))
-    )
+    home, folder = (page.decode().splitlines() for page in (make_report(registry, version), make_report_in(read)))
     differ = [lines for lines in zip(home, folder, strict=True) if lines[0] != lines[1]]
     # the bytes of the base, how many statements are of other names, and labels with numbers in the drawing of the lineage
     assert len(differ) == 3, differ

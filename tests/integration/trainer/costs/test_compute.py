@@ -171,7 +171,7 @@ def test_rows_side_by_side_pay_for_their_own_lengths_only(finished):
 
 
 def test_evaluation_passes_are_counted_as_they_were(base, finished):
-    from peft_registry.trainer.costs.forward_passes import count_passes
+    from peft_registry.trainer.training.forward_passes import count_passes
 
     model, law = finished.model, trace_law(finished.model.config, finished.config, backward=False)
     import torch
@@ -191,7 +191,7 @@ def test_evaluation_passes_are_counted_as_they_were(base, finished):
 def test_a_cached_context_is_paid_for_by_the_queries_that_look_at_it():
     import torch
 
-    from peft_registry.trainer.costs.forward_passes import count_passes
+    from peft_registry.trainer.training.forward_passes import count_passes
 
     model = a_model()
     with torch.no_grad(), count_passes(model) as passes:

@@ -65,6 +65,7 @@ from peft_registry.trainer.use_cases.merge_inputs import (
     SameWeightsTwice,
     plan_merge,
 )
+from tests.builders.files import with_another_digit
 from tests.builders.homes import NOW, a_home
 from tests.builders.made import an_input, artifact_of_product, record_in, with_record
 from tests.builders.merge import CARD, UNCOUNTED, load, register_adapter, unmerged, write_adapter
@@ -356,12 +357,26 @@ def test_every_tensor_of_a_merge_of_two_follows_from_the_dossier(algorithm: str,
     line = next(line for line in audit.lines if line.figure == "merge")
     assert audit.verdict == "verified" and line.outcome == "within tolerance", line.text
     assert line.text.startswith(f"{algorithm} of 2: all 21 tensors, 14 of them changed")
+    again = {line.figure: (line.outcome, line.text) for line in audit.lines}
+    assert again["values that changed"] == (
+        "reproduced",
+        f"{found.merge.parameters_changed} values are others than the base's",
+    )
+    assert again["relative norm of the change"][0] == "within tolerance"
+    assert again["share of the base that changed, %"][0] == "reproduced"
     (line,) = [
         line
         for line in audit_folder(tmp_path / "light", Examiner(place.registry.trust, NOW)).lines
         if line.figure == "merge"
     ]
     assert (line.outcome, "--with-base" in line.text) == ("not possible", True)
+    for edited in ("evidence/statements.intoto.jsonl", "adapter_config.json", "manifest.json"):
+        file = tmp_path / "whole" / "sources" / "a-1" / edited
+        was = file.read_bytes()
+        file.write_bytes(with_another_digit(was))
+        broken = audit_folder(tmp_path / "whole", Examiner(place.registry.trust, NOW))
+        assert broken.exit_code == 6 and f"sources/a-1/{edited}" in {line.file for line in broken.differing}
+        file.write_bytes(was)
     another = found.merge.revised(ingredients=[part.revised(weight=0.5) for part in found.merge.ingredients])
     assert merged_by_hand(tmp_path / "whole", another).wrong, "with other weights it would be another model"
 

@@ -21,7 +21,7 @@ from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Event, Said
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
-from peft_registry.trainer.evaluation.quality import MetricOfOtherRows
+from peft_registry.trainer.evaluation.quality import MetricOfOtherRows, PromptTooLong
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW
@@ -78,8 +78,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     registry.close()
 
 
-def shares_right(trained: Trained) -> dict[str, float]:
-    """The accuracy of the base and of the adapter by a loop of its own: the sum of log-probabilities of class and end of text."""
+def chosen_classes(trained: Trained) -> dict[str, list[str]]:
+    """What base and adapter choose by a loop of its own: the sum of log-probabilities of class and end of text."""
     pull_version(trained.registry, trained.version, trained.folder / "pulled")
     base = base_location(trained.registry.folder, version_named(trained.registry, "tiny").manifest_digest)
     assert base is not None
@@ -93,13 +93,21 @@ def shares_right(trained: Trained) -> dict[str, float]:
             scores = adapted(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
         return float(sum(scores[at - 1, ids[at]] for at in range(len(prompt), len(ids))))
 
-    def share() -> float:
-        answers = [max(CLASSES, key=lambda label, row=row: likelihood(row["text"], label)) for row in ROWS[:8]]
-        return sum(answer == row["label"] for answer, row in zip(answers, ROWS[:8], strict=True)) / 8
+    def chosen() -> list[str]:
+        return [max(CLASSES, key=lambda label, row=row: likelihood(row["text"], label)) for row in ROWS[:8]]
 
     with adapted.disable_adapter():
-        before = share()
-    return {"before": before, "after": share()}
+        before = chosen()
+    return {"before": before, "after": chosen()}
+
+
+def macro_f1_of(chosen: list[str]) -> float:
+    rows = [(row["label"], answer) for row, answer in zip(ROWS[:8], chosen, strict=True)]
+    scores = []
+    for label in CLASSES:
+        right = sum(pair == (label, label) for pair in rows)
+        scores.append(2 * right / (sum(one == label for one, _ in rows) + sum(answer == label for _, answer in rows)))
+    return sum(scores) / len(scores)
 
 
 def test_accuracy_is_that_of_an_independent_loop_with_classes_that_begin_alike(trained: Trained) -> None:
@@ -107,7 +115,12 @@ def test_accuracy_is_that_of_an_independent_loop_with_classes_that_begin_alike(t
     measures = {measure["metric"]: measure for measure in recorded_measures(stored.record)}
     accuracy = measures["accuracy"]
     assert accuracy["dataset"] == "held-out-classes"
-    assert {key: accuracy[key] for key in ("before", "after")} == shares_right(trained)
+    chosen = chosen_classes(trained)
+    for arm, answers in chosen.items():
+        right = sum(answer == row["label"] for answer, row in zip(answers, ROWS[:8], strict=True))
+        assert accuracy[arm] == right / 8
+        assert measures["macro_f1"][arm] == pytest.approx(macro_f1_of(answers), abs=1e-6)
+    assert measures["macro_f1"]["before"] < 1
     assert accuracy["after"] == 1, "the shorter class, which is always likelier without its end, does not win"
     assert measures["exact_match"]["after"] == 1
     assert measures["exact_match"]["before"] == 0
@@ -119,7 +132,9 @@ def test_the_figures_follow_from_the_item_table(trained: Trained) -> None:
     assert recheck(stored.record, stored.items) == ()
 
 
-@pytest.mark.parametrize(("metric", "file"), [("accuracy", "prompt_completion"), ("exact_match", "text")])
+@pytest.mark.parametrize(
+    ("metric", "file"), [("macro_f1", "prompt_completion"), ("f1", "text"), ("number_match", "prompt_completion")]
+)
 def test_a_metric_that_does_not_fit_the_rows_is_refused_before_training(
     metric: str, file: str, trained: Trained
 ) -> None:
@@ -132,4 +147,16 @@ def test_a_metric_that_does_not_fit_the_rows_is_refused_before_training(
         f"evaluation.quality=[{metric}]",
     )
     with pytest.raises(MetricOfOtherRows, match=f"evaluation.quality asks for {metric}"):
+        train_and_register(trained.registry, trained.folder / "train.yml", overrides)
+
+
+def test_a_held_out_row_without_room_for_its_answer_is_refused_before_training(trained: Trained) -> None:
+    (trained.folder / "long.jsonl").write_text(json.dumps({"text": "a card " * 166, "label": "card"}) + "\n")
+    overrides = (
+        "name=other",
+        "data.train.rows=8",
+        "data.validation.path=long.jsonl",
+        "training.max_length=512",
+    )
+    with pytest.raises(PromptTooLong, match="row-000000"):
         train_and_register(trained.registry, trained.folder / "train.yml", overrides)

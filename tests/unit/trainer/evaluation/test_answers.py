@@ -21,6 +21,8 @@ from peft_registry.trainer.evaluation.quality import (
     MetricUnusable,
     OwnMetric,
     PromptTooLong,
+    generate,
+    generate_steps,
     load_metric,
     measure_rows,
     own_value,
@@ -126,6 +128,37 @@ def test_a_file_has_choices_in_every_row_or_in_none_and_no_metric_beside_them(tm
         read_answers(rows(tmp_path, with_choices), name="own", own=own)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "answers": "7", "extract": "words"},
+        {"prompt": "a", "answers": "seven", "extract": "number"},
+        {"prompt": "a", "answers": "7", "choices": ["7", "8"], "extract": "number"},
+    ],
+    ids=str,
+)
+def test_a_number_that_cannot_be_read_is_refused(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(MalformedSuite, match="extract"):
+        read_answers(rows(tmp_path, row), name="own")
+    with pytest.raises(MalformedSuite, match="some rows"):
+        read_answers(
+            rows(tmp_path, {"prompt": "a", "answers": "7"}, {"prompt": "a", "answers": "7", "extract": "number"}),
+            name="own",
+        )
+
+
+def test_steps_to_a_number_are_written_as_a_model_without_a_cache_would(tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(embedded_base()).eval()
+    model.generation_config.repetition_penalty = 5.0  # for people who chat with it
+    tokenizer = AutoTokenizer.from_pretrained(embedded_base())
+    ids = tokenizer.encode("Once upon a time", add_special_tokens=False)
+    written = generate_steps(model, tokenizer, ids, max_new_tokens=12)
+    assert written.split("\n")[0] == generate(model, tokenizer, ids, max_new_tokens=12)
+    said = rows(tmp_path, {"prompt": "Once upon a time", "answers": f"{written} #### 7", "extract": "number"})
+    (reading,) = measure_rows(model, tokenizer, read_answers(said, name="own"), arm="base")
+    assert (reading.labels, reading.values) == (("number_match",), (0,))
+
+
 def test_a_choice_follows_the_template_as_answers_did_in_training(tmp_path: Path) -> None:
     text = "{text}\n### Label:{label}"
     template = TrainedTemplate("sorter:1", "classification", text, Digest.of(text.encode()))
@@ -160,4 +193,6 @@ def test_the_likeliest_choice_is_the_answer_by_an_independent_sum_of_log_probabi
     wrong = [row | {"answers": next(one for one in choices if one != row["answers"])} for row in right]
     for given, value in ((right, 1_000_000), (wrong, 0)):
         found = measure_rows(model, tokenizer, read_answers(rows(tmp_path, *given), name="own"), arm="base")
-        assert [(row.labels, row.values) for row in found] == [(("accuracy",), (value,))] * len(prompts)
+        assert [(row.labels, row.values) for row in found] == [(("accuracy", "macro_f1"), (value, value))] * len(
+            prompts
+        )
