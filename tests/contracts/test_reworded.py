@@ -1,4 +1,4 @@
-"""Nobody's edit of a sentence breaks what was signed: with all literals of prose reworded, or one of them, a home verifies as before."""
+"""No edit of a sentence breaks what was signed: with all literals of prose reworded, or one of them, a home verifies as before."""
 
 from pathlib import Path
 
