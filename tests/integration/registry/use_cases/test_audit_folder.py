@@ -10,6 +10,7 @@ import pytest
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.main import run
 from peft_registry.cli.outcome import Note
+from peft_registry.registry.compliance.editions import editions
 from peft_registry.registry.compliance.form_rows import forms
 from peft_registry.registry.documents import audit as audits
 from peft_registry.registry.documents import recipients as tables
@@ -18,7 +19,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.use_cases.approve import approve
 from peft_registry.registry.use_cases.audit_folder import FolderAudit, audit_folder
-from peft_registry.registry.use_cases.decide import decide_question
+from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.read_folder import read_folder
@@ -27,8 +28,11 @@ from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import Examiner
 from peft_registry.schemas.hand_over import DocumentPredicate, HandedFile
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.modification import ModificationRecord
+from tests.builders.decisions import ENGINEER, ENGINEERS, OFFICER, OFFICERS, fill_in
 from tests.builders.files import with_another_digit
 from tests.builders.homes import NOW, a_home, reopened
+from tests.builders.releases import NEXT, a_release_with_other_rules
 from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
 
 
@@ -50,6 +54,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hand_over(registry, version, "ai-office", folder / "office", signer=registry.trainer_key)
     hand_over(registry, version, "ai-office", folder / "unsigned")
     hand_over(registry, version, "public", folder / "public", signer=registry.trainer_key)
+    for signer, answers in ((OFFICER, {OFFICERS: "yes"}), (ENGINEER, {ENGINEERS: {"unknown": "not compared"}})):
+        form = folder / f"{signer.public.key_id[:8]}.yml"
+        write_form(registry, version, form)
+        decide(registry, version, fill_in(form, answers), signer)
+    hand_over(registry, version, "ai-office", folder / "answered", signer=registry.trainer_key)
     registry.close()
     return folder
 
@@ -247,6 +256,33 @@ def test_a_dossier_is_never_broken_because_a_later_release_words_its_rows_otherw
     assert audit.verdict == "verified"
     assert (outcomes(audit)["documents"], outcomes(audit)["values of mdf.json"]) == ("not possible", "reproduced")
     assert audited(place / "unsigned", registry).verdict == "unverified", "nobody vouches for the rows"
+
+
+@pytest.mark.parametrize("dossier", ["office", "answered"])
+def test_a_dossier_is_never_broken_under_the_next_edition(
+    dossier: str, place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    with a_release_with_other_rules(tmp_path / "later", editions().newest, NEXT):
+        audit = audited(place / dossier, registry)
+    assert (audit.verdict, audit.differing) == ("verified", ())
+    found = outcomes(audit)
+    assert (found["record"], found["documents"]) == ("reproduced", "not possible")
+    assert {found[f"values of {name}.json"] for name in ("cover", "annex-iv", "mdf", "annex-xi", "pst")} == {
+        "reproduced"
+    }
+
+
+def test_answers_that_two_people_signed_are_in_the_documents_and_follow_from_the_folder(
+    place: Path, registry: Registry
+) -> None:
+    audit = audited(place / "answered", registry)
+    assert (audit.verdict, audit.differing) == ("verified", ())
+    found = outcomes(audit)
+    assert {found[name] for name in ("record", "annex-iv.json", "annex-iv.html", "mdf.json")} == {"reproduced"}
+    record = read_folder(place / "answered", Examiner(registry.trust, NOW)).shown.records.modification
+    assert isinstance(record, ModificationRecord) and record.identity.name_or_trademark_on_result.value == "yes"
+    (gate,) = [line for line in audit.lines if line.figure == "gate bank"]
+    assert gate.outcome == "not possible" and "@champion by what stood then" in gate.text
 
 
 def test_a_value_is_held_against_the_record_though_the_table_is_said_to_be_another(
