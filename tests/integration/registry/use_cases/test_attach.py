@@ -19,7 +19,7 @@ from peft_registry.registry.use_cases.audit_folder import audit_folder
 from peft_registry.registry.use_cases.collect import collect
 from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.show_record import describe_record
-from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.registry.use_cases.verify import Examiner, verify_version
 from peft_registry.schemas.identity import Digest
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, name_once, reopened
@@ -115,7 +115,7 @@ def test_an_audit_holds_each_file_against_the_statement_that_attaches_it(
     if edited:
         file.write_bytes(IFU + b"1")
         write(file.parent, "more.txt", b"x")
-    audit = audit_folder(tmp_path / "office", trust=registry.trust, now=NOW)
+    audit = audit_folder(tmp_path / "office", Examiner(registry.trust, NOW))
     lines = {line.figure: line for line in audit.lines}
     assert lines["attachment IFU-2.1.pdf"].outcome == ("differs" if edited else "reproduced")
     assert lines["attachment IFU-2.1.pdf"].file == "attachments/instructions/IFU-2.1.pdf"
