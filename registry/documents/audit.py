@@ -18,6 +18,7 @@ from peft_registry.registry.disk.files import read_file
 from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.documents.arithmetic import arithmetic_of
 from peft_registry.registry.documents.dossier import (
+    POLICIES_FOLDER,
     SIGNER_FILE,
     STATEMENT_FILE,
     file_names,
@@ -48,7 +49,7 @@ from peft_registry.schemas.manifest import EVIDENCE_NAME
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import PREDICATE_TYPES, STATEMENTS_FILE, Statement
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Timestamp, Value
 from peft_registry.schemas.version import CheckStatus, VerifyOutcome
 
 SMALL_BYTES = 64 << 20  # of a document, a page or a policy
@@ -154,26 +155,32 @@ def _derived(shown: PresentedVersion, file: str) -> Reperformed:
     return Reperformed(figure="record", outcome="reproduced", text=text, file=file)
 
 
-def list_again(dossier: Path) -> Iterator[Reperformed]:
-    """Each file of a dossier by its digest in the list, and what the list does not name.
+def list_again(
+    dossier: Path, manifest: Digest | None, trust: TrustPolicy | None, *, now: Timestamp
+) -> Iterator[Reperformed]:
+    """Who signed the list of a dossier, each file by its digest in it, and what it does not name.
+
+    Args:
+        dossier: its folder.
+        manifest: of the artifact that lies in it; None where that cannot be read.
+        trust: whom the user trusts; None for nobody.
+        now: RFC 3339, UTC.
 
     Raises:
         DossierBroken, MalformedJson: the list cannot be read.
     """
-    index, _ = _index(dossier)
+    index, data = _index(dossier)
+    yield _signature(dossier, data, manifest, trust, now)
     yield from _digests(dossier, index)
 
 
-def documents_again(
-    dossier: Path, shown: PresentedVersion, trust: TrustPolicy | None, *, release: str
-) -> Iterator[Reperformed]:
-    """Who signed the documents of a dossier, and each of them cut from the record again where that is here.
+def documents_again(dossier: Path, shown: PresentedVersion, *, release: str) -> Iterator[Reperformed]:
+    """Each document of a dossier cut from the record again where that is here.
 
     Raises:
         DossierBroken, MalformedJson: their list cannot be read.
     """
-    index, data = _index(dossier)
-    yield _signature(dossier, data, shown, trust)
+    index, _ = _index(dossier)
     if not shown.records.history:
         text = "the record that they are cut from is withheld: they rest on whoever signed them"
         yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
@@ -189,31 +196,30 @@ def _index(dossier: Path) -> tuple[DocumentPredicate, bytes]:
         raise DossierBroken(DOSSIER_FILE, first_problem(error)) from error
 
 
-def _signature(dossier: Path, index: bytes, shown: PresentedVersion, trust: TrustPolicy | None) -> Reperformed:
+def _signature(
+    dossier: Path, index: bytes, manifest: Digest | None, trust: TrustPolicy | None, now: Timestamp
+) -> Reperformed:
     """Who signed the list of documents, if anybody did and the user trusts them."""
-    outcome: Outcome = "not possible"
-    text, file = (
-        "nobody signed them, or their signature was taken off: nobody answers for what stands on them",
-        DOSSIER_FILE,
-    )
-    if (dossier / STATEMENT_FILE).is_file():
-        file = STATEMENT_FILE
-        try:
-            outcome, text = "reproduced", _signed_by(dossier / STATEMENT_FILE, index, shown, trust)
-        except NotChecked as error:
-            text = f"{error.what}: {error.why}"
-        except KnownError as error:
-            outcome, text = "differs", f"{error.what}: {error.why}"
-    return Reperformed(figure=SIGNATURE, outcome=outcome, text=text, file=file)
+    if not (dossier / STATEMENT_FILE).is_file():
+        text = "nobody signed them, or their signature was taken off: nobody answers for what stands on them"
+        return Reperformed(figure=SIGNATURE, outcome="not possible", text=text, file=DOSSIER_FILE)
+    outcome: Outcome
+    try:
+        key_id = _signed_under(dossier / STATEMENT_FILE, index, manifest, trust)
+        outcome, text = "reproduced", _signer(key_id, trust, now)
+    except NotChecked as error:
+        outcome, text = "not possible", f"{error.what}: {error.why}"
+    except KnownError as error:
+        outcome, text = "differs", f"{error.what}: {error.why}"
+    return Reperformed(figure=SIGNATURE, outcome=outcome, text=text, file=STATEMENT_FILE)
 
 
-def _signed_by(path: Path, index: bytes, shown: PresentedVersion, trust: TrustPolicy | None) -> str:
-    """Whose key signed the statement about the documents, and in which role.
+def _signed_under(path: Path, index: bytes, manifest: Digest | None, trust: TrustPolicy | None) -> str:
+    """The id of the key, trusted or not, that signed the statement about these documents.
 
     Raises:
-        NoTrust: nobody is trusted.
         DossierBroken: it is about something else, or names other documents.
-        KnownError: as `dsse.verify` and `require_ok`.
+        KnownError: as `dsse.verify`.
     """
     envelope = dsse.Envelope.parse(read_file(path, max_bytes=SMALL_BYTES).rstrip(b"\n"), what=STATEMENT_FILE)
     trusted = () if trust is None else public_keys(trust)
@@ -221,21 +227,29 @@ def _signed_by(path: Path, index: bytes, shown: PresentedVersion, trust: TrustPo
         key = dsse.verify(envelope, (*trusted, *_presented(path.with_name(SIGNER_FILE))), what=STATEMENT_FILE)
     except dsse.NoTrustedSignature as error:  # neither by a key that is trusted nor by the one that lies there
         raise DossierBroken(STATEMENT_FILE, error.why) from error
-    if trust is None:
-        raise NoTrust
     try:
         statement = Statement.from_json(read_json(envelope.payload, what=STATEMENT_FILE))
         stated = DocumentPredicate.from_json(statement.predicate)
     except ValidationError as error:
         raise DossierBroken(STATEMENT_FILE, first_problem(error)) from error
-    if (statement.kind, statement.subject_digest) != ("document", shown.version.manifest_digest):
+    if statement.kind != "document" or manifest not in (None, statement.subject_digest):
         raise DossierBroken(STATEMENT_FILE, "it is about another artifact, or of another kind")
     if stated.to_canonical() != index:
         raise DossierBroken(DOSSIER_FILE, "it is not what was signed")
-    status = key_status(
-        trust, key.key_id, predicate_type=PREDICATE_TYPES["document"], signed_at_proven=None, now=shown.reading.now
-    )
-    signer = require_ok(status)
+    return key.key_id
+
+
+def _signer(key_id: str, trust: TrustPolicy | None, now: Timestamp) -> str:
+    """Whose key it is, and in which role it signed.
+
+    Raises:
+        NoTrust: nobody is trusted.
+        UnlistedKey, RevokedKey, ExpiredKey, KeyLacksRole: it may not sign documents.
+    """
+    if trust is None:
+        raise NoTrust
+    predicate = PREDICATE_TYPES["document"]
+    signer = require_ok(key_status(trust, key_id, predicate_type=predicate, signed_at_proven=None, now=now))
     return f"by {signer.person} as {signer.role}"
 
 
@@ -349,20 +363,30 @@ def _page(is_same: bool, page: str, renderer: str, release: str, *, is_equal: bo
     return Reperformed(figure=page, outcome="not possible", text=text, file=page)
 
 
-def policies_again(dossier: Path, shown: PresentedVersion) -> Iterator[Reperformed]:
-    """The bytes of each policy that somebody decided under, by its digest."""
-    named = policies_named(shown.records.statements)
-    for policy in named:
+def policies_again(dossier: Path) -> Iterator[Reperformed]:
+    """The bytes of each policy that lies there, by the digest in its name."""
+    for path in sorted((dossier / POLICIES_FOLDER).glob("*")):
+        if path.is_dir():
+            continue  # of what lies in it the list says that it names none
+        policy = Digest.of(read_file(path, max_bytes=SMALL_BYTES))
+        file = f"{POLICIES_FOLDER}/{path.name}"
+        is_it = file == policy_file(policy)
+        text = "its bytes are those that its name says" if is_it else "its bytes are others than its name says"
+        yield Reperformed(
+            figure=f"policy {path.stem.removeprefix('sha256-')[:12]}…",
+            outcome="reproduced" if is_it else "differs",
+            text=text,
+            file=file,
+        )
+
+
+def policies_not_here(dossier: Path, shown: PresentedVersion) -> Iterator[Reperformed]:
+    """Each policy that somebody decided under and whose bytes are not there."""
+    for policy in policies_named(shown.records.statements):
         name = policy_file(policy)
-        path = dossier / name
-        figure = f"policy {policy.short}"
-        if not path.is_file():
+        if not (dossier / name).is_file():
             text = "its bytes are not here; whoever decided under it has them"
-            yield Reperformed(figure=figure, outcome="not possible", text=text, file=name)
-            continue
-        is_it = Digest.of(read_file(path, max_bytes=SMALL_BYTES)) == policy
-        text = "its bytes are those that were decided under" if is_it else "its bytes are others"
-        yield Reperformed(figure=figure, outcome="reproduced" if is_it else "differs", text=text, file=name)
+            yield Reperformed(figure=f"policy {policy.short}", outcome="not possible", text=text, file=name)
 
 
 def _inside(folder: str, path: str) -> str:

@@ -12,6 +12,7 @@ from peft_registry.registry.documents.audit import (
     documents_again,
     list_again,
     policies_again,
+    policies_not_here,
     version_again,
 )
 from peft_registry.registry.documents.dossier import (
@@ -30,7 +31,7 @@ from peft_registry.registry.verification.with_base import (
     signed_folder,
 )
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.errors import IntegrityBroken, KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
 from peft_registry.schemas.version import EXIT_CODES, Verdict, VerifyOutcome
@@ -78,7 +79,7 @@ def audit_folder(folder: Path, examiner: Examiner) -> FolderAudit:
     checked = examine_folder(folder, examiner)
     lines = list(checks_again(checked.outcome, folder=place))
     if has_documents:
-        lines += _or_broken(list_again(folder))
+        lines += _beside_artifact(folder, examiner)
     version = None
     if checked.verdict != "broken" and checked.findings is not None:
         shown = presented_version(checked.findings)
@@ -88,25 +89,27 @@ def audit_folder(folder: Path, examiner: Examiner) -> FolderAudit:
         lines += version_again(shown, folder=place)
         lines += weights_again(shown, _sources(folder), folder=signed_folder(folder), place=place)
         if has_documents:
-            lines += _of_dossier(folder, shown, checked.outcome, examiner)
+            lines += _or_broken(documents_again(folder, shown, release=tool_version()))
+            lines += policies_not_here(folder, shown)
+            lines += attachments_again(folder, shown)
+            lines += _gates(folder, shown, checked.outcome)
     return FolderAudit(subject=str(folder), version=version, outcome=checked.outcome, lines=tuple(lines))
+
+
+def _beside_artifact(folder: Path, examiner: Examiner) -> Iterator[Reperformed]:
+    """What of a dossier can be done again without its artifact: also of one that is broken, so that nothing hides behind that."""
+    manifest = signed_folder(folder) / FILE_NAME
+    digest = hash_file(manifest).sha256 if manifest.is_file() else None
+    yield from _or_broken(list_again(folder, digest, examiner.trust, now=examiner.now))
+    yield from policies_again(folder)
+    for source in sorted(path for path in (folder / SOURCES_FOLDER).glob("*") if path.is_dir()):
+        yield _source(source, examiner)
 
 
 def _sources(folder: Path) -> dict[Digest, Path]:
     """Where what the version was made from lies here, by manifest: in a dossier, or beside an adapter pulled with its base."""
     places = sorted((folder / SOURCES_FOLDER).glob("*")) if is_dossier(folder) else [folder / BASE_FOLDER]
     return {hash_file(place / FILE_NAME).sha256: place for place in places if (place / FILE_NAME).is_file()}
-
-
-def _of_dossier(
-    folder: Path, shown: PresentedVersion, outcome: VerifyOutcome, examiner: Examiner
-) -> Iterator[Reperformed]:
-    yield from _or_broken(documents_again(folder, shown, examiner.trust, release=tool_version()))
-    yield from policies_again(folder, shown)
-    yield from attachments_again(folder, shown)
-    yield from _gates(folder, shown, outcome)
-    for source in sorted(path for path in (folder / SOURCES_FOLDER).glob("*") if path.is_dir()):
-        yield _source(source, examiner)
 
 
 def _gates(folder: Path, shown: PresentedVersion, outcome: VerifyOutcome) -> Iterator[Reperformed]:
@@ -144,7 +147,11 @@ def _or_broken(lines: Iterator[Reperformed]) -> Iterator[Reperformed]:
 def _source(source: Path, examiner: Examiner) -> Reperformed:
     """How a source of the version verifies; a source whose files are all absent is not faulted for that."""
     place = f"{SOURCES_FOLDER}/{source.name}"
-    outcome = verify_folder(source, trust=examiner.trust, now=examiner.now)
+    try:
+        outcome = verify_folder(source, trust=examiner.trust, now=examiner.now)
+    except KnownError as error:  # it holds no artifact
+        text = f"{error.what}: {error.why}"
+        return Reperformed(figure=f"source {source.name}", outcome="differs", text=text, file=place)
     has_files = any(_is_of_manifest(file.path) for file in scan_folder(source, family="integrity"))
     excused = frozenset() if has_files else _BYTES_LEFT_OUT
     failed = [check for check in outcome.checks if check.status == "failed" and check.step not in excused]

@@ -57,7 +57,7 @@ def gates_in(folder: Path, shown: PresentedVersion, outcome: VerifyOutcome, *, a
     for digest in policies_named(shown.records.statements):
         file = policy_file(digest)
         if not (folder / file).is_file() or hash_file(folder / file).sha256 != digest:
-            continue  # `policies_again` says so
+            continue  # a line of the audit says so
         passed_for = tuple(dict.fromkeys(move.alias for move in moves if _policy_of(move) == digest))
         try:
             name, closed_by = _held_against(folder / file, shown, outcome, digest, at)

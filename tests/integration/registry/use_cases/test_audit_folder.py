@@ -170,6 +170,24 @@ def test_an_edit_of_one_digit_in_any_document_is_broken_and_its_file_is_named(
         file.write_bytes(was)
 
 
+def test_what_is_wrong_beside_a_broken_artifact_is_named_too(place: Path, registry: Registry, tmp_path: Path) -> None:
+    """Whoever edits the artifact hides nothing behind it: a mended list, a policy or a source is still looked at."""
+    forged = without_signature(place / "office", tmp_path / "forged")
+    for name in ("document.intoto.jsonl", "document.pub"):
+        shutil.copy(place / "office" / name, forged / name)
+    (policy,) = (forged / "policies").iterdir()
+    for file in (
+        forged / "artifact" / "adapter_config.json",
+        forged / "sources" / "tiny-1" / "manifest.json",
+        policy,
+    ):
+        file.write_bytes(with_another_digit(file.read_bytes()))
+    audit = audited(forged, registry)
+    assert audit.version is None and audit.exit_code == 6
+    told = {line.figure for line in audit.differing}
+    assert {"verify: files", "signature of the documents", "source tiny-1", f"policy {policy.stem[7:19]}…"} <= told
+
+
 def test_a_file_that_nobody_listed_and_one_that_is_gone_are_named(
     place: Path, registry: Registry, tmp_path: Path
 ) -> None:
