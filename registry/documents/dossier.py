@@ -29,7 +29,7 @@ POLICIES_FOLDER = "policies"
 STATEMENT_FILE = "document.intoto.jsonl"
 SIGNER_FILE = "document.pub"
 VERIFY_FILE = "VERIFY.txt"
-SMALL_INSTALL_MB = 280  # a virtual environment with requirements-verify.txt and this package, uncompiled; 115 are scipy
+SMALL_INSTALL_MB = 265  # a virtual environment with requirements-verify.txt and this package, uncompiled; 115 are scipy
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.registry.documents.dossier import SMALL_INSTALL_MB
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.use_cases.exchange_trust import export_trust
 from peft_registry.registry.use_cases.hand_over import hand_over
@@ -87,6 +88,13 @@ def test_an_auditor_reads_and_does_again_a_dossier_with_a_small_install_and_no_r
             timeout=120,
         )
         assert (done.returncode, shown in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def test_the_small_install_is_as_small_as_it_is_said_to_be(laptop: Path) -> None:
+    """After it was used: what was imported is compiled by then. pip and setuptools, which this one has not, are 24 MB."""
+    files = [path for path in laptop.parent.rglob("*") if path.is_file() and not path.is_symlink()]
+    megabytes = sum(path.stat().st_size for path in files) / 2**20
+    assert megabytes <= SMALL_INSTALL_MB
 
 
 @pytest.fixture(scope="module")
