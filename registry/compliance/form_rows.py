@@ -22,7 +22,7 @@ from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Gap
 
 PLAIN = ("record_id", "schema_version", "record_created_at")  # no values with a source, and always there
-FormName = Literal["annex_iv", "annex_xi", "annex_xii", "mdf", "pst", "record", "cover"]
+FormName = Literal["annex_iv", "annex_xi", "annex_xii", "mdf", "pst", "record", "cover", "bom"]
 Recipient = Literal["aio", "nca", "dp", "public"]
 State = Literal["filled", "open", "undecided", "not applicable", "not asked", "outside"]
 

@@ -262,7 +262,7 @@ def _digests(dossier: Path, index: DocumentPredicate) -> Iterator[Reperformed]:
     """Each file against its digest in the list, and what the list does not name."""
     listed = {file.path: file.sha256 for file in index.files}
     for document in index.documents:
-        listed |= zip(file_names(document), (document.data, document.page), strict=True)
+        listed |= zip(file_names(document.name), (document.data, document.page), strict=True)
     there = {file.path for file in scan_folder(dossier, family="integrity") if is_listed(file.path)}
     for name, digest in listed.items():
         if name not in there:
@@ -297,7 +297,7 @@ def _derived_documents(
         return
     listed = {document.name: document for document in again.index.documents}
     for document in index.documents:
-        data, page = file_names(document)
+        data, page = file_names(document.name)
         derived = listed.get(document.name)
         if derived is None:
             text = "no such document is this recipient's"
@@ -314,7 +314,7 @@ def _values_again(dossier: Path, index: DocumentPredicate, source: DocumentSourc
     record = source.answered
     recorded = {leaf.path: leaf.value for leaf in leaves(record)}
     for listed in index.documents:
-        name, _ = file_names(listed)
+        name, _ = file_names(listed.name)
         if not (dossier / name).is_file():
             continue  # `_digests` says so
         try:

@@ -1,6 +1,7 @@
 """The folder that a recipient is handed: which files it has, and what its list of documents says. Pure.
 
 cover.html cover.json …     a page and its data of each document, in their order
+bom.cdx.json bom.json       the bill of materials, whose page is CycloneDX
 dossier.json                the predicate of the `document` statement: record, edition, table, and the digests of both
 document.intoto.jsonl       that statement, where somebody signed it
 artifact/                   the version as it is pulled, or as the public gets it
@@ -50,13 +51,13 @@ class Dossier:
 def make_dossier(source: DocumentSource, recipient: str, *, release: str) -> Dossier:
     """The documents that a recipient gets of a version. Same record, recipient, table and release: same bytes."""
     documents = documents_for(source, recipient)
-    names: dict[str, str] = {document.document: document.document.replace("_", "-") for document in documents}
+    files = {document.document: file_names(document.document) for document in documents}
     pages = render_documents(
         documents,
         as_of=source.as_of,
         release=release,
         stops=source.stops,
-        files={name: f"{file}.html" for name, file in names.items()},
+        files={name: page for name, (_, page) in files.items()},
     )
     data: dict[str, bytes] = {document.document: document.to_canonical() for document in documents}
     index = DocumentPredicate(
@@ -71,9 +72,9 @@ def make_dossier(source: DocumentSource, recipient: str, *, release: str) -> Dos
             HandedDocument(name=name, data=Digest.of(data[name]), page=Digest.of(pages[name])) for name in data
         ),
     )
-    files = {f"{names[name]}.html": page for name, page in pages.items()}
-    files |= {f"{names[name]}.json": content for name, content in data.items()}
-    return Dossier(documents, files, index)
+    written = {files[name][1]: page for name, page in pages.items()}
+    written |= {files[name][0]: content for name, content in data.items()}
+    return Dossier(documents, written, index)
 
 
 def rules_digest() -> Digest:
@@ -86,10 +87,10 @@ def is_listed(path: str) -> bool:
     return path not in (DOSSIER_FILE, STATEMENT_FILE) and not path.endswith(".safetensors")
 
 
-def file_names(document: HandedDocument) -> tuple[str, str]:
+def file_names(document: str) -> tuple[str, str]:
     """The files of a document: its data and its page."""
-    stem = document.name.replace("_", "-")
-    return f"{stem}.json", f"{stem}.html"
+    stem = document.replace("_", "-")
+    return f"{stem}.json", f"{stem}.cdx.json" if document == "bom" else f"{stem}.html"
 
 
 def policies_named(statements: Iterable[StoredStatement]) -> tuple[Digest, ...]:

@@ -1,4 +1,7 @@
-"""The page of a document: one HTML file without script or network, which prints on A4. It shows every row and decides nothing."""
+"""The page of a document: one HTML file without script or network, which prints on A4. It shows every row and decides nothing.
+
+That of the bill of materials is one for programs.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,6 +14,7 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.form_cuts import label_of
 from peft_registry.registry.compliance.form_rows import FormRow, reason_in_words
 from peft_registry.registry.compliance.verdicts.words import STATUSES, SYSTEM_STATUSES
+from peft_registry.registry.documents.materials import bill_of_materials
 from peft_registry.registry.documents.recipients import form_of, recipients
 from peft_registry.registry.documents.view import (
     DocumentRow,
@@ -21,6 +25,7 @@ from peft_registry.registry.documents.view import (
 )
 from peft_registry.registry.reports.html import template
 from peft_registry.registry.reports.text import plain
+from peft_registry.registry.verification.with_base import ARTIFACT_FOLDER
 from peft_registry.schemas.codes import Said, code_in
 from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.values import Timestamp
@@ -130,6 +135,11 @@ def render_documents(
         told = stops
         if stops and not rule.persons:
             told = ("Its use is stopped: ask the provider.",)  # who stopped it, and why, is not for them
+        if document.document == "bom":
+            pages["bom"] = bill_of_materials(
+                document, as_of=as_of, release=release, artifact=ARTIFACT_FOLDER, stops=told
+            )
+            continue
         page = DocumentPage(
             is_cover=document.document == "cover",
             title=form_of(document.document).title,

@@ -49,6 +49,7 @@ class RecipientTable(Frozen):
     data_of_row: dict[str, dict[str, tuple[str, ...]]]
     withheld: dict[str, dict[str, tuple[str, ...]]]
     cover: LegalForm
+    bom: LegalForm
 
 
 @cache
@@ -65,7 +66,7 @@ def table_digest() -> Digest:
 
 def form_of(name: str) -> LegalForm:
     """The rows of a document of this release."""
-    return next(form for form in (recipients().cover, *forms().forms) if form.name == name)
+    return next(form for form in (recipients().cover, recipients().bom, *forms().forms) if form.name == name)
 
 
 def rows_for(record: ModificationRecord, form: LegalForm, name: str) -> tuple[CutRow, ...]:

@@ -163,7 +163,7 @@ def test_an_edit_of_one_digit_in_any_document_is_broken_and_its_file_is_named(
 ) -> None:
     shutil.copytree(place / "office", tmp_path / "office")
     documents = [file for file in sorted((tmp_path / "office").glob("*.*")) if file.suffix in (".json", ".html")]
-    assert len(documents) == 11, "five documents, their data, and their list"
+    assert len(documents) == 13, "six documents, their data, and their list"
     for file in documents:
         was = file.read_bytes()
         require_named(tmp_path / "office", file, registry)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.documents.dossier import file_names
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing import dsse
@@ -80,9 +81,10 @@ def test_the_office_gets_the_record_with_its_evidence_the_policy_and_what_it_was
     assert outcome.verdict == "verified"
     assert done.signed_by is None and "document.intoto.jsonl" not in there
     for document in done.index.documents:
-        stem = document.name.replace("_", "-")
-        assert Digest.of((tmp_path / "out" / f"{stem}.json").read_bytes()) == document.data
-        assert Digest.of((tmp_path / "out" / f"{stem}.html").read_bytes()) == document.page
+        data, page = file_names(document.name)
+        assert Digest.of((tmp_path / "out" / data).read_bytes()) == document.data
+        assert Digest.of((tmp_path / "out" / page).read_bytes()) == document.page
+    assert json.loads((tmp_path / "out" / "bom.cdx.json").read_bytes())["specVersion"] == "1.7"
 
 
 @pytest.mark.parametrize("recipient", ["national-authority", "downstream", "public"])

@@ -14,7 +14,7 @@ import pytest
 from peft_registry.registry.compliance.answer_forms import AnswerForm
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.documents.recipients import allowed_fields
+from peft_registry.registry.documents.recipients import allowed_fields, recipients
 from peft_registry.registry.exports.hub import HubFolder
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
@@ -22,6 +22,7 @@ from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.approve import approve, waive
 from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
 from peft_registry.registry.use_cases.gate import read_gate_policy
+from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.publish import public_part
@@ -30,6 +31,7 @@ from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.hand_over import RecipientName
 from peft_registry.schemas.modification import ModificationRecord
 from tests.builders.decisions import ENGINEER, OFFICER, fill_in
 from tests.builders.evaluation import a_recorded_evaluation
@@ -191,9 +193,29 @@ def say_canaries(registry: Registry, folder: Path, canaries: Canaries) -> None:
     recall(registry, "sums", ALEX, reason=canaries.at("recall.undone.reason"), undo=True)
 
 
+def all_of(folder: Path) -> str:
+    """All text of a dossier, as `told_by` has it of what is sent."""
+    files: dict[str, Path | bytes] = {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+    }
+    return told_by(HubFolder(files, ()))
+
+
+RECIPIENTS: tuple[RecipientName, ...] = ("national-authority", "downstream", "public")
+"""Who gets what the allow-list lets them have; the AI Office gets the record itself."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The canaries, all that is sent where everybody reads, and what each recipient is handed."""
+
+    canaries: Canaries
+    public: str
+    handed: dict[RecipientName, str]
+
+
 @pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Canaries, str]]:
-    """The canaries, and all that is sent where everybody reads."""
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
     folder, canaries = tmp_path_factory.mktemp("canaries"), Canaries()
     home = folder / canaries.at("path of the home")
     with a_home(home) as registry:
@@ -201,8 +223,12 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Canaries, s
         list_people(registry, canaries)
     with closing(reopened(home)) as registry:
         say_canaries(registry, folder, canaries)
-        pull_version(registry, version_named(registry, "sums"), folder / "copy")
-    yield canaries, told_by(public_part(folder / "copy", with_records=False).for_everybody)
+        version = version_named(registry, "sums")
+        pull_version(registry, version, folder / "copy")
+        for recipient in RECIPIENTS:
+            hand_over(registry, version, recipient, folder / recipient, signer=registry.trainer_key)
+    handed = {recipient: all_of(folder / recipient) for recipient in RECIPIENTS}
+    yield Sent(canaries, told_by(public_part(folder / "copy", with_records=False).for_everybody), handed)
 
 
 # what no document cuts: the manifest that the signature covers, how was measured, and why something was recalled
@@ -220,8 +246,23 @@ OF_ALL = {
 }
 
 
-def test_of_all_texts_that_people_write_only_those_for_everybody_leave(sent: tuple[Canaries, str]) -> None:
-    canaries, told = sent
+@pytest.mark.parametrize("recipient", RECIPIENTS)
+def test_of_all_texts_that_people_write_a_recipient_is_handed_those_that_are_theirs(
+    recipient: RecipientName, sent: Sent
+) -> None:
+    found = sent.canaries.found_in(sent.handed[recipient]).difference(*OF_ALL.values())
+    # the first record of a run has the run's id, and is what a later one supersedes
+    fields = {place.removeprefix("answer.").replace("run.run_id", "supersedes") for place in found}
+    allowed = allowed_fields(recipient)
+    if recipients().recipients[recipient].persons:
+        allowed |= {"facts.asserted_by", "trust.officer"}
+    # a row that names an object gives it whole
+    assert not {field for field in fields if field not in allowed and field.rpartition(".")[0] not in allowed}
+    assert len(fields) > 10, "they are looked for where they are"
+
+
+def test_of_all_texts_that_people_write_only_those_for_everybody_leave(sent: Sent) -> None:
+    canaries, told = sent.canaries, sent.public
     assert len(canaries.places) > 130, "a canary in each text field"
     found = canaries.found_in(told)
     fields = {place.removeprefix("answer.") for place in found.difference(*OF_ALL.values())}

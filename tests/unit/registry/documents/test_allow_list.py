@@ -9,13 +9,23 @@ import pytest
 
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.importing import ImportedChange, build_import_modification
 from peft_registry.registry.compliance.verdicts.decision import NOBODY
 from peft_registry.registry.documents.dossier import make_dossier
 from peft_registry.registry.documents.recipients import allowed_fields, form_of, recipients
 from peft_registry.registry.documents.view import DocumentSource
+from peft_registry.registry.records.attachments import Attachment
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.modification import ModificationRecord
-from tests.builders.records import a_digest, a_modification_record, a_version
+from tests.builders.imports import an_import_record
+from tests.builders.records import (
+    a_base_input,
+    a_digest,
+    a_manifest,
+    a_merge_modification,
+    a_modification_record,
+    a_version,
+)
 
 RECIPIENTS = tuple(recipients().recipients)
 # fields of which the law gives a recipient a coarser figure, or nothing
@@ -25,12 +35,41 @@ OF_THE_OFFICE_ALONE = {
 }
 
 
+ATTACHED = {
+    "ai-office": {"instructions", "risk-file", "declaration", "monitoring-plan"},
+    "national-authority": {"instructions", "risk-file", "declaration", "monitoring-plan"},
+    "downstream": {"instructions"},
+    "public": set(),
+}
+
+
 def marks() -> Any:
     """Marks that occur nowhere else, each with a number of nine digits that a page prints whole."""
     return (f"q{number}z" for number in count(100_000_001))
 
 
-def marked(leaf: Leaf, new: Any, chance: random.Random) -> tuple[dict[str, Any], dict[str, str]]:
+def an_import_modification() -> ModificationRecord:
+    """Of an adapter that came as a folder, of which nobody here saw the training."""
+    return build_import_modification(
+        record_id="8e8f7a50-6f3c-4c56-9d4e-3a52a5a8a003",
+        now="2026-11-24T12:00:00Z",
+        name="helper",
+        manifest=a_manifest(),
+        imported_as=an_import_record(),
+        base=a_base_input(),
+        change=ImportedChange(added=48, base_untouched=True),
+        tool_version="1",
+    )
+
+
+RECORDS = {
+    "a fine-tune": a_modification_record,
+    "a merge": a_merge_modification,
+    "an import": an_import_modification,
+}
+
+
+def marked(leaf: Leaf, new: Any, chance: random.Random, *, is_answered: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """A value with a mark in each part, as JSON, and what each mark is: the field, one of its members, who said it, or how."""
     rule = field_rules().by_path()[leaf.rule]
     means: dict[str, str] = {}
@@ -40,7 +79,9 @@ def marked(leaf: Leaf, new: Any, chance: random.Random) -> tuple[dict[str, Any],
         means[text] = what
         return text
 
-    said = {"asserted_by": mark("person"), "asserted_at": "2026-11-24T12:00:00Z"}
+    said: dict[str, Any] = {"asserted_by": mark("person"), "asserted_at": "2026-11-24T12:00:00Z"}
+    if is_answered:  # under a signature: what anybody typed is only proposed, and no document has it
+        said["evidence"] = [str(a_digest("answers"))]
     if rule.not_applicable and chance.random() < 0.1:
         reason = code(chance.choice(rule.not_applicable)).to_json()
         return {"value": None, "unit": None, "source": "not_applicable", "reason": reason} | said, means
@@ -62,16 +103,16 @@ def marked(leaf: Leaf, new: Any, chance: random.Random) -> tuple[dict[str, Any],
     return {"value": value, "source": "declared", "method": mark("method")} | said, means
 
 
-def a_record_of_marks(seed: int) -> tuple[ModificationRecord, dict[str, str]]:
+def a_record_of_marks(kind: str, seed: int, *, is_answered: bool) -> tuple[ModificationRecord, dict[str, str]]:
     """A record in which every value is marked, and what each mark is."""
     chance, new = random.Random(seed), marks()
-    document = a_modification_record().to_json()
+    document = RECORDS[kind]().to_json()
     means: dict[str, str] = {}
     for leaf in leaves(ModificationRecord.from_json(document)):
         if leaf.rule not in field_rules().by_path():
             continue
         section, key = FieldPath.parse(leaf.path).place_in(document)
-        value, marked_as = marked(leaf, new, chance)
+        value, marked_as = marked(leaf, new, chance, is_answered=is_answered)
         section[key] = section[key] | value
         means |= marked_as
     return ModificationRecord.from_json(document), means
@@ -87,12 +128,18 @@ def source_of(record: ModificationRecord) -> DocumentSource:
         as_of="2026-11-24T12:00:00Z",
         decided=NOBODY,
         stops=("recalled by q1z because q2z",),
+        attachments=tuple(
+            Attachment(
+                kind, f"{kind} q3z.pdf", a_digest(kind), 1, a_digest(f"{kind} said"), "key", "2026-11-24T12:00:00Z"
+            )
+            for kind in (*recipients().attachments, "of a later release")
+        ),
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_of_a_record_of_marks_a_recipient_sees_none_that_no_row_gives_them(seed: int) -> None:
-    record, means = a_record_of_marks(seed)
+@pytest.mark.parametrize(("kind", "is_answered"), [(kind, is_answered) for kind in RECORDS for is_answered in (0, 1)])
+def test_of_a_record_of_marks_a_recipient_sees_none_that_no_row_gives_them(kind: str, is_answered: int) -> None:
+    record, means = a_record_of_marks(kind, is_answered, is_answered=bool(is_answered))
     assert len(means) > 200
     seen_by: dict[str, set[str]] = {}
     for name in RECIPIENTS:
@@ -100,9 +147,17 @@ def test_of_a_record_of_marks_a_recipient_sees_none_that_no_row_gives_them(seed:
         allowed = allowed_fields(name) | ({"person"} if recipients().recipients[name].persons else set())
         text = "\n".join(data.decode() for data in dossier.files.values())
         seen = {mark for mark in means if mark in text}
-        outside = {means[mark] for mark in seen} - allowed
+        # a row that names an object gives it whole
+        outside = {
+            what
+            for what in (means[mark] for mark in seen)
+            if what not in allowed and what.rpartition(".")[0] not in allowed
+        }
         assert not outside, (name, sorted(outside))
         seen_by[name] = {means[mark] for mark in seen}
+        assert ("q2z" in text) == recipients().recipients[name].persons
+        attached = {kind for kind in (*recipients().attachments, "of a later release") if f"{kind} q3z" in text}
+        assert attached == ATTACHED[name]
     assert {"compute.conservative_flop", "person"} & seen_by["ai-office"], "the marks are where they would be seen"
     assert "modifier.legal_name" in seen_by["public"] or record.modifier.legal_name.value is None
 
