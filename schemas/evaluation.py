@@ -19,6 +19,7 @@ ITEMS_FOR_A_CLAIM = 100  # fewer are described, and nothing is claimed about the
 PLAN = "plan"  # the part of `extra` that was decided before anything was scored, with its digest
 TEXTS = "texts"  # the part of a plan with the digests of answers and texts that its limits speak of
 LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
+TASKS = "tasks"  # the part of a plan, and of `extra`, that says which tasks of lm-evaluation-harness were asked and how
 STATISTICS = "statistics"  # the part of `extra` that says how figures are computed from the items
 CODES_FROM = 5  # the first edition of the figures that says in codes why and how
 # units are signed as they are written here, as names of fields are: another one is another figure to whoever derives a record again

@@ -42,8 +42,23 @@ def evaluate(
             autocompletion=offer_suites,
         ),
     ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Task of lm-evaluation-harness to ask on the rows of --data; may be repeated. Extra `tasks`.",
+        ),
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Data of a suite that is neither shipped nor pinned: a file or a folder.")
+        Path | None,
+        typer.Option(help="Rows of a task, or data of a suite that is neither shipped nor pinned: a file or a folder."),
+    ] = None,
+    fewshot: Annotated[
+        int | None,
+        typer.Option(min=0, help="Solved examples before each question of a task; without it as many as the task has."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer to a task, in tokens; without it as the task has it.")
     ] = None,
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="Accept the licence of that data; who accepted is recorded.")
@@ -96,12 +111,18 @@ def evaluate(
         raise typer.BadParameter("--metric needs answers: give their file with --answers", param_hint="--metric")
     if answers is None and raw:
         raise typer.BadParameter("--raw is about answers: give their file with --answers", param_hint="--raw")
+    if not task and (fewshot is not None or max_new_tokens is not None):
+        unused = "--fewshot" if fewshot is not None else "--max-new-tokens"
+        raise typer.BadParameter(f"{unused} is about a task: name it with --task", param_hint=unused)
     from peft_registry.cli.scope import scope_of_options
     from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
     asked = EvaluationRequest(
         suites=tuple(suite or ()),
+        tasks=tuple(task or ()),
         data=data,
+        examples=fewshot,
+        max_new_tokens=max_new_tokens,
         accepts_licence=accept_licence,
         scope=scope_of_options(half, guard_text, guard_sha256),
         limit=limit,

@@ -22,6 +22,7 @@ from peft_registry.trainer.evaluation.questions import PromptDivergence, Request
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.scoring import Order, score, token_budget_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite
+from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
 
 SuiteAnswers = (
     Sequence[Score] | Sequence[PromptDivergence]
@@ -74,7 +75,8 @@ class Questions:
     """What the arms are asked.
 
     `held_out` are sets of rows whose loss is measured, the run's own first; `answers` are rows that the model answers in
-    words. `trained` is what the model learnt from: the suites' items are looked for in it; None where there is nothing to look in.
+    words, `tasks` are what lm-evaluation-harness asks. `trained` is what the model learnt from: the suites' items are looked for in
+    it; None where there is nothing to look in.
     `guard` is the text whose loss shows lost capability.
     """
 
@@ -83,6 +85,7 @@ class Questions:
     trained: TrainedOn | None = None
     retained: tuple[HeldOut, ...] = ()
     answers: tuple[Answers, ...] = ()
+    tasks: tuple[BenchmarkTask, ...] = ()
     guard: GuardText = field(default_factory=shipped_guard)
 
     @property
@@ -93,6 +96,11 @@ class Questions:
     @property
     def losses(self) -> tuple[HeldOut, ...]:
         return (*([self.held_out] if self.held_out is not None else []), *self.retained)
+
+    @property
+    def answered(self) -> tuple[Answers | BenchmarkTask, ...]:
+        """What is answered and measured row by row."""
+        return (*self.answers, *self.tasks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,13 +189,22 @@ def score_arm(
                 spec.model, rows.rows, dataset=rows.dataset.name, arm=spec.name, token_budget=budget, observe=observe
             )
         ]
-        measured = [
+        measured: list[TableRow] = [
             row
             for answers in questions.answers
             for row in measure_rows(
                 spec.model, tokenizer, answers, arm=spec.name, finished=spec.finished, observe=observe
             )
         ]
+        for task in questions.tasks:
+            measured += task.measure(
+                spec.model,
+                tokenizer,
+                arm=spec.name,
+                max_length=max_length,
+                finished=spec.finished,
+                observe=observe,
+            )
         return Scored(spec.name, suites, neutral, tuple(losses), tuple(measured))
 
 

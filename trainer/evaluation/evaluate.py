@@ -33,7 +33,7 @@ from peft_registry.trainer.evaluation.arms import (
 )
 from peft_registry.trainer.evaluation.dead_bands import dead_bands
 from peft_registry.trainer.evaluation.evaluation_record import Scoring, record_of_scoring
-from peft_registry.trainer.evaluation.leakage import OtherTexts, asked_texts, check_leakage
+from peft_registry.trainer.evaluation.leakage import OtherTexts, asked_texts, check_leakage, texts_of_task
 from peft_registry.trainer.evaluation.losses import HeldOut
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
 from peft_registry.trainer.evaluation.scoring import in_float32, max_length_of
@@ -90,9 +90,12 @@ def evaluate_arms(
 ) -> EvaluationOutcome:
     """The same for arms that are set up: the one before, noise, and, where there are, placebo and the one after."""
     leakage = _leakage(questions, arms.tokenizer)
+    longest = min((found for spec in specs if (found := max_length_of(spec.model))), default=None)
+    if longest is not None:
+        for task in questions.tasks:
+            task.require_room(arms.tokenizer, longest)
     planned = plan_of(arms, questions, conditions, leakage)
     announced = conditions.announce(planned)
-    longest = min((found for spec in specs if (found := max_length_of(spec.model))), default=None)
 
     def ask(spec: ArmSpec) -> Scored:
         scored = score_arm(spec, arms.tokenizer, questions, max_length=longest, observe=observe)
@@ -141,6 +144,7 @@ def _leakage(questions: Questions, tokenizer: Tokenizer) -> LeakageCheck | None:
         rows = _texts_of(questions.held_out, tokenizer)
         others.append(OtherTexts(questions.held_out.dataset.name, "held_out", rows))
     others += [OtherTexts(answers.dataset.name, "answers", asked_texts(answers)) for answers in questions.answers]
+    others += [OtherTexts(task.dataset.name, "answers", texts_of_task(task)) for task in questions.tasks]
     return check_leakage(questions.trained, questions.suites, others)
 
 

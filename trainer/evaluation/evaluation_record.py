@@ -18,6 +18,7 @@ from peft_registry.schemas.evaluation import (
     LIMITS,
     PLAN,
     STATISTICS,
+    TASKS,
     Arm,
     ArmName,
     Composition,
@@ -31,7 +32,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.arms import Arms, ArmSpec, Questions
 from peft_registry.trainer.evaluation.provenance import harness, limitations_of
 from peft_registry.trainer.evaluation.scoring import PREFIX_POLICY, token_budget_of
-from peft_registry.trainer.evaluation.scoring_plan import Announced, EvaluationConditions
+from peft_registry.trainer.evaluation.scoring_plan import Announced, EvaluationConditions, tasks_json
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.evaluation.suites.published import unknown_file
 from peft_registry.trainer.machine.environment import Hardware, library_versions
@@ -59,7 +60,7 @@ def record_of_scoring(
     """The record of arms that were scored; every figure comes from the rows of the item table, read back from its bytes."""
     rows = read_items(made.items)
     figures: EvaluationFigures = aggregate(rows, made.plan)
-    others = [rows.dataset for rows in questions.losses] + [answers.dataset for answers in questions.answers]
+    others = [asked.dataset for asked in (*questions.losses, *questions.answered)]
     asked_neutral = any(row.dataset == NEUTRAL for row in rows)
     datasets = [
         *(suite.dataset for suite in questions.suites),
@@ -134,6 +135,8 @@ def _where_it_applies(
     }
     if own_metrics:
         facts["own_metrics"] = own_metrics
+    if questions.tasks:
+        facts[TASKS] = tasks_json(questions)
     if conditions.licences:
         facts["licences"] = {name: dict(licence) for name, licence in conditions.licences.items()}
     return facts
@@ -185,6 +188,7 @@ def _protocol(questions: Questions, conditions: EvaluationConditions, made: Scor
         [
             *(suite.definition.prompt_template for suite in questions.suites),
             *(f"{answers.dataset.name}: {answers.prompting.template}" for answers in questions.answers),
+            *(f"{task.dataset.name}: {task.prompt}" for task in questions.tasks),
         ]
     )
     endpoints = [f"{suite.dataset.name}: {suite.definition.primary_endpoint}" for suite in questions.suites]

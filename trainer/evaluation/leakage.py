@@ -21,6 +21,7 @@ from peft_registry.trainer.evaluation.nearness import (
 )
 from peft_registry.trainer.evaluation.quality import Answers
 from peft_registry.trainer.evaluation.suites import LoadedSuite
+from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
 from peft_registry.trainer.evaluation.text_hashes import ALL, FORM, TextHashes, marks_of, words_of
 
 METHOD = code("exact_or_two_edits", edits=EDITS, runs=LEAST_RUNS, words=WORDS, bearable=BEARABLE)
@@ -185,6 +186,11 @@ def _texts_of(suite: LoadedSuite) -> tuple[list[str], list[str]]:
 def asked_texts(answers: Answers) -> list[str]:
     """What rows that are answered in words, or by a choice, are looked for by."""
     return [_text_asked(row.prompt, f" {row.references[0]}") for row in answers.rows]
+
+
+def texts_of_task(task: BenchmarkTask) -> list[str]:
+    """What the rows of a task are looked for by: question and right answer, without the examples before them."""
+    return [_text_asked(row.question, f" {row.answer}") for row in task.rows]
 
 
 def _text_asked(context: str, continuation: str) -> str:

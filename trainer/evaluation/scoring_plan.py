@@ -10,7 +10,7 @@ from peft_registry.registry.evaluation.noise import BAND_WIDTH
 from peft_registry.registry.evaluation.power import shown_by
 from peft_registry.registry.evaluation.praise import DEAD_BAND, ONE_TRY, Tries
 from peft_registry.schemas.codes import code
-from peft_registry.schemas.evaluation import LIMITS, TEXTS, LeakageCheck, Limit, Responsible, Threshold
+from peft_registry.schemas.evaluation import LIMITS, TASKS, TEXTS, LeakageCheck, Limit, Responsible, Threshold
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.arms import Arms, Questions
 from peft_registry.trainer.evaluation.dead_bands import has_own_band, starting_bands
@@ -81,9 +81,10 @@ def plan_of(
         "dead_band_rule": code("bands_widened_to_noise", width=BAND_WIDTH).to_json(),
         "figures": FIGURES,
         "policy": None if conditions.policy_sha256 is None else str(conditions.policy_sha256),
+        **({TASKS: tasks_json(questions)} if questions.tasks else {}),
         **({"left_out_as_trained_on": left_out} if left_out else {}),
         **({LIMITS: [limit.to_json() for limit in conditions.limits]} if conditions.limits else {}),
-        **({TEXTS: _other_data(questions)} if conditions.limits and (questions.answers or questions.retained) else {}),
+        **({TEXTS: _other_data(questions)} if conditions.limits and (questions.answered or questions.retained) else {}),
     }
 
 
@@ -95,9 +96,13 @@ def _power_of(suite: LoadedSuite, leakage: LeakageCheck | None) -> dict[str, Any
 
 
 def _other_data(questions: Questions) -> dict[str, str]:
-    """The digests of answers and of texts to retain, by name."""
-    data = [*(texts.dataset for texts in questions.retained), *(answers.dataset for answers in questions.answers)]
-    return {dataset.name: str(dataset.sha256) for dataset in data}
+    """The digests of answers, of the rows of tasks and of texts to retain, by name."""
+    return {asked.dataset.name: str(asked.dataset.sha256) for asked in (*questions.retained, *questions.answered)}
+
+
+def tasks_json(questions: Questions) -> dict[str, Any]:
+    """What plan and record say of each task besides its rows, JSON by the name of its figures."""
+    return {task.dataset.name: dict(task.facts) for task in questions.tasks}
 
 
 def _guard_of(guard: GuardText) -> dict[str, Any]:

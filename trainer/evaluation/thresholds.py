@@ -10,6 +10,7 @@ thresholds:
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from peft_registry.registry.disk.files import read_offered
@@ -105,8 +106,16 @@ class Measured:
     figures: Mapping[str, KnownFigure]
 
     @classmethod
-    def of(cls, asked: Sequence[str], *, losses: Iterable[str] = (), answers: str | None = None) -> "Measured":
-        """What these suites give, the loss of each of these data sets and of the neutral text, and answers in words.
+    def of(
+        cls,
+        asked: Sequence[str],
+        *,
+        losses: Iterable[str] = (),
+        answers: str | None = None,
+        tasks: Mapping[str, Mapping[str, KnownFigure]] = MappingProxyType({}),
+    ) -> "Measured":
+        """What these suites give, the loss of each of these data sets and of the neutral text, answers in words, and tasks by
+        the name of their figures.
 
         Raises:
             UnknownSuite: a name is of none.
@@ -114,6 +123,7 @@ class Measured:
         definitions = [suite_named(name).definition for name in asked]
         named = {dataset: dict(_LOSSES) for dataset in (NEUTRAL, *losses)}
         named |= {} if answers is None else {answers: dict(_ANSWERS)}
+        named |= {name: dict(figures) for name, figures in tasks.items()}
         named |= {definition.name: _figures_of(definition) for definition in definitions}
         return cls(
             frozenset(

@@ -40,21 +40,25 @@ if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.neutral import GuardText
     from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
     from peft_registry.trainer.evaluation.suites import LoadedSuite
+    from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
     from peft_registry.trainer.evaluation.thresholds import ThresholdsFile
 
 
 class NothingToEvaluate(InputRefused):
     what = "no question was asked"
-    why = "neither a suite, nor answers, nor text to retain was named"
+    why = "neither a suite, nor a task, nor answers, nor text to retain was named"
     fix = "name a suite: registry evaluate REF --suite house"
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """What a user asks: suites with their data, texts for loss, answers in words, a selection, a control."""
+    """What a user asks: suites and tasks with their data, texts for loss, answers in words, a selection, a control."""
 
     suites: tuple[str, ...] = ()
-    data: Path | None = None
+    tasks: tuple[str, ...] = ()  # of lm-evaluation-harness
+    data: Path | None = None  # of suites that are neither shipped nor pinned, and of tasks
+    examples: int | None = None  # solved ones before each question of a task; None: as many as the task has
+    max_new_tokens: int | None = None  # of an answer to a task; None: as many as the task has
     accepts_licence: bool = False
     scope: EvaluationScope = EVERYTHING
     limit: int | None = None
@@ -91,6 +95,7 @@ class _Session:
     thresholds: "ThresholdsFile"
     guard: "GuardText"
     templates: Mapping[Digest, Template] = field(default_factory=dict)  # of the versions whose answers are asked for
+    tasks: "tuple[BenchmarkTask, ...]" = ()
     questions: "Questions | None" = None
 
 
@@ -107,17 +112,23 @@ def evaluate_references(
     registry.require_writable()
     signer = registry.trainer_key  # asked for now, not after an hour of scoring
     versions = [version_named(registry, reference) for reference in references]
-    if not request.suites and request.answers is None and not request.retain:
+    if not (request.suites or request.tasks or request.retain) and request.answers is None:
         raise NothingToEvaluate
     _check_once(request)
     _check_retained(request)
-    thresholds = _thresholds(request)
+    tasks = _tasks(request)
+    thresholds = _thresholds(request, tasks)
     guard = request.scope.guard()
     templates = _templates(registry, versions, request)
     if request.accepts_licence:
         _accept(registry, request, signer.public.key_id)
     loaded = load_suites(
-        registry, request.suites, data=request.data, half=request.scope.half, limit=request.limit, seed=request.seed
+        registry,
+        request.suites,
+        data=_data_of_suites(request),
+        half=request.scope.half,
+        limit=request.limit,
+        seed=request.seed,
     )
     if any(version.kind != "base" for version in versions):  # a base alone is compared with nothing
         report_power(loaded, observe)
@@ -125,7 +136,7 @@ def evaluate_references(
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)
         loader = ArmLoader(registry, setup, scratch, request.with_placebo, observe)
-        session = _Session(registry, request, setup, loader, observe, thresholds, guard, templates)
+        session = _Session(registry, request, setup, loader, observe, thresholds, guard, templates, tasks)
         for version in versions:
             for record, items in _evaluate(session, version, loaded):
                 signed = append_statement(
@@ -191,8 +202,29 @@ def evaluate_references_again(
 
 def _check_once(request: EvaluationRequest) -> None:
     from peft_registry.trainer.evaluation.suites import require_once
+    from peft_registry.trainer.evaluation.tasks.asked import TaskNamedTwice
 
     require_once(request.suites)
+    twice = next((name for at, name in enumerate(request.tasks) if name in request.tasks[:at]), None)
+    if twice is not None:
+        raise TaskNamedTwice(twice)
+
+
+def _tasks(request: EvaluationRequest) -> "tuple[BenchmarkTask, ...]":
+    """The tasks on the user's rows, set up before a model is loaded."""
+    from peft_registry.trainer.evaluation.tasks.asked import TaskSettings, load_task
+
+    settings = TaskSettings(request.examples, request.max_new_tokens, request.limit, request.seed)
+    return tuple(load_task(name, request.data, settings) for name in request.tasks)
+
+
+def _data_of_suites(request: EvaluationRequest) -> Path | None:
+    """The data that is given for suites: beside tasks it may be for them alone."""
+    from peft_registry.trainer.evaluation.suites import suite_named
+
+    if request.tasks and all(suite_named(name).definition.is_shipped for name in request.suites):
+        return None
+    return request.data
 
 
 def _check_retained(request: EvaluationRequest) -> None:
@@ -202,14 +234,15 @@ def _check_retained(request: EvaluationRequest) -> None:
     check_retained(sources_of(request.retain), locate=locate_locally_or_on_hub(Path.cwd()))
 
 
-def _thresholds(request: EvaluationRequest) -> "ThresholdsFile":
+def _thresholds(request: EvaluationRequest, tasks: "Sequence[BenchmarkTask]" = ()) -> "ThresholdsFile":
     """What the policy sets, each key held against what will be measured."""
     from peft_registry.trainer.evaluation.retention import PREFIX, sources_of
     from peft_registry.trainer.evaluation.thresholds import Measured, read_thresholds
 
     losses = [f"{PREFIX}{source.label}" for source in sources_of(request.retain) if not source.ships]
     answers = None if request.answers is None else _answers_name(request.answers)
-    return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers))
+    figures = {task.dataset.name: task.figures for task in tasks}
+    return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers, tasks=figures))
 
 
 def _templates(
@@ -286,7 +319,7 @@ def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: Loade
         longest=max_length_of(base.model),
         observe=session.observe,
     )
-    return Questions(suites, retained=texts, answers=answers, guard=session.guard)
+    return Questions(suites, retained=texts, answers=answers, tasks=session.tasks, guard=session.guard)
 
 
 def _prompted(session: _Session, questions: "Questions", version: Version, base: LoadedBase) -> "Questions":
