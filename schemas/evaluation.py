@@ -20,6 +20,7 @@ PLAN = "plan"  # the part of `extra` that was decided before anything was scored
 TEXTS = "texts"  # the part of a plan with the digests of answers and texts that its limits speak of
 LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
 TASKS = "tasks"  # the part of a plan, and of `extra`, that says which tasks of lm-evaluation-harness were asked and how
+TASK_PREFIX = "task-"  # how the figures of such a task are called: a suite may have its name, and other figures
 STATISTICS = "statistics"  # the part of `extra` that says how figures are computed from the items
 CODES_FROM = 5  # the first edition of the figures that says in codes why and how
 # units are signed as they are written here, as names of fields are: another one is another figure to whoever derives a record again
@@ -507,6 +508,13 @@ class EvaluationRecord(Document):
         quoted = self.extra.get(PLAN)
         plan = quoted.get("plan") if isinstance(quoted, Mapping) else None
         return plan if isinstance(plan, Mapping) else {}
+
+    @property
+    def stated_tasks(self) -> Mapping[str, Mapping[str, Any]]:
+        """What it says of the tasks of lm-evaluation-harness that were asked, JSON objects by the name of their figures."""
+        stated = self.extra.get(TASKS)
+        named = stated.items() if isinstance(stated, Mapping) else ()
+        return {name: facts for name, facts in named if isinstance(facts, Mapping)}
 
     @property
     def says_codes(self) -> bool:

@@ -104,7 +104,7 @@ def evaluate(
 ) -> Outcome:
     """Measure bias, quality and retention. A base alone; an adapter against its base; a merged version against its parents."""
     if recheck:
-        return _recheck(home, references, sample)
+        return _recheck(home, references, sample, data)
     if sample is not None:
         raise typer.BadParameter("--sample works on recorded evaluations: add --recheck", param_hint="--sample")
     if answers is None and (metric is not None or allow_code):
@@ -170,14 +170,14 @@ def _limit_not_held(done: "Sequence[Evaluated]") -> "KnownError | None":
     return None
 
 
-def _recheck(home: Home, references: list[str], sample: int | None) -> Outcome:
+def _recheck(home: Home, references: list[str], sample: int | None, data: Path | None) -> Outcome:
     """Recompute recorded evaluations: of folders without any registry, of versions from the store."""
     rechecked: list[dict[str, Any]] = []
     for reference in references:
         if "/" in reference or Path(reference).is_dir():
             rechecked += _recheck_folder(Path(reference))
         else:
-            rechecked += _recheck_version(home, reference, sample)
+            rechecked += _recheck_version(home, reference, sample, data)
     lines = [
         f"recheck  {row['of']}: {row['figures']} figures follow from {row['items']} items  {row['note']}".rstrip()
         for row in rechecked
@@ -195,7 +195,7 @@ def _recheck_folder(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _recheck_version(home: Home, reference: str, sample: int | None) -> list[dict[str, Any]]:
+def _recheck_version(home: Home, reference: str, sample: int | None, data: Path | None) -> list[dict[str, Any]]:
     from peft_registry.registry.records.evaluations import recheck_version
     from peft_registry.registry.records.references import version_named
     from peft_registry.trainer.inputs.recorded_suites import compare_with_suites
@@ -213,7 +213,7 @@ def _recheck_version(home: Home, reference: str, sample: int | None) -> list[dic
         from peft_registry.trainer.use_cases.score_again import score_each_again
 
         progress = Progress(story_on_stdout=False)
-        again = score_each_again(home.registry, version, evaluations, count=sample, observe=progress)
+        again = score_each_again(home.registry, version, evaluations, count=sample, data=data, observe=progress)
         notes = [tuple(dict.fromkeys((*note, scored))) for note, scored in zip(notes, again, strict=True)]
     return [
         _rechecked(version.label, evaluation.record, note) for evaluation, note in zip(evaluations, notes, strict=True)

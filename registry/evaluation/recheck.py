@@ -47,6 +47,7 @@ from peft_registry.schemas.evaluation import (
     LIMITS,
     PLAN,
     STATISTICS,
+    TASKS,
     ArmName,
     EvaluationRecord,
     LeakageCheck,
@@ -347,6 +348,7 @@ def _digests(record: EvaluationRecord) -> Iterator[Discrepancy]:
         plan = stated.get("plan") if isinstance(stated, dict) else None
         recorded = stated.get("sha256") if isinstance(stated, dict) else None
         yield from _compare(f"extra.{PLAN}.sha256", recorded, str(canonical_digest(plan)))
+    yield from _compare(f"extra.{TASKS}", record.extra.get(TASKS), record.stated_plan.get(TASKS))
     for arm in record.arms:
         digest = str(arm.composition.canonical_digest())
         yield from _compare(f"arms[{arm.name}].composition_digest", str(arm.composition_digest), digest)

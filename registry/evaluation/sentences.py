@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from peft_registry.registry.evaluation.extra_figures import recorded_measures
 from peft_registry.schemas.codes import Said
 from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
@@ -47,6 +48,9 @@ def result_rows(record: EvaluationRecord) -> Iterator[tuple[str, str, str]]:
             else f" ({_no_change_interval(loss)})"
         )
         yield loss.dataset, "loss change", f"{_signed(loss.change, 4)}{ends}  n={loss.n}"
+    for measure in recorded_measures(record):
+        change = f"{_signed(measure['change'], 4)}{_ends_of(measure)}  n={measure['n']}"
+        yield measure["dataset"], f"{measure['metric']} change", change
     for finding in record.findings:
         if finding.category is None:
             said = f"{finding.conclusion.replace('_', ' ')}: {as_read(finding.conclusion_reason)}"
@@ -100,6 +104,11 @@ def measure_line(measure: Mapping[str, Any]) -> str:
     name = measure["metric"].replace("_", " ")
     figures = f"{measure['before']:.3f} → {measure['after']:.3f}"
     return f"{name} {figures}  ({_signed(measure['change'])}, {band}, n={measure['n']})"
+
+
+def _ends_of(measure: Mapping[str, Any]) -> str:
+    low, high = measure.get("low"), measure.get("high")
+    return " (no interval)" if low is None or high is None else f" [{_signed(low, 4)}, {_signed(high, 4)}]"
 
 
 def comparison_line(comparison: Comparison) -> str:

@@ -33,6 +33,7 @@ _METRICS: dict[str, tuple[str, float | None]] = {
     "likelihood_diff": ("nats", None),
     "loss": ("nats per token", None),
     "acc": ("share of items", None),
+    "acc_norm": ("share of items", None),
     "acc_ambig": ("share of items", None),
     "acc_disambig": ("share of items", None),
     "s_amb": ("score, −1 … 1", 0.0),
@@ -220,7 +221,8 @@ def _arms(evaluation: EvaluationRecord) -> tuple[ArmName, ArmName]:
 
 
 def _bar(before: Result, value_before: float, after: Result, value_after: float) -> Bar:
-    unit, neutral = _METRICS.get(before.metric, ("", None))
+    # a measure of a task may have its filter behind its name
+    unit, neutral = _METRICS.get(before.metric.partition(".")[0], ("", None))
     where = f"{before.dataset}, {before.category}" if before.category else before.dataset
     return Bar(
         label=f"{where}: {_WORDS.get(before.metric, before.metric)}",

@@ -132,6 +132,8 @@ class VersionShown(Frozen):
             yield "loss", f"{before}{after:.3f} on held-out rows, nats a token"
         if self.summary.metric is not None:
             yield "metric", f"{self.summary.metric_text} on held-out rows"
+        for measure, value in self.summary.tasks:
+            yield "task", f"{measure} {value:.3f}"
 
 
 def describe_version(registry: Registry, reference: str) -> VersionShown:

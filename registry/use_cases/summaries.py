@@ -9,6 +9,7 @@ from peft_registry.registry.storage.interface import ObjectCorrupt, ObjectMissin
 from peft_registry.registry.use_cases.facets_today import facets_today
 from peft_registry.registry.use_cases.find import facets_of_versions, known_figures
 from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.evaluation import TASK_PREFIX
 from peft_registry.schemas.facets import METRIC
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
@@ -20,6 +21,8 @@ _TASK = tuple(
     for name in ("held-out-classes.accuracy", "held-out-numbers.number_match", "held-out-answers.exact_match")
 )
 
+_OF_TASKS = f"{METRIC}[{TASK_PREFIX}"
+
 
 class VersionSummary(Frozen):
     """Some of what was signed about a version; None or empty where it has none.
@@ -29,6 +32,7 @@ class VersionSummary(Frozen):
         rank: of a low-rank method.
         loss: on held-out rows, in nats a supervised token.
         metric: how it solves its task, as (name, value).
+        tasks: the same of tasks of lm-evaluation-harness, each as (task.measure, value).
         gates: how it stands today before the policies of the aliases that point at it; `not checked` where one cannot be read.
     """
 
@@ -36,12 +40,14 @@ class VersionSummary(Frozen):
     rank: int | None = None
     loss: float | None = None
     metric: tuple[str, float] | None = None
+    tasks: tuple[tuple[str, float], ...] = ()
     gates: tuple[str, ...] = ()
 
     @property
     def metric_text(self) -> str:
-        """The metric as people read it; empty where there is none."""
-        return "" if self.metric is None else f"{self.metric[0]} {self.metric[1]:.3f}"
+        """The metric as people read it, else the first of a task's; empty where there is none."""
+        shown = self.metric or next(iter(self.tasks), None)
+        return "" if shown is None else f"{shown[0]} {shown[1]:.3f}"
 
     @property
     def gate_text(self) -> str:
@@ -63,7 +69,8 @@ def summaries_of(registry: Registry, versions: Sequence[Version]) -> tuple[Versi
         if version.base_manifest is not None
     }
     known = set(known_figures(registry)) if registry.database.is_current else set()
-    columns = ("rank", *(name for name in (_LOSS, *_TASK) if name in known))
+    of_tasks = sorted(name for name in known if name.startswith(_OF_TASKS))
+    columns = ("rank", *(name for name in (_LOSS, *_TASK) if name in known), *of_tasks)
     summaries = []
     for version, facets in zip(versions, facets_of_versions(registry, versions, columns), strict=True):
         numbers = {name: float(values[0]) for name, values in facets.items()}
@@ -74,6 +81,9 @@ def summaries_of(registry: Registry, versions: Sequence[Version]) -> tuple[Versi
                 rank=int(numbers["rank"]) if "rank" in numbers else None,
                 loss=numbers.get(_LOSS),
                 metric=None if task is None else (task.rpartition(".")[2].rstrip("]"), numbers[task]),
+                tasks=tuple(
+                    (name.removeprefix(_OF_TASKS).rstrip("]"), numbers[name]) for name in of_tasks if name in numbers
+                ),
                 gates=_gates(registry, version),
             )
         )

@@ -118,6 +118,15 @@ NOT_RUN = {
         "needs a restored backup; tests/integration/registry/use_cases/test_accept_restore.py accepts some"
     ),
     'registry log accept-restore --reason "disk failure on 24 November, backup of the 23rd"': "likewise",
+    "pip install 'peft-registry[tasks]'": "needs the package index",
+    "registry evaluate polite-replies:1 --task gsm8k --data benchmarks": (
+        "needs the extra `tasks`; tests/integration/trainer/use_cases/test_benchmark_tasks.py asks tasks"
+    ),
+    "registry evaluate tutor:3 --task gsm8k --data benchmarks --limit 200 --max-new-tokens 128": "likewise",
+    "registry evaluate tutor:3 --task gsm8k --data test.jsonl --fewshot 0": "likewise",
+    "registry evaluate tutor:3 --task gsm8k --task arc_easy --data benchmarks": "likewise",
+    'registry list --where "metric[task-gsm8k.exact_match.flexible-extract]>=0.2"': "likewise",
+    "registry evaluate tutor:3 --recheck --sample 20 --data benchmarks": "likewise",
     "registry evaluate smollm2 --suite house --half development": "640 pairs; the page on evaluating runs others",
     "registry compare counter.yml --methods lora,bottleneck,ia3,prompt_tuning --seeds 3 --no-latency": (
         "twelve arms; docs/measured/mitigation.json keeps what they gave"

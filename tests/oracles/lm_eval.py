@@ -17,8 +17,12 @@ from typing import Any
 
 from tests.processes.interpreter import ROOT
 
+FEWSHOT_SEED = 1234  # the harness's own
 TASKS = {
+    "gsm8k": "gsm8k/gsm8k.yaml",
+    "arc_easy": "arc/arc_easy.yaml",
     "crows_pairs": "crows_pairs/crows_pairs_english.yaml",
+    "crows_pairs_english": "crows_pairs/crows_pairs_english.yaml",
     "bbq": "bbq/bbq_multiple_choice.yaml",
     "winogender": "winogender/winogender.yaml",
     "esbbq": "esbbq/esbbq_gender.yaml",  # the same for every category
@@ -35,6 +39,72 @@ class PeerRun:
     log_likelihoods: tuple[tuple[float, ...], ...]
     metrics: dict[str, float]
     cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the harness logs of a row: each of its answers, and its measures by filter."""
+
+    answers: tuple[Any, ...]
+    measures: dict[str, dict[str, float]]
+
+
+def samples_of(
+    name: str,
+    splits: dict[str, Sequence[dict[str, Any]]],
+    *,
+    model: Any,
+    tokenizer: Any,
+    scratch: Path,
+    shots: int = 0,
+    **settings: Any,
+) -> list[Sample]:
+    """The rows of a task in the harness's own run, by the file that `TASKS` names, in their order.
+
+    Args:
+        name: of the task.
+        splits: its rows by split.
+        model: as it is loaded here.
+        tokenizer: of the model.
+        scratch: a folder for files.
+        shots: solved examples before each question.
+        settings: of `simple_evaluate`, such as `gen_kwargs` and `samples`.
+    """
+    import lm_eval.tasks
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    files = {split: str(scratch / f"{name}-{split}.jsonl") for split in splits}
+    for split, rows in splits.items():
+        Path(files[split]).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    theirs = load_yaml(Path(lm_eval.tasks.__file__).parent / TASKS[name], resolve_func=True)
+    local = {"data_files": files, "cache_dir": str(scratch / "cache")}
+    task = theirs | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": local}
+    task |= {
+        key: None for key in ("training_split", "validation_split", "fewshot_split") if task.get(key) not in splits
+    }
+    found = simple_evaluate(
+        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, device="cpu"),
+        tasks=[task],
+        num_fewshot=shots,
+        task_manager=TaskManager(include_defaults=False),
+        bootstrap_iters=0,
+        log_samples=True,
+        fewshot_random_seed=FEWSHOT_SEED,
+        **settings,
+    )
+    of_row: dict[int, list[dict[str, Any]]] = {}
+    for one in found["samples"][theirs["task"]]:
+        of_row.setdefault(one["doc_id"], []).append(one)
+    return [
+        Sample(
+            tuple(answers[0] for answers in logged[0]["resps"]),
+            {one["filter"]: {metric: one[metric] for metric in one["metrics"]} for one in logged},
+        )
+        for _, logged in sorted(of_row.items())
+    ]
 
 
 def run_lm_eval(

@@ -9,12 +9,12 @@ from peft_registry.registry.records.signed_records import Records
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.document import Frozen
-from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
+from peft_registry.schemas.evaluation import CONTROL_ARMS, TASK_PREFIX, DatasetUsed, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.trainer.differences.weights import Side
 
-_NONE: tuple[str | None, float | None] = (None, None)
+_NONE: tuple[DatasetUsed | None, float | None] = (None, None)
 
 
 class Fact(Frozen):
@@ -149,10 +149,10 @@ def _evaluations(one: Side, other: Side) -> Iterator[Fact]:
         name = " ".join(key)
         rows, before = first.get(key, _NONE)
         others, after = second.get(key, _NONE)
-        if (rows, before) == (others, after):
+        if before == after and _of_rows(rows) == _of_rows(others):
             continue
-        if None not in (rows, others) and rows != others:
-            name += " (on other rows: not comparable)"
+        if rows is not None and others is not None and _of_rows(rows) != _of_rows(others):
+            name += f" ({_difference(rows, others)}: not comparable)"
         yield Fact(section="evaluation", name=name, first=before, second=after)
 
 
@@ -167,16 +167,26 @@ def _spoken_of(record: EvaluationRecord, served: list[Digest | None]) -> int:
 
 def _figures(
     served: Digest | None, records: list[EvaluationRecord]
-) -> dict[tuple[str, str], tuple[str | None, float | None]]:
-    """(data set, metric) → (which rows, value), of arms that are exactly this composition; later ones count."""
-    figures: dict[tuple[str, str], tuple[str | None, float | None]] = {}
+) -> dict[tuple[str, str], tuple[DatasetUsed | None, float | None]]:
+    """(data set, metric) → (its rows, value), of arms that are exactly this composition; later ones count."""
+    figures: dict[tuple[str, str], tuple[DatasetUsed | None, float | None]] = {}
     for record in records:
         arms = {arm.name for arm in record.arms if arm.composition_digest == served and arm.name not in CONTROL_ARMS}
-        rows = {
-            dataset.name: f"{dataset.sha256} {dataset.rows_used} {dataset.selection} {dataset.selection_ids_sha256}"
-            for dataset in record.datasets
-        }
+        rows = {dataset.name: dataset for dataset in record.datasets}
         for result in record.results:
             if result.category is None and result.arm in arms:
-                figures[result.dataset, result.metric] = rows.get(result.dataset, ""), result.value
+                figures[result.dataset, result.metric] = rows.get(result.dataset), result.value
     return figures
+
+
+def _of_rows(used: DatasetUsed | None) -> tuple[object, ...]:
+    """What two data sets of one name share where their figures compare: an item of a task says by its id how it was asked."""
+    return () if used is None else (used.sha256, used.rows_used, used.selection, used.selection_ids_sha256)
+
+
+def _difference(used: DatasetUsed, other: DatasetUsed) -> str:
+    if used.name.startswith(TASK_PREFIX) and used.version != other.version:
+        return f"{used.version} and {other.version}"
+    if used.name.startswith(TASK_PREFIX) and used.sha256 == other.sha256:
+        return "asked otherwise"
+    return "on other rows"

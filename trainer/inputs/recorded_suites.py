@@ -16,6 +16,7 @@ from peft_registry.registry.evaluation.leakage import LEFT_OUT
 from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAltered
 from peft_registry.registry.evaluation.states import PAIR_BAND
 from peft_registry.registry.evaluation.suite_rows import described_otherwise, leakage_otherwise, rows_otherwise
+from peft_registry.registry.extras import ExtraMissing
 from peft_registry.registry.homes.home import Registry
 from peft_registry.schemas.errors import NotFound, Unavailable
 from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord, LeakageCheck
@@ -24,6 +25,7 @@ from peft_registry.trainer.evaluation.questions import PromptDivergence, Score
 from peft_registry.trainer.evaluation.suites import LoadedSuite, SuiteFileNeeded, suite_named, suites
 from peft_registry.trainer.evaluation.suites.files import OtherSuiteFile
 from peft_registry.trainer.evaluation.suites.selection import EmptyHalf, limited, part_of
+from peft_registry.trainer.evaluation.tasks.declared import TaskIsGroup, UnknownTask, declared_task
 from peft_registry.trainer.inputs.suites import load_suite
 
 if TYPE_CHECKING:
@@ -62,7 +64,19 @@ def compare_with_suites(
             notes += [f"{used.name}: {note}" for note in check.notes]
     if discrepancies:
         raise EvaluationAltered(tuple(discrepancies))
-    return tuple(notes)
+    return (*notes, *_of_tasks(record))
+
+
+def _of_tasks(record: EvaluationRecord) -> Iterator[str]:
+    """Tasks that the installed harness has otherwise than they were asked: their items cannot be asked again by it."""
+    for name, facts in record.stated_tasks.items():
+        try:
+            declared = declared_task(str(facts.get("task")))
+        except (ExtraMissing, UnknownTask, TaskIsGroup):
+            continue  # without it there is nothing to compare with
+        if str(declared.digest) != facts.get("definition_sha256"):
+            asked = f"asked in version {facts.get('version')}, and lm_eval {declared.harness} has version {declared.version}"
+            yield f"{name}: {asked}, so that its items cannot be asked again with that"
 
 
 def _of_suite(

@@ -165,12 +165,13 @@ def evaluate_references_again(
     request: EvaluationRequest,
     *,
     recorded: Mapping[str, Digest],
+    tasks: "Sequence[BenchmarkTask]" = (),
     ids: set[tuple[str, str]],
     compositions: frozenset[Digest],
     scratch: Path,
     observe: Observe = ignore,
 ) -> tuple[TableRow, ...]:
-    """The rows of some items of a version's suites, scored anew and recorded nowhere: for a re-check of scores.
+    """The rows of some items of a version's suites and tasks, scored anew and recorded nowhere: for a re-check of scores.
 
     `recorded` are the digests of the suites' data; `ids` are (data set, item id); only arms of these `compositions` are scored.
     """
@@ -182,11 +183,13 @@ def evaluate_references_again(
         names = frozenset(name for dataset, name in ids if dataset == suite.dataset.name)
         if names:
             suites.append(suite.only(names, suite.dataset.revised(rows_used=len(names))))
+    some = tuple(task.only(frozenset(name for of, name in ids if of == task.dataset.name)) for task in tasks)
     request = replace(request, with_placebo=False, reuse=False)
     setup = EvaluationSetup(registry, key_id="", role="evaluator", reuse=False)  # nothing is signed
     thresholds = _thresholds(replace(request, policy=None))
     loader = ArmLoader(registry, setup, scratch, request.with_placebo, observe)
-    session = _Session(registry, request, setup, loader, observe, thresholds, request.scope.guard())
+    asked = tuple(task for task in some if task.rows)
+    session = _Session(registry, request, setup, loader, observe, thresholds, request.scope.guard(), tasks=asked)
     manifest = stored_manifest(registry, version.manifest_digest)
     base = session.loader.base_of(version, manifest)
     session.questions = _questions(session, tuple(suites), base)

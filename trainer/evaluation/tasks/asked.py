@@ -29,7 +29,7 @@ from peft_registry.registry.evaluation.limits import KnownFigure
 from peft_registry.registry.evaluation.readings import Reading, whole_millionths
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import InputRefused, RunFailed
-from peft_registry.schemas.evaluation import ArmName, DatasetUsed
+from peft_registry.schemas.evaluation import TASK_PREFIX, ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.evaluation.models import CausalModel, Tokenizer
@@ -40,7 +40,6 @@ from peft_registry.trainer.evaluation.tasks.declared import DeclaredTask, TaskRe
 from peft_registry.trainer.evaluation.tasks.network import without_network
 from peft_registry.trainer.evaluation.tasks.rows import SplitRows, TaskDataNeeded, read_split
 
-PREFIX = "task-"  # a task and a suite may have one name, and their figures are others
 MAX_NEW_TOKENS = 256  # of an answer, where neither the task nor the user says how many: the number of the harness
 # the seeds of the harness's own runs: of the examples, and of what a task draws while it prepares its rows
 EXAMPLES_SEED = 1234
@@ -141,7 +140,7 @@ class BenchmarkTask:
     @property
     def name(self) -> str:
         """As the harness calls it."""
-        return self.dataset.name.removeprefix(PREFIX)
+        return self.dataset.name.removeprefix(TASK_PREFIX)
 
     def only(self, ids: frozenset[str]) -> "BenchmarkTask":
         """Some of its rows."""
@@ -365,7 +364,7 @@ def _task(declared: DeclaredTask, made: Any, given: _Given, settings: TaskSettin
         of_row.setdefault(request.doc_id, []).append(request)
     rows = tuple(_row(declared, made, places[at], requests) for at, requests in sorted(of_row.items()))
     labels, left_out = _labels(declared, made, rows[0])
-    name = f"{PREFIX}{declared.name}"
+    name = f"{TASK_PREFIX}{declared.name}"
     ids = [row.id for row in rows]
     dataset = DatasetUsed(
         name=name, version=f"task version {declared.version}", licence="not declared", file=given.asked.file,
@@ -383,7 +382,7 @@ def _task(declared: DeclaredTask, made: Any, given: _Given, settings: TaskSettin
         "harness": f"lm_eval {declared.harness}",
         "output": made.OUTPUT_TYPE,
         "examples": _examples_json(given),
-        "generation": _generation(rows[0]),
+        "generation": _generation(rows[0].requests[0]),
         "requests_sha256": str(canonical_digest([str(row.digest) for row in rows])),
         "measures": {label: "higher" if higher else "lower" for label, higher in labels.items()},
         **({"left_out": list(left_out)} if left_out else {}),
@@ -417,7 +416,8 @@ def _row(declared: DeclaredTask, made: Any, place: int, requests: list[Any]) -> 
     requests.sort(key=lambda request: request.idx)
     doc = requests[0].doc
     target = made.doc_to_target(doc)
-    stated = [str(declared.digest), [list(request.args) for request in requests], target]
+    asked = [[request.args[0], _generation(request) or request.args[1]] for request in requests]
+    stated = [str(declared.digest), asked, target]
     digest = Digest.of(json.dumps(stated, sort_keys=True, default=str).encode())
     id = f"row-{place:06}-{digest.hex[:_DIGITS]}"
     return TaskRow(id, digest, doc, requests, _question(made, doc, requests), _right(made, doc, target))
@@ -487,9 +487,8 @@ def _measures(made: Any, requests: Sequence[Any], doc: Mapping[str, Any], answer
     return found
 
 
-def _generation(row: TaskRow) -> dict[str, Any] | None:
+def _generation(request: Any) -> dict[str, Any] | None:
     """The settings of an answer in words; None where likelihoods are asked."""
-    request = row.requests[0]
     if request.request_type != "generate_until":
         return None
     settings = {key: value for key, value in request.args[1].items() if key not in _LENGTHS}
