@@ -517,6 +517,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     },
     "choose-a-method": for_choosing,
     "evaluate-bias": for_bias,
+    "evaluate-a-benchmark": lambda _: {"tutor:3": "polite-replies:1"},  # tasks are asked elsewhere
     "find-a-command": for_all_tasks,
     "import-an-adapter": for_importing,
     "keep-trust-for-years": for_trust,
