@@ -5,7 +5,7 @@ unknown field is a spelling mistake.
 """
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -63,7 +63,17 @@ class Document(Schema):
 
     def canonical_digest(self) -> Digest:
         """SHA-256 of the canonical bytes."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> Digest:
+        # a record has a thousand values, and each that supersedes, approves or answers it names it by its digest
         return Digest.of(self.to_canonical())
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied.__dict__.pop("_digest", None)  # `model_copy` changes what it copied
+        return copied
 
     @classmethod
     def of_known(cls, **fields: Any) -> Self:  # the type of each field checks its value

@@ -13,7 +13,7 @@ not a legal test; no verdict in here is legal advice.
 
 import json
 from collections.abc import Collection
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -706,20 +706,6 @@ class ModificationRecord(RecordSections):
     def supersedes_another(self) -> bool:
         """Whether it names a record that it stands in place of, by its id or by its digest."""
         return self.supersedes is not None or self.correction.supersedes_digest is not None
-
-    def canonical_digest(self) -> Digest:
-        """SHA-256 of the canonical bytes."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> Digest:
-        # a record has a thousand values, and those that supersede it, approve it or answer it are each held against its digest
-        return super().canonical_digest()
-
-    def __copy__(self) -> Self:
-        copied = super().__copy__()
-        copied.__dict__.pop("_digest", None)  # `model_copy` changes what it copied
-        return copied
 
 
 InputKind = Literal[

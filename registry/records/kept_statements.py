@@ -70,6 +70,8 @@ class KeptStatements:
     # by artifact, in the order of the log
     _evaluations: dict[Digest, list[Digest]] = field(default_factory=dict)
     _said: dict[Digest, list[Digest]] = field(default_factory=dict)  # what is kept
+    # by statement, of evaluations: each superseding record asks for those of every evaluation before it
+    _evaluation_digests: dict[Digest, Digest] = field(default_factory=dict)
     # by artifact, the records of before editions by their own digest, once that is asked
     _older: dict[Digest, list[Digest]] = field(default_factory=dict)
     _older_by_digest: dict[Digest, dict[Digest, Digest]] = field(default_factory=dict)
@@ -189,6 +191,18 @@ class KeptStatements:
         if found is None:
             raise LookupError(f"the evaluation {statement.short} is not here")
         return EvaluationRecord.from_json(found.statement.predicate)
+
+    def evaluation_digest(self, statement: Digest) -> Digest:
+        """The digest of the evaluation that a statement holds.
+
+        Raises:
+            LookupError: it is not here.
+            ValidationError: it is not what its kind says.
+        """
+        digest = self._evaluation_digests.get(statement)
+        if digest is None:
+            digest = self._evaluation_digests[statement] = self.evaluation(statement).canonical_digest()
+        return digest
 
     def superseded_by(self, subject: Digest, record: RecordSections) -> RecordSections | None:
         """The record of before editions that another names by its id and its digest; None where none was said before it."""

@@ -116,7 +116,8 @@ def check_next(statements: KeptStatements, subject: Digest, stated: Modification
         inputs = next_inputs(statements, subject, before, stated.inputs, name=name, recorded=record)
         wrong += () if inputs.observations is None else profile_otherwise(inputs.observations)
         with deriving_by(stated.edition.name):
-            chain = _chain(statements, subject, stated)
+            # all records before it are read for answers alone
+            chain = _chain(statements, subject, stated) if inputs.answers else ()
             wrong += [line for signed in inputs.answers for line in unanswerable(chain, signed)]
             derived = derive_next(inputs, record_id=record.record_id, now=record.record_created_at)
     except (KnownError, ValidationError, LookupError, ValueError) as error:
@@ -262,7 +263,7 @@ def _is_counted(statements: KeptStatements, evaluation: Digest, record: RecordSe
     named = set(record.evaluation.signed_by.evidence)
     if evaluation in named:
         return True
-    return len(named) == 1 and statements.evaluation(evaluation).canonical_digest() in named
+    return len(named) == 1 and statements.evaluation_digest(evaluation) in named
 
 
 def _dated(signed: SignedAnswers, recorded: ModificationRecord | None) -> SignedAnswers:
@@ -298,7 +299,7 @@ def _signatures(
     for statement in statements.evaluations_of(subject):
         if statement not in later and not _is_counted(statements, statement, before):
             continue
-        digest = statements.evaluation(statement).canonical_digest()
+        digest = statements.evaluation_digest(statement)
         own = [row for row in rows or () if isinstance(row, dict) and row.get("evaluation") == str(digest)]
         row = own[0] if own else {}
         signer = statements.signer(statement)
