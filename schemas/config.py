@@ -193,8 +193,8 @@ class EvaluationBlock(Block):
     """What is measured on the base and on the adapted model: suites by name, figures on held-out rows, and the loss on what
     the base could do before.
 
-    `quality` names the figures: `loss`, and of rows that have classes `accuracy` and `macro_f1`, all always measured; `exact_match` with
-    `f1` of the words, and `number_match` of the number that an answer comes to, for which answers are generated.
+    `quality` names the figures: `loss`, and of rows that have classes `accuracy` and `macro_f1`, all always measured; `exact_match`
+    with `f1` of the words, and `number_match` of the number that an answer comes to, for which answers are generated.
 
     `half` of each suite is asked, `development` or `test`; null for the whole; `screen` for a few fixed items, which give no
     verdict. `guard_text` is a file of passages, one a line, whose loss shows lost capability, relative to the training file, and
