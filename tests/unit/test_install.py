@@ -108,6 +108,15 @@ def test_a_second_run_does_nothing(checkout: Checkout) -> None:
     assert len(checkout.installs) == before
 
 
+def test_what_a_larger_group_brought_is_not_installed_again(checkout: Checkout) -> None:
+    checkout.with_environment().install("check")
+    before = len(checkout.installs)
+    assert checkout.install("test").returncode == 0
+    assert len(checkout.installs) == before
+    assert checkout.install("peers").returncode == 0
+    assert len(checkout.installs) > before
+
+
 def test_another_choice_is_refused(checkout: Checkout) -> None:
     done = checkout.with_environment().install(TORCH="rocm")
     assert done.returncode == 8
