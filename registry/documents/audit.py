@@ -54,6 +54,7 @@ from peft_registry.schemas.version import CheckStatus, VerifyOutcome
 
 SMALL_BYTES = 64 << 20  # of a document, a page or a policy
 SIGNATURE = "signature of the documents"
+_NAMED = 12  # files of a list that is not what was signed
 RECORDS = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
 _OUTCOMES: Mapping[CheckStatus, Outcome] = {
     "ok": "reproduced",
@@ -69,6 +70,14 @@ class DossierBroken(IntegrityBroken):
     fix = "keep the folder as evidence, and ask whoever handed it over for another"
 
     file: str
+    reason: str
+
+
+class ListNotSigned(IntegrityBroken):
+    what = "the list of documents is not the one that was signed"
+    why = "{reason}"
+    fix = "keep the folder as evidence, and ask whoever handed it over for another"
+
     reason: str
 
 
@@ -171,7 +180,7 @@ def list_again(
     """
     index, data = _index(dossier)
     yield _signature(dossier, data, manifest, trust, now)
-    yield from _digests(dossier, index)
+    yield from _digests(dossier, _listed(index))
 
 
 def documents_again(dossier: Path, shown: PresentedVersion, *, release: str) -> Iterator[Reperformed]:
@@ -218,7 +227,8 @@ def _signed_under(path: Path, index: bytes, manifest: Digest | None, trust: Trus
     """The id of the key, trusted or not, that signed the statement about these documents.
 
     Raises:
-        DossierBroken: it is about something else, or names other documents.
+        DossierBroken: it is about something else.
+        ListNotSigned: it signs another list.
         KnownError: as `dsse.verify`.
     """
     envelope = dsse.Envelope.parse(read_file(path, max_bytes=SMALL_BYTES).rstrip(b"\n"), what=STATEMENT_FILE)
@@ -235,8 +245,26 @@ def _signed_under(path: Path, index: bytes, manifest: Digest | None, trust: Trus
     if statement.kind != "document" or manifest not in (None, statement.subject_digest):
         raise DossierBroken(STATEMENT_FILE, "it is about another artifact, or of another kind")
     if stated.to_canonical() != index:
-        raise DossierBroken(DOSSIER_FILE, "it is not what was signed")
+        raise ListNotSigned(_otherwise(stated, index))
     return key.key_id
+
+
+def _otherwise(signed: DocumentPredicate, index: bytes) -> str:
+    """In what the list that lies there differs: files of which one of the two has another digest, or none."""
+    listed, found = _listed(signed), _listed(DocumentPredicate.from_json(read_json(index, what=DOSSIER_FILE)))
+    files = sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+    if not files:
+        return f"{DOSSIER_FILE} names another recipient, record, time or release"
+    more = "" if len(files) <= _NAMED else f" and {len(files) - _NAMED} more"
+    return f"{DOSSIER_FILE} has other digests of {', '.join(files[:_NAMED])}{more}"
+
+
+def _listed(index: DocumentPredicate) -> dict[str, Digest]:
+    """Every file of a list, by its path."""
+    listed = {file.path: file.sha256 for file in index.files}
+    for document in index.documents:
+        listed |= zip(file_names(document.name), (document.data, document.page), strict=True)
+    return listed
 
 
 def _signer(key_id: str, trust: TrustPolicy | None, now: Timestamp) -> str:
@@ -258,11 +286,8 @@ def _presented(path: Path) -> tuple[PublicKey, ...]:
     return (PublicKey.parse(read_file(path, max_bytes=KEY_FILE_MAX_BYTES)),) if path.is_file() else ()
 
 
-def _digests(dossier: Path, index: DocumentPredicate) -> Iterator[Reperformed]:
+def _digests(dossier: Path, listed: Mapping[str, Digest]) -> Iterator[Reperformed]:
     """Each file against its digest in the list, and what the list does not name."""
-    listed = {file.path: file.sha256 for file in index.files}
-    for document in index.documents:
-        listed |= zip(file_names(document.name), (document.data, document.page), strict=True)
     there = {file.path for file in scan_folder(dossier, family="integrity") if is_listed(file.path)}
     for name, digest in listed.items():
         if name not in there:

@@ -304,7 +304,8 @@ _PATH = re.compile(r"`((?:schemas|registry|trainer|cli|tests|docs|src|changelog\
 
 
 @pytest.mark.parametrize(
-    "page", ["CONTRIBUTING.md", "SECURITY.md", "docs/explanation/architecture.md", "docs/experiments.md"]
+    "page",
+    ["CONTRIBUTING.md", "SECURITY.md", "REVIEWERS.md", "docs/explanation/architecture.md", "docs/experiments.md"],
 )
 def test_every_path_that_a_page_for_developers_names_exists(page: str) -> None:
     named = set(_PATH.findall((ROOT / page).read_text("utf-8")))

@@ -184,6 +184,8 @@ def test_what_is_wrong_beside_a_broken_artifact_is_named_too(place: Path, regist
         file.write_bytes(with_another_digit(file.read_bytes()))
     audit = audited(forged, registry)
     assert audit.version is None and audit.exit_code == 6
+    signature = next(line for line in audit.differing if line.figure == "signature of the documents")
+    assert signature.text.endswith("dossier.json has other digests of cover.html, document.pub")
     told = {line.figure for line in audit.differing}
     assert {"verify: files", "signature of the documents", "source tiny-1", f"policy {policy.stem[7:19]}…"} <= told
 
