@@ -9,10 +9,11 @@ b = s·g·Aᵀ, where g is the gradient of the full weight, ‖g̃ − g‖ is s
 and of those (g^A, g^B) is closest to (a, b) for the X of   (BᵀB)·X + X·(A·Aᵀ) = −(1/s²)·(BᵀB)⁺·a·Aᵀ.
 
 All of it is r×r work, in float64 through eigenvectors; ⁺ leaves out eigenvalues below a relative 1e-6, so that B = 0 at the
-start needs no case of its own. What is trained is stored as plain LoRA.
+start needs no case of its own. The decompositions of a step are made together, one call for all matrices of a size: on a GPU
+each call is waited for. What is trained is stored as plain LoRA.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,21 +134,29 @@ class LoraPro(torch.optim.Optimizer):
                 continue
             factors = group["params"]
             move = self._step_full if group["form"] == "full" else self._step_efficient
-            for a, b, scale in zip(factors[::2], factors[1::2], group["scales"], strict=True):
-                if a.grad is not None and b.grad is not None:
-                    move(a, b, scale, group)
+            pairs = [
+                (a, b, scale)
+                for a, b, scale in zip(factors[::2], factors[1::2], group["scales"], strict=True)
+                if a.grad is not None and b.grad is not None
+            ]
+            for (a, b, scale), spectra in zip(pairs, spectra_of([(a, b) for a, b, _ in pairs]), strict=True):
+                move(a, b, scale, group, spectra)
         return loss
 
-    def _step_efficient(self, a: torch.Tensor, b: torch.Tensor, scale: float, group: dict[str, Any]) -> None:
-        of_a, of_b = corrected(a, b, _grad(a), _grad(b), scale)
+    def _step_efficient(
+        self, a: torch.Tensor, b: torch.Tensor, scale: float, group: dict[str, Any], spectra: "Spectra"
+    ) -> None:
+        of_a, of_b = corrected(a, b, _grad(a), _grad(b), scale, spectra=spectra)
         for parameter, gradient in ((a, of_a), (b, of_b)):
             self._decay(parameter, group)
             parameter.sub_(group["lr"] * self._adam(parameter, gradient.to(parameter.dtype)))
 
-    def _step_full(self, a: torch.Tensor, b: torch.Tensor, scale: float, group: dict[str, Any]) -> None:
-        equivalent = equivalent_gradient(a, b, _grad(a), _grad(b), scale)
+    def _step_full(
+        self, a: torch.Tensor, b: torch.Tensor, scale: float, group: dict[str, Any], spectra: "Spectra"
+    ) -> None:
+        equivalent = equivalent_gradient(a, b, _grad(a), _grad(b), scale, spectra=spectra)
         step = self._adam(a, equivalent.to(a.dtype))  # (m, n)
-        of_a, of_b = corrected(a, b, scale * b.T @ step, scale * step @ a.T, scale)
+        of_a, of_b = corrected(a, b, scale * b.T @ step, scale * step @ a.T, scale, spectra=spectra)
         for parameter, gradient in ((a, of_a), (b, of_b)):
             self._decay(parameter, group)
             parameter.sub_(group["lr"] * gradient.to(parameter.dtype))
@@ -178,32 +187,85 @@ class LoraPro(torch.optim.Optimizer):
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
 
 
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix (r, r), in float64."""
+
+    values: torch.Tensor
+    vectors: torch.Tensor
+
+
+Spectra = tuple[Spectrum, Spectrum]  # of BᵀB and of A·Aᵀ
+
+
+def spectra_of(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[Spectra]:
+    """Of BᵀB and A·Aᵀ of each (A, B), decomposed in one call for all matrices of a size."""
+    grams = [gram for a, b in pairs for gram in _grams(a, b)]
+    found: list[Spectrum | None] = [None] * len(grams)
+    for key in dict.fromkeys((gram.shape, gram.device) for gram in grams):
+        places = [at for at, gram in enumerate(grams) if (gram.shape, gram.device) == key]
+        values, vectors = torch.linalg.eigh(torch.stack([grams[at] for at in places]))
+        for row, at in enumerate(places):
+            found[at] = Spectrum(values[row], vectors[row])
+    spectra = [spectrum for spectrum in found if spectrum is not None]
+    return list(zip(spectra[::2], spectra[1::2], strict=True))
+
+
+def _grams(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """BᵀB and A·Aᵀ, float64."""
+    a, b = a.double(), b.double()
+    return b.T @ b, a @ a.T
+
+
 def corrected(
-    a: torch.Tensor, b: torch.Tensor, grad_a: torch.Tensor, grad_b: torch.Tensor, scale: float
+    a: torch.Tensor,
+    b: torch.Tensor,
+    grad_a: torch.Tensor,
+    grad_b: torch.Tensor,
+    scale: float,
+    *,
+    spectra: Spectra | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(g^A, g^B) in float64 for factors A (r, n), B (m, r) and LoRA's own gradients of them."""
-    of_a, of_b, bb, aa = _without_x(a, b, grad_a, grad_b, scale)
-    x = sylvester(bb, aa, -of_a @ a.double().T)
+    """(g^A, g^B) in float64 for factors A (r, n), B (m, r) and LoRA's own gradients of them; `spectra` where they are known."""
+    spectra = spectra or spectra_of([(a, b)])[0]
+    of_a, of_b = _without_x(a, b, grad_a, grad_b, scale, spectra)
+    x = _solved(*spectra, -of_a @ a.double().T)
     return of_a + x @ a.double(), of_b - b.double() @ x
 
 
 def equivalent_gradient(
-    a: torch.Tensor, b: torch.Tensor, grad_a: torch.Tensor, grad_b: torch.Tensor, scale: float
+    a: torch.Tensor,
+    b: torch.Tensor,
+    grad_a: torch.Tensor,
+    grad_b: torch.Tensor,
+    scale: float,
+    *,
+    spectra: Spectra | None = None,
 ) -> torch.Tensor:
-    """g̃ (m, n) in float64; X is not in it."""
-    of_a, of_b, _, _ = _without_x(a, b, grad_a, grad_b, scale)
+    """g̃ (m, n), in the number format of `moved`; X is not in it."""
+    of_a, of_b = _without_x(a, b, grad_a, grad_b, scale, spectra or spectra_of([(a, b)])[0])
     return moved(a, b, of_a, of_b, scale)
 
 
 def moved(a: torch.Tensor, b: torch.Tensor, of_a: torch.Tensor, of_b: torch.Tensor, scale: float) -> torch.Tensor:
-    """s·B·g^A + s·g^B·A (m, n): what a step along (g^A, g^B) does to W, to first order."""
-    return scale * (b.double() @ of_a.double() + of_b.double() @ a.double())
+    """s·B·g^A + s·g^B·A (m, n): what a step along (g^A, g^B) does to W, to first order.
+
+    In float64; elsewhere than on a processor in fp32, as the moments are kept: most GPUs have a 64th of the rate for float64,
+    and this product has the size of the weight.
+    """
+    dtype = torch.float64 if a.device.type == "cpu" else torch.float32
+    a, b, of_a, of_b = (matrix.to(dtype) for matrix in (a, b, of_a, of_b))
+    return scale * (b @ of_a + of_b @ a)
 
 
 def sylvester(left: torch.Tensor, right: torch.Tensor, constant: torch.Tensor) -> torch.Tensor:
     """The X (r, r) of left·X + X·right = constant for symmetric positive semi-definite matrices, in float64."""
-    left_values, left_vectors = torch.linalg.eigh(left)
-    right_values, right_vectors = torch.linalg.eigh(right)
+    return _solved(Spectrum(*torch.linalg.eigh(left)), Spectrum(*torch.linalg.eigh(right)), constant)
+
+
+def _solved(left: Spectrum, right: Spectrum, constant: torch.Tensor) -> torch.Tensor:
+    left_values, left_vectors = left.values, left.vectors
+    right_values, right_vectors = right.values, right.vectors
     sums = left_values.clamp(min=0)[:, None] + right_values.clamp(min=0)[None, :]
     inner = left_vectors.T @ constant @ right_vectors
     smallest = _CUT_OFF * sums.max()
@@ -212,20 +274,20 @@ def sylvester(left: torch.Tensor, right: torch.Tensor, constant: torch.Tensor) -
     return solution
 
 
-def _without_x(
-    a: torch.Tensor, b: torch.Tensor, grad_a: torch.Tensor, grad_b: torch.Tensor, scale: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(g^A, g^B) with X = 0, BᵀB and A·Aᵀ, all float64."""
+def _without_x(  # noqa: PLR0917 - as those that call it
+    a: torch.Tensor, b: torch.Tensor, grad_a: torch.Tensor, grad_b: torch.Tensor, scale: float, spectra: Spectra
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(g^A, g^B) with X = 0, float64."""
     a, b, grad_a, grad_b = (matrix.double() for matrix in (a, b, grad_a, grad_b))
-    bb, aa = b.T @ b, a @ a.T  # (r, r)
-    inverse = _pseudo_inverse(bb)
+    of_bb, of_aa = spectra
+    inverse = _pseudo_inverse(of_bb)
     across = grad_b - b @ (inverse @ (b.T @ grad_b))  # the part of b that B's columns cannot reach
-    return inverse @ grad_a / scale**2, across @ _pseudo_inverse(aa) / scale**2, bb, aa
+    return inverse @ grad_a / scale**2, across @ _pseudo_inverse(of_aa) / scale**2
 
 
-def _pseudo_inverse(matrix: torch.Tensor) -> torch.Tensor:
+def _pseudo_inverse(spectrum: Spectrum) -> torch.Tensor:
     """Of a symmetric positive semi-definite matrix (r, r)."""
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = spectrum.values, spectrum.vectors
     kept = values > _CUT_OFF * values.max().clamp(min=0)
     inverse = torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
     inverse_root: torch.Tensor = vectors @ (inverse[:, None] * vectors.T)

@@ -174,3 +174,33 @@ def test_embeddings_are_refused():
     model = implementation("lora_pro").prepare(a_model(tied=False), config, seed=1)
     with pytest.raises(FactorsNotPaired, match="embed_tokens"):
         implementation("lora_pro").optimizer(model, config)
+
+
+@pytest.mark.parametrize("form", ["efficient", "full"])
+def test_a_step_decomposes_all_matrices_of_a_size_in_one_call(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU each call is waited for: a model of 7B has 224 adapted matrices."""
+    config = a_training_file(
+        method="lora_pro", lora_pro__form=form, lora__rank_pattern={"q_proj": 2}, training__learning_rate=0.1
+    )
+    model = implementation("lora_pro").prepare(a_model(), config, seed=1)
+    optimizer = implementation("lora_pro").optimizer(model, config)  # type: ignore[attr-defined]  # of this method alone
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.ones_like(parameter)
+    calls = []
+    own = torch.linalg.eigh
+
+    def counted(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(tuple(matrices.shape))
+        values, vectors = own(matrices)
+        return values, vectors
+
+    monkeypatch.setattr(torch.linalg, "eigh", counted)
+    optimizer.step()
+    assert sorted(calls) == [(4, 2, 2), (24, 8, 8)], "two matrices for each of 2 and 12 layers"
+
+
+def test_where_float64_is_slow_the_product_of_the_weights_size_is_fp32() -> None:
+    a, b = torch.empty(R, N, device="meta"), torch.empty(M, R, device="meta")
+    assert moved(a, b, a.double(), b.double(), SCALE).dtype == torch.float32
+    assert moved(*(torch.zeros_like(one, device="cpu") for one in (a, b, a, b)), SCALE).dtype == torch.float64
