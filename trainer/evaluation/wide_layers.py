@@ -1,7 +1,9 @@
 """Layers that hold their weight in bf16 or fp16 and compute in fp32: the weight is widened when its layer computes, and dropped.
 
 A copy of the whole model in fp32 would take twice the memory that training took. Widening is exact, so the scores are those of
-that copy. Where the base's files hold more digits than memory does (`StoredWeights`), they are read instead of widened.
+that copy. Where the base's files hold more digits than memory does (`StoredWeights`), they are read instead of widened. A GPU keeps
+what was read in half of the memory that it has free, because it waits for each reading; a processor's files stay in the system's
+cache by themselves. Products stay fp32 in full (no TF32): the scores of two machines are to be compared.
 
 While layers compute so, what stands in a wide layer's place for everybody else is NaN in fp32, of no size: a model that looks at a
 weight outside of its layer's own forward pass gives no finite number, instead of a wrong one. `wide_layers` tries that.
@@ -38,7 +40,7 @@ def wide_layers(model: CausalModel, stored: StoredWeights) -> Iterator[frozenset
     ]
     kept = {(id(module), name): _weight(module, name) for module, names in layers for name in names}
     held = frozenset(id(weight) for weight in kept.values())
-    space = _Space(stored)
+    space = _Space(stored, room=_room_beside(model))
     for module, names in layers:
         weights = {name: kept[id(module), name] for name in names}
         module.forward = _forward_of(module, weights, space)  # of this layer, not of its class
@@ -116,27 +118,55 @@ def _stand_in(weight: torch.Tensor) -> torch.nn.Parameter:
     return torch.nn.Parameter(nothing.expand(weight.shape), requires_grad=False)
 
 
-class _Space:
-    """Wide values, one weight or piece of a weight at a time in the same memory."""
+def _room_beside(model: CausalModel) -> int:
+    """Bytes in which what was read may stay."""
+    device = next(model.parameters()).device
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
 
-    def __init__(self, stored: StoredWeights) -> None:
+
+class _Space:
+    """Wide values, one weight or piece of a weight at a time in the same memory.
+
+    Of those that are read, as many stay as there is room for, in bytes.
+    """
+
+    def __init__(self, stored: StoredWeights, *, room: int = 0) -> None:
         self.stored = stored
+        self._room = room
+        self._read: dict[tuple[int, int, int], torch.Tensor] = {}
         self._space: torch.Tensor | None = None
 
     def piece(self, weight: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Rows of a weight in fp32, until the next piece."""
         width = weight[0].numel()
         count = (last - first) * width
+        known = self.stored.of(weight)
+        if known is not None and self._stays(weight, first, last):
+            return self._kept(weight, first, last, known).view(last - first, *weight.shape[1:])
         if self._space is None or self._space.numel() < count or self._space.device != weight.device:
             with torch.inference_mode(mode=False):  # what is made in that mode cannot be filled again outside of it
                 self._space = torch.empty(count, dtype=torch.float32, device=weight.device)
         flat = self._space[:count]
-        known = self.stored.of(weight)
         if known is None:
             flat.copy_(weight[first:last].reshape(-1))
         else:
             _read(known, first * width, count, flat)
         return flat.view(last - first, *weight.shape[1:])
+
+    def _stays(self, weight: torch.Tensor, first: int, last: int) -> bool:
+        size = 4 * (last - first) * weight[0].numel()
+        return size <= self._room or (id(weight), first, last) in self._read
+
+    def _kept(self, weight: torch.Tensor, first: int, last: int, known: TensorPlace) -> torch.Tensor:
+        """Numbers that were read once, and stay."""
+        key = (id(weight), first, last)
+        if key not in self._read:
+            width = weight[0].numel()
+            with torch.inference_mode(mode=False):
+                self._read[key] = torch.empty((last - first) * width, dtype=torch.float32, device=weight.device)
+            _read(known, first * width, (last - first) * width, self._read[key])
+            self._room -= self._read[key].nbytes
+        return self._read[key]
 
     def whole(self, weight: torch.Tensor) -> torch.Tensor:
         """All of a weight in fp32, in memory of its own."""

@@ -14,7 +14,8 @@ from peft import LoraConfig, get_peft_model
 
 from peft_registry.schemas.config import OffloadBlock
 from peft_registry.trainer.bases.loading import held_dtype, load_base
-from peft_registry.trainer.bases.stored_weights import stored_weights
+from peft_registry.trainer.bases.stored_weights import TensorPlace, stored_weights
+from peft_registry.trainer.evaluation import wide_layers as wide_layers_module
 from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.scoring import in_float32, score
 from tests.builders.training import a_base_folder, a_model, a_tokenizer
@@ -175,3 +176,33 @@ def test_scoring_a_real_model_takes_no_more_memory_than_training_it(smollm2: Pat
         return int(json.loads(done.stdout)["peak"])
 
     assert peak_of("scoring_probe") <= 1.1 * peak_of("memory_probe")
+
+
+@pytest.mark.parametrize(("room", "readings"), [(0, 2), (1 << 30, 1)])
+def test_where_there_is_room_a_weight_is_read_from_its_file_once(
+    room: int, readings: int, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU waits for each reading; a processor's files stay in the system's cache, and it has no such room."""
+    a_base_folder(tmp_path, **LARGE)
+    narrow(model)
+    model.requires_grad_(False)
+    read: list[int] = []
+    own = TensorPlace.read
+
+    def counted(place: TensorPlace, first: int, count: int, space: torch.Tensor) -> None:
+        read.append(count)
+        own(place, first, count, space)
+
+    monkeypatch.setattr(TensorPlace, "read", counted)
+    assert wide_layers_module._room_beside(model) == 0
+    monkeypatch.setattr(wide_layers_module, "_room_beside", lambda _: room)
+    stored = stored_weights(model, tmp_path)
+    ids = torch.arange(24).reshape(2, 12)
+    found, after = [], []
+    with wide_layers_module.wide_layers(model, stored), torch.inference_mode():
+        for _ in range(2):
+            found.append(model(input_ids=ids, use_cache=False).logits)
+            after.append(sum(read))
+    assert torch.equal(*found)
+    assert after[0] >= 2 * (4 * 256 * 256 + 3 * 256 * 512)
+    assert after[1] == readings * after[0]
