@@ -14,6 +14,7 @@ from peft_registry.registry.intake.secrets import without_secrets
 from peft_registry.schemas.config import base_name
 from peft_registry.schemas.errors import Unavailable
 from peft_registry.schemas.run import Environment
+from peft_registry.trainer.machine.determinism import ask_for_determinism
 
 Dtype = Literal["bf16", "fp32"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -72,6 +73,15 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
+def place_of(device: str) -> int | str:
+    """The place of a device in a map of Accelerate's: of several GPUs the one that this process computes on."""
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    return torch.cuda.current_device()
+
+
 def require_device(device: Device) -> None:
     """Raise unless the device that a training file names is here.
 
@@ -94,7 +104,7 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
     """A GPU if there is one, else the CPU; `auto` is bf16 where the device has instructions for it, else fp32.
 
     A GPU that only emulates bf16 is slower in it than in fp32, and is not taken for one that has it. Sets torch's number of
-    threads to the cores that this process may use, unless OMP_NUM_THREADS says otherwise.
+    threads to the cores that this process may use, unless OMP_NUM_THREADS says otherwise, and asks a GPU for deterministic kernels.
     """
     import torch
 
@@ -104,6 +114,7 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
     torch.set_num_threads(max(threads, 1))
     info = _cpu_info()
     if chosen == "cuda":
+        ask_for_determinism()
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         processor = torch.cuda.get_device_name()
     else:

@@ -49,6 +49,7 @@ class TrainingProgress:
     looks: int = 0  # at the held-out rows
     resumed_at: int | None = None
     shapes: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    inexact: list[str] = field(default_factory=list)  # operations that a GPU has no deterministic kernel for
     system: SystemSampler = field(default_factory=SystemSampler)
 
     @property

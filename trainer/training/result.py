@@ -23,7 +23,8 @@ class TrainResult:
     """What happened: tokens include padding and repeats over epochs; `shapes` are what compute is counted from.
 
     `evaluated` are the batches of held-out rows that were looked at meanwhile. `resumed_at` is the step after which a killed run
-    went on. `peak_bytes` is of training alone where `peak_is_own`. `system` is of the process that keeps the state.
+    went on. `peak_bytes` is of training alone where `peak_is_own`. `system` is of the process that keeps the state. `inexact` are
+    operations that had no deterministic kernel: another run may differ in its last bits.
     """
 
     curve: LossCurve
@@ -42,3 +43,4 @@ class TrainResult:
     peak_bytes: int | None = None
     peak_is_own: bool = False
     system: SystemMetrics | None = None
+    inexact: tuple[str, ...] = ()

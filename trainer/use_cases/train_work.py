@@ -110,6 +110,7 @@ def train_as_planned(
         *trained.data.warnings,
         *coverage_warnings(run.config, trained.model),
         *_resumption(run, trained, observe),
+        *_inexact(trained, observe),
     ]
     for reference, text in warnings_about_prompt(run.config, [len(example.ids) for example in trained.data.train]):
         observe(Warned(reference, text))
@@ -146,6 +147,17 @@ def _keeper(run: TrainingRun, start: Path | None, observe: Observe) -> Keeper:
     if not has_checkpoint(run.folder):
         raise RegisteredElsewhere()
     return Keeper(run.folder, read_state(run.folder))  # the data must still be those that the workers read
+
+
+def _inexact(trained: "Trained", observe: Observe) -> list[str]:
+    """What the record has to say of a run that another one need not repeat to the last bit."""
+    operations = trained.result.inexact
+    if not operations:
+        return []
+    names = ", ".join(operations)
+    text = f"not deterministic on this GPU: {names}; another run of this file may give weights that differ in their last bits"
+    observe(Warned("not-deterministic", text))
+    return [text]
 
 
 def _resumption(run: TrainingRun, trained: "Trained", observe: Observe) -> list[str]:
