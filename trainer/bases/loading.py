@@ -12,7 +12,7 @@ from peft_registry.trainer.bases.offload import forget_shared_addresses
 from peft_registry.trainer.bases.offload import loading_arguments as offloading_arguments
 from peft_registry.trainer.bases.quantization import keep_gradients, loading_arguments
 from peft_registry.trainer.data.tokenize import require_embedding
-from peft_registry.trainer.machine.environment import Dtype
+from peft_registry.trainer.machine.environment import Dtype, place_of
 
 _MAX_NAMED = 3  # tensors named in one error
 
@@ -92,7 +92,9 @@ def load_model(
     disable_progress_bar()
     if quantization is not None:
         require_quantizable(folder)
-    extra = {} if quantization is None else loading_arguments(quantization, dtype=dtype, device=device)
+    extra = placed_at_once(device)
+    if quantization is not None:
+        extra = loading_arguments(quantization, dtype=dtype, device=device)
     try:
         if offload is not None:
             assert scratch is not None, "what is offloaded may have to be written"
@@ -115,6 +117,12 @@ def load_model(
     if offload is not None:
         forget_shared_addresses(model)
     return (model if extra else model.to(device)).eval()
+
+
+def placed_at_once(device: str) -> dict[str, Any]:
+    """What `from_pretrained` needs besides, so that each weight goes to a GPU as it is read: whole in main memory first, a base
+    would need as much of that. A processor computes with the weights where they are."""
+    return {"device_map": {"": place_of(device)}} if device.startswith("cuda") else {}
 
 
 def _refuse_tokens_without_embedding(model: Any, tokenizer: Any) -> None:

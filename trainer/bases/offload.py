@@ -21,6 +21,7 @@ from peft_registry.schemas.config import OffloadBlock
 from peft_registry.schemas.methods.declaration import LOOKS_AT_WEIGHTS
 from peft_registry.schemas.offload import SUFFICES, OffloadRefused, Waiting
 from peft_registry.schemas.sizes import bytes_of
+from peft_registry.trainer.machine.environment import place_of
 
 if TYPE_CHECKING:
     from peft_registry.trainer.machine.environment import Dtype
@@ -52,7 +53,7 @@ def loading_arguments(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    here: int | str = 0 if device.startswith("cuda") else device
+    here = place_of(device)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     wanted = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
     with torch.device("meta"):
