@@ -6,7 +6,7 @@ positions that start again at 0 in each row.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,7 +24,8 @@ class Batch:
     """Tensors of shape (rows, tokens), int64: ids and labels (−100 not learnt); `lengths` are the rows' real tokens.
 
     Padded: `attention_mask` (1 real, 0 padding). Flat: one row, `position_ids`, and no mask, because with one
-    transformers would let the rows see each other.
+    transformers would let the rows see each other. On an accelerator `places`, int64 of shape (supervised,), are the
+    positions whose next token carries loss, counted over rows × (tokens − 1).
     """
 
     input_ids: torch.Tensor
@@ -33,6 +34,7 @@ class Batch:
     attention_mask: torch.Tensor | None = None
     position_ids: torch.Tensor | None = None
     layout: Layout = "padded"
+    places: torch.Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -60,19 +62,27 @@ class Batch:
         return self.input_ids.shape[0], self.input_ids.shape[1]
 
     def to(self, device: str) -> "Batch":
-        """The batch with its tensors on a device, as torch names it."""
+        """The batch with its tensors on a device, as torch names it; on a GPU they come while it computes what was asked before."""
+        if device == "cpu":
+            return self
 
-        def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor.to(device)
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            pinned = tensor.pin_memory() if device.startswith("cuda") else tensor
+            return pinned.to(device, non_blocking=True)
 
-        return Batch(
-            self.input_ids.to(device),
-            self.labels.to(device),
-            self.lengths,
-            moved(self.attention_mask),
-            moved(self.position_ids),
-            self.layout,
+        places = self.with_places().places
+        return replace(
+            self,
+            input_ids=moved(self.input_ids),
+            labels=moved(self.labels),
+            attention_mask=None if self.attention_mask is None else moved(self.attention_mask),
+            position_ids=None if self.position_ids is None else moved(self.position_ids),
+            places=None if places is None else moved(places),
         )
+
+    def with_places(self) -> "Batch":
+        """With the positions that carry loss as numbers: an index by truth values holds an accelerator up until it has counted."""
+        return replace(self, places=(self.labels[:, 1:] != IGNORED).flatten().nonzero().flatten())
 
 
 def collate(examples: Sequence[Example], *, pad_id: int) -> Batch:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+BUCKET_BYTES = 1 << 26  # that are added up at once: 64 MiB, which hide what a message costs
+
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -21,14 +23,15 @@ class Processes:
 
     def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
         """Each tensor becomes its sum over the processes, in place; all are of one device and number format."""
-        if self.size == 1 or not tensors:
+        if self.size == 1:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        torch.distributed.all_reduce(flat)
-        start = 0
-        for tensor in tensors:
-            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
-            start += tensor.numel()
+        for bucket in buckets(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            torch.distributed.all_reduce(flat)
+            start = 0
+            for tensor in bucket:
+                tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+                start += tensor.numel()
 
     def any_of(self, flags: Sequence[bool], device: str) -> list[bool]:
         """For each flag, whether it is set in any of the processes; equal everywhere."""
@@ -48,6 +51,23 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def buckets(tensors: Sequence[torch.Tensor], *, most_bytes: int = BUCKET_BYTES) -> Iterator[list[torch.Tensor]]:
+    """The tensors in order, in lists of at most so many bytes, or of one tensor that has more.
+
+    A copy of all gradients of a model that is trained whole would be as large as the model.
+    """
+    bucket: list[torch.Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if bucket and size + tensor.nbytes > most_bytes:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += tensor.nbytes
+    if bucket:
+        yield bucket
 
 
 @contextmanager

@@ -7,16 +7,20 @@ autocast would do), A and B stay fp32, x is kept once, and the sums are made in 
     forward   h = x·Aᵀ,  y = x·Wᵀ + b + s·h·Bᵀ
     backward  d = s·g·B,  ∂x = g·W + d·A,  ∂A = dᵀ·x,  ∂B = s·gᵀ·h
 
-Only plain LoRA on a plain linear layer is taken; dropout, DoRA, quantized layers and several adapters stay peft's.
+That is plain LoRA on a plain linear layer. On an accelerator layers in 4 bits, and those with dropout, keep their own product and
+have the other in the base's number format beside it (`_beside`); on a processor, where records were signed with peft's numbers,
+they stay peft's. So do DoRA and several adapters everywhere.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from peft_registry.trainer.bases.offload import weights_at_hand
+
+_Kind = Literal["fused", "beside"]
 
 
 class _Lora(torch.autograd.Function):
@@ -60,23 +64,28 @@ class _Lora(torch.autograd.Function):
 
 
 @contextmanager
-def fused_lora(model: Any) -> Iterator[int]:  # model: a torch module, perhaps wrapped by peft
-    """Inside, the plain LoRA layers of the model run fused; yields how many there are."""
-    layers = [module for module in model.modules() if _is_plain(module)]
-    for layer in layers:
-        layer.forward = _forward_of(layer)
+def fused_lora(
+    model: Any, *, beside: bool | None = None
+) -> Iterator[int]:  # model: a torch module, perhaps wrapped by peft
+    """Inside, the LoRA layers of the model that can be taken run as described above; yields how many there are.
+
+    Args:
+        model: in training mode.
+        beside: whether layers in 4 bits and those with dropout are taken too; None for those that are on an accelerator.
+    """
+    layers = [(module, kind) for module in model.modules() if (kind := _kind(module, beside)) is not None]
+    for layer, kind in layers:
+        layer.forward = _forward_of(layer, kind)
     try:
         yield len(layers)
     finally:
-        for layer in layers:
+        for layer, _ in layers:
             del layer.forward
 
 
-def _forward_of(layer: Any) -> Any:
+def _forward_of(layer: Any, kind: _Kind) -> Any:
     base = layer.base_layer
     (name,) = layer.active_adapters
-    a = layer.lora_A[name].weight
-    b = layer.lora_B[name].weight
     scale = float(layer.scaling[name])
     own = layer.forward
     waits = base.weight.is_meta
@@ -86,6 +95,10 @@ def _forward_of(layer: Any) -> Any:
         if layer.disable_adapters or arguments or options or not torch.is_grad_enabled() or autocast:
             result: torch.Tensor = own(x, *arguments, **options)
             return result
+        # asked for now: a sharded model has other tensors in their places between two passes
+        a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+        if kind == "beside":
+            return _beside(base(x), layer.lora_dropout[name](x), a, b, scale)
         with weights_at_hand(base) if waits else nullcontext():
             y: torch.Tensor = _Lora.apply(x, base.weight, base.bias, a, b, scale)  # type: ignore[no-untyped-call]
         return y
@@ -93,20 +106,33 @@ def _forward_of(layer: Any) -> Any:
     return forward
 
 
-def _is_plain(module: Any) -> bool:
-    from peft.tuners.lora.layer import Linear
+def _beside(y: torch.Tensor, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+    """y + s·(x·Aᵀ)·Bᵀ, the products in the number format of x: no fp32 copy of it is made or kept."""
+    hidden = torch.nn.functional.linear(x, a.to(x.dtype))
+    return y + torch.nn.functional.linear(hidden, b.to(x.dtype)) * scale
 
-    if type(module) is not Linear or type(module.base_layer) is not torch.nn.Linear:
-        return False
-    if module.merged or len(module.active_adapters) != 1 or module.base_layer.weight.requires_grad:
-        return False
+
+def _kind(module: Any, beside: bool | None) -> _Kind | None:
+    """How a LoRA layer is taken; None where it stays peft's."""
+    from peft.tuners.lora.layer import Linear, LoraLayer
+
+    is_quantized = (
+        isinstance(module, LoraLayer) and type(module).__name__ == "Linear4bit"
+    )  # there where bitsandbytes is
+    if not is_quantized and type(module) is not Linear:
+        return None
+    base = module.base_layer
+    if not isinstance(base, torch.nn.Linear):
+        return None
+    if module.merged or len(module.active_adapters) != 1 or base.weight.requires_grad:
+        return None
     (name,) = module.active_adapters
-    bias = module.base_layer.bias
-    return (
-        set(module.lora_A) == {name}
-        and name not in module.lora_variant
-        and isinstance(module.lora_dropout[name], torch.nn.Identity)
-        and module.lora_B[name].bias is None
-        and (bias is None or not bias.requires_grad)
-        and not module.fan_in_fan_out
-    )
+    is_alone = set(module.lora_A) == {name} and name not in module.lora_variant
+    has_biases = module.lora_B[name].bias is not None or (base.bias is not None and base.bias.requires_grad)
+    if not is_alone or has_biases or getattr(module, "fan_in_fan_out", False):
+        return None
+    if type(base) is torch.nn.Linear and isinstance(module.lora_dropout[name], torch.nn.Identity):
+        return "fused"
+    is_accelerated = base.weight.device.type not in ("cpu", "meta")
+    can_be_beside = is_quantized or type(base) is torch.nn.Linear
+    return "beside" if can_be_beside and (is_accelerated if beside is None else beside) else None

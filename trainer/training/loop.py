@@ -20,6 +20,7 @@ from peft_registry.schemas.progress import Advanced, Finished, Measured, Observe
 from peft_registry.schemas.run import LossCurve
 from peft_registry.schemas.run_points import RunMetricName
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
+from peft_registry.trainer.machine.determinism import noted_exceptions
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.training.checkpoints import (
@@ -97,6 +98,7 @@ def train(
     keeps_state = checkpoints is not None
     with (
         training_mode(model, settings, layout) as run.attention,
+        noted_exceptions() as run.inexact,
         finish_step_on_interrupt(active=keeps_state) as ctrl_c,
     ):
         if run.progress.step == 0:
@@ -167,6 +169,7 @@ class _TrainingRun:
             group.setdefault("initial_lr", group["lr"])
         self.progress = TrainingProgress()
         self.attention: RowAttention | None = None
+        self.inexact: set[str] = set()
         self.peak_is_own = False
 
     def resume(self, checkpoints: Checkpoints | None, observe: Observe) -> None:
@@ -230,14 +233,17 @@ class _TrainingRun:
         Each process computes its share. Afterwards every trained parameter has the gradient of that mean.
         """
         supervised = sum(batch.supervised for batch in micro_batches)
-        summed_loss, vocabulary = 0.0, 1
+        # on the device, where nobody waits for it before the whole step is asked for
+        summed = torch.zeros((), dtype=torch.float64, device=self.device)
+        vocabulary = 1
         for batch in micro_batches[self.processes.rank :: self.processes.size]:
             if self.attention is not None:
                 self.attention.of(batch.lengths)
             with torch.autocast(self.device, torch.bfloat16) if self.autocast else nullcontext():
                 loss, _, vocabulary = supervised_loss(self.model, batch.to(self.device))  # scalar: a sum over tokens
             torch.autograd.backward(loss / supervised)
-            summed_loss += loss.item()
+            summed += loss.detach()
+        summed_loss = float(summed.item())
         if self.processes.size > 1:
             summed_loss, vocabulary = self._add_up(summed_loss, vocabulary)
         return summed_loss / supervised, vocabulary
@@ -272,6 +278,7 @@ class _TrainingRun:
     def count(self, micro_batches: list[Batch], loss: float) -> None:
         """Add a finished step to what the record says: its loss and the batches of all processes."""
         progress = self.progress
+        progress.inexact = sorted({*progress.inexact, *self.inexact})
         for batch in micro_batches:
             progress.tokens += batch.tokens
             progress.padding += batch.padding
@@ -338,6 +345,7 @@ class _TrainingRun:
             peak_bytes=progress.peak_bytes,
             peak_is_own=progress.peak_is_own,
             system=progress.system.metrics,
+            inexact=tuple(progress.inexact),
         )
 
     def _add_up(self, total: float, vocabulary: int) -> tuple[float, int]:

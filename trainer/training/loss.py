@@ -1,22 +1,65 @@
-"""The loss of a batch over its supervised tokens; the output head runs at their positions only, cross-entropy is fp32."""
+"""The loss of a batch over its supervised tokens; the output head runs at their positions only, cross-entropy is fp32.
 
+Where the logits of all of them would be large, they are made piece by piece, and again for the gradient: 8,000 tokens and a
+vocabulary of 128,000 are 2 GB in bf16, and their gradient as much again.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from peft_registry.trainer.data.collate import Batch
 from peft_registry.trainer.data.tokenize import IGNORED
 
 BLOCK_ELEMENTS = 1 << 21  # logits that are turned into fp32 at a time: they stay in a processor's cache
+MOST_LOGITS = 1 << 28  # at once: 512 MiB in bf16, and their gradient has as many
 
 
-def supervised_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int, int]:
-    """(sum of the loss in nats, number of supervised tokens, vocabulary); gradients flow when they are on."""
+def supervised_loss(model: Any, batch: Batch, *, most_logits: int = MOST_LOGITS) -> tuple[torch.Tensor, int, int]:
+    """(sum of the loss in nats, number of supervised tokens, vocabulary); gradients flow when they are on.
+
+    Args:
+        model: causal, perhaps wrapped by peft.
+        batch: where the model is.
+        most_logits: numbers that are made at once, where the model does nothing to what its output head gives.
+    """
     targets = batch.labels[:, 1:]  # (rows, tokens - 1): the token after each position
-    learnt = targets != IGNORED  # (rows, tokens - 1), boolean
+    if batch.places is None:
+        learnt = targets != IGNORED  # (rows, tokens - 1), boolean
+        wanted = targets[learnt]
+    else:
+        learnt = batch.places
+        wanted = targets.flatten().index_select(0, learnt)
+    head = model.get_output_embeddings()
+    vocabulary = _rows_of(head)
+    if vocabulary is not None and len(wanted) > 1 and len(wanted) * vocabulary > most_logits:
+        hidden = _hidden_before(model, batch, learnt)
+        if hidden is not None:
+            loss = cross_entropy_in_pieces(head, hidden, wanted, max(1, most_logits // vocabulary))
+            return loss, len(wanted), vocabulary
     logits = supervised_logits(model, batch, learnt)  # (supervised, vocabulary)
-    loss = summed_cross_entropy(logits, targets[learnt])
-    return loss, int(learnt.sum().item()), logits.shape[-1]
+    return summed_cross_entropy(logits, wanted), len(wanted), logits.shape[-1]
+
+
+def cross_entropy_in_pieces(head: Any, hidden: torch.Tensor, targets: torch.Tensor, rows: int) -> torch.Tensor:
+    """Σ −log softmax(head(hidden))[target], fp32, with the logits of `rows` tokens at a time; `hidden` is (tokens, size)."""
+    losses = [
+        checkpoint(_loss_of_piece, head, piece, wanted, use_reentrant=False)
+        for piece, wanted in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+    ]
+    return torch.stack(losses).sum()
+
+
+def _loss_of_piece(head: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return summed_cross_entropy(head(hidden.unsqueeze(0)).squeeze(0), targets)
+
+
+def _rows_of(head: Any) -> int | None:
+    """How many logits the output head gives; None where that cannot be seen."""
+    weight = getattr(getattr(head, "base_layer", head), "weight", None)
+    return None if weight is None else int(weight.shape[0])
 
 
 def summed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -59,17 +102,41 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 
 def supervised_logits(model: Any, batch: Batch, learnt: torch.Tensor) -> torch.Tensor:
-    """Logits of shape (supervised, vocabulary) at the positions (rows, tokens - 1) where `learnt` is true.
+    """Logits of shape (supervised, vocabulary) at the positions (rows, tokens - 1) where `learnt` is true, or that it counts.
 
     The hidden states are gathered just before the output head, inside the model's own forward pass: whatever the
     architecture does to its logits (scaling, soft-capping) is kept.
     """
+    return _logits_of(model, batch, lambda hidden: _learnt_of(hidden, batch, learnt))
+
+
+def _hidden_before(model: Any, batch: Batch, learnt: torch.Tensor) -> torch.Tensor | None:
+    """The hidden states (supervised, size) before the output head; None where the model's logits are not what that gives of them,
+    which is tried at one position."""
+    kept: list[torch.Tensor] = []
+
+    def first(hidden: torch.Tensor) -> torch.Tensor:
+        kept.append(_learnt_of(hidden, batch, learnt))
+        return kept[0][:1]
+
+    logits = _logits_of(model, batch, first)  # (1, vocabulary)
+    with torch.no_grad():
+        alone = model.get_output_embeddings()(kept[0][None, :1]).squeeze(0)
+    return kept[0] if torch.equal(logits.detach(), alone) else None
+
+
+def _learnt_of(hidden: torch.Tensor, batch: Batch, learnt: torch.Tensor) -> torch.Tensor:
+    """(supervised, size) of hidden states (rows, virtual + tokens, size)."""
+    real = hidden[:, hidden.shape[1] - batch.input_ids.shape[1] :, :][:, :-1]  # (rows, tokens - 1, size)
+    return real[learnt] if learnt.dtype == torch.bool else real.flatten(0, 1).index_select(0, learnt)
+
+
+def _logits_of(model: Any, batch: Batch, chosen: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Logits (positions, vocabulary) of the hidden states (positions, size) that are chosen before the output head."""
     head = model.get_output_embeddings()
 
     def gather(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = arguments[0]  # (rows, virtual + tokens, hidden)
-        real = hidden[:, hidden.shape[1] - batch.input_ids.shape[1] :]  # (rows, tokens, hidden)
-        return (real[:, :-1][learnt].unsqueeze(0), *arguments[1:])  # (1, supervised, hidden)
+        return (chosen(arguments[0]).unsqueeze(0), *arguments[1:])  # (1, positions, size)
 
     positions = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
     hook = head.register_forward_pre_hook(gather)

@@ -3,6 +3,7 @@
 Each parameter group keeps its own learning rate as `initial_lr`, torch's name for it; the loop multiplies it by the schedule.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,13 @@ def optimizer_for(model: Any, config: TrainingFile) -> torch.optim.Optimizer:
 
 
 def plain_adamw(model: Any, settings: TrainingBlock) -> torch.optim.AdamW:
-    """AdamW over everything that requires a gradient, one group."""
+    """AdamW over everything that requires a gradient, one group; on a GPU one kernel takes a whole step."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(
+        trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=takes_one_kernel(trainable)
+    )
+
+
+def takes_one_kernel(parameters: Sequence[torch.Tensor]) -> bool | None:
+    """True where all of them are on a GPU; None leaves torch its own choice, by which records of processors were made."""
+    return True if parameters and all(parameter.is_cuda for parameter in parameters) else None

@@ -4,11 +4,16 @@ Attention is the only place where the tokens of a causal language model meet, so
 works on one long sequence of real tokens. Compared with a block-diagonal mask over the whole sequence, Σ T² is paid and
 not (Σ T)². Models of another kind (state spaces, attention of their own) would leak from row to row: `layout_of` tries it
 out on the model at hand and pads for those.
+
+On a GPU a kernel that knows where rows end takes them all at once (flash attention, as torch ships it), where there is one for the
+number format. Where there is none, each row would be a launch of its own in each layer, which takes longer than padding short rows
+does: there rows are padded, unless they are packed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from itertools import accumulate
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -24,13 +29,63 @@ _PROBE = (3, 7)  # rows that are tried, and tokens of each
 # torch's attention on a processor arranges the bf16 numbers of rows of fewer than 192 tokens in blocks of half the size: forward
 # and backward in fp32 take 0.6 to 0.95 of the time there where a head has 64 numbers or fewer, and 0.9 to 1.4 elsewhere
 _LONG, _NARROW = 192, 64
+_FLASH_FROM, _FLASH_HEAD = (8, 0), 256
+
+
+class VarlenKernel(Protocol):
+    """Attention over rows side by side, as `torch.nn.attention.varlen.varlen_attn`: (tokens, heads, head) of each."""
+
+    def __call__(  # noqa: PLR0917 - torch's
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cu_seq_q: torch.Tensor,
+        cu_seq_k: torch.Tensor,
+        max_q: int,
+        max_k: int,
+        *,
+        scale: float | None,
+        window_size: tuple[int, int],
+        enable_gqa: bool,
+    ) -> torch.Tensor: ...
+
+
+def has_varlen(dtype: torch.dtype, capability: tuple[int, int] | None, *, head: int | None = None) -> bool:
+    """Whether the kernel that torch ships takes rows of this number format on a GPU of this compute capability; None for no GPU.
+
+    Those of flash attention need Ampere (8.0) or later, 16 bits, and at most 256 numbers a head, a multiple of 8.
+    """
+    if capability is None or capability < _FLASH_FROM or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    return head is None or (head <= _FLASH_HEAD and head % 8 == 0)
+
+
+def varlen_kernel(tensor: torch.Tensor, *, head: int | None = None) -> VarlenKernel | None:
+    """The kernel for tensors like this one; None where there is none."""
+    if not has_varlen(tensor.dtype, _capability(tensor), head=head):
+        return None
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:  # torch before 2.10
+        return None
+    kernel: VarlenKernel = varlen_attn  # type: ignore[assignment]  # it gives more than a tensor only where more is asked of it
+    return kernel
+
+
+def _capability(tensor: torch.Tensor) -> tuple[int, int] | None:
+    if not tensor.is_cuda or torch.version.cuda is None:
+        return None
+    return torch.cuda.get_device_capability(tensor.device)
 
 
 class _Rows:
-    """The lengths of the rows that the sequence is made of now."""
+    """The lengths of the rows that the sequence is made of now; `kernel_for` finds what takes them all at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernel_for: Callable[..., VarlenKernel | None] = varlen_kernel) -> None:
         self.lengths: Sequence[int] = ()
+        self._kernel_for = kernel_for
+        self._bounds: tuple[Sequence[int], torch.Tensor] | None = None
 
     def attend(  # noqa: PLR0917 - the signature is transformers'
         self,
@@ -46,10 +101,13 @@ class _Rows:
         """(1, tokens, heads, head) from queries (1, heads, tokens, head) and keys and values (1, groups, tokens, head)."""
         if attention_mask is not None or sum(self.lengths) != query.shape[2]:
             raise ValueError("rows side by side take no mask, and all tokens of all rows")
+        window = kwargs.get("sliding_window")
+        kernel = None if dropout else self._kernel_for(query, head=query.shape[3])
+        if kernel is not None:
+            return self._at_once(kernel, query, key, value, scaling, window), None
         lengths = list(self.lengths)
         rows = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
         grouped = key.shape[1] != query.shape[1]
-        window = kwargs.get("sliding_window")
         parts = [
             _attended(
                 its_query,
@@ -64,6 +122,35 @@ class _Rows:
             for (its_query, its_key, its_value), length in zip(rows, lengths, strict=True)
         ]
         return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+    def _at_once(  # noqa: PLR0917 - as `attend`
+        self,
+        kernel: VarlenKernel,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """The same of all rows in one launch."""
+        bounds = self._bounds_on(query.device)
+        longest = max(self.lengths)
+        query, key, value = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
+        out = kernel(
+            *(query, key, value, bounds, bounds, longest, longest),
+            scale=scaling,
+            # how many tokens before its own a token sees, −1 for all of its row; and none behind it
+            window_size=(-1 if window is None else window - 1, 0),
+            enable_gqa=key.shape[1] != query.shape[1],
+        )
+        return out.unsqueeze(0)
+
+    def _bounds_on(self, device: torch.device) -> torch.Tensor:
+        """Where rows begin, and the last one ends; made once for all layers of a batch."""
+        if self._bounds is None or self._bounds[0] is not self.lengths:
+            ends = torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32)
+            self._bounds = (self.lengths, ends.to(device, non_blocking=True))
+        return self._bounds[1]
 
 
 def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **how: Any) -> torch.Tensor:  # how: torch's
@@ -112,15 +199,18 @@ def row_attention(model: Any) -> Iterator[RowAttention]:  # model: a transformer
         config._attn_implementation = before
 
 
-def layout_of(model: Any) -> Layout:  # model: as above
+def layout_of(model: Any, *, packs: bool = False) -> Layout:  # model: as above
     """How the model takes the rows of a batch, tried on this very model: the first way in which rows beside each other
     give the logits that they give alone.
 
     Row by row where attention is torch's own; under the block-diagonal mask that transformers makes of positions that
-    start again; padded where neither holds, and for methods that put something in front of each row.
+    start again; padded where neither holds, for methods that put something in front of each row, and where padding is faster and
+    rows are not packed.
     """
     config = getattr(model, "active_peft_config", None)
     if config is not None and config.is_prompt_learning:
+        return "padded"
+    if not packs and not rows_are_faster(model):
         return "padded"
     ids = _probe(model)
     training = model.training
@@ -134,6 +224,16 @@ def layout_of(model: Any) -> Layout:  # model: as above
     finally:
         model.train(training)
     return "padded"
+
+
+def rows_are_faster(model: Any) -> bool:
+    """Whether rows side by side take less time than padded ones: on a processor always, on a GPU with the kernel for them."""
+    weight = model.get_input_embeddings().weight
+    if not weight.is_cuda:
+        return True
+    # fp32 weights that are trained are multiplied in bf16 where the GPU can
+    dtype = torch.bfloat16 if weight.requires_grad and weight.dtype == torch.float32 else weight.dtype
+    return has_varlen(dtype, _capability(weight))
 
 
 def _probe(model: Any) -> torch.Tensor:

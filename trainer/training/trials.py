@@ -113,7 +113,7 @@ def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
 
 def _trained(model: Any, setting: Setting, held_out: HeldOutRows, seed: int, observe: Observe) -> TrainResult:
     training = setting.config.training
-    layout = layout_of(model) if METHODS[setting.config.method].packs else "padded"
+    layout = layout_of(model, packs=training.packing) if METHODS[setting.config.method].packs else "padded"
     if training.packing and layout == "padded":
         raise PackingRefused("in this architecture rows beside each other would change each other; it was tried")
     return train(
