@@ -59,6 +59,7 @@ def test_device_and_number_format_are_chosen_by_what_the_device_has_and_explaine
     monkeypatch.setattr(torch.cuda, "is_available", lambda: flags == "emulated")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(environment, "ask_for_determinism", lambda: None)  # of this process, for good
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     chosen = environment.choose_hardware(**asked)
     assert (chosen.device, chosen.dtype, chosen.emulates) == (device, dtype, emulates)
