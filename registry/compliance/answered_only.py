@@ -1,11 +1,12 @@
 """A record as far as those who may have answered it: what is only proposed is open in it, and a status rests on the rest. Pure.
 
-Records of the edition 2026-12 derived status and days from what was proposed, too. For a reader they follow from the rest.
+Records of earlier editions derived status and days from what was proposed, too: those of 2026-12 from all of it, those of 2027-01
+from the role that the modifier claims. For a reader they follow from the rest.
 """
 
 from typing import TypeVar
 
-from peft_registry.registry.compliance.assessment import modifier_answers, original_flop
+from peft_registry.registry.compliance.assessment import modifier_answers, original_flop, same_provider_of
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.proposals import with_proposals_open
@@ -29,6 +30,7 @@ def without_proposals(record: Record) -> Record:
     answered = with_proposals_open(record)
     if answered is record or not isinstance(answered, ModificationRecord):
         return answered
+    answered = answered.revised(gpai=answered.gpai.revised(same_provider=same_provider_of(answered)))
     status = gpai_verdict(modifier_answers(answered, original_flop(answered).positive_number))
     return answered.revised(
         gpai=answered.gpai.revised(verdict=status), retention=with_dates(answered.retention, answered.gpai)

@@ -16,6 +16,7 @@ from peft_registry.registry.compliance.contradictions import (
 )
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import FieldRule, FieldRules, field_rules, leaves
+from peft_registry.registry.compliance.proposals import is_proposal, unsigned_in, why_asked
 from peft_registry.registry.compliance.stated import RETIRED, misfits_of_fact, says_not_applicable, says_unknown
 from peft_registry.registry.compliance.superseding import in_third_form, superseding
 from peft_registry.schemas.answers import AREA_ROLES, Answer, AnsweringRole, AnswersPredicate, Area
@@ -81,8 +82,22 @@ def open_questions(record: RecordSections, defaults: Mapping[str, Value] | None 
         and rules[leaf.rule].takes_answers
         and leaf.path not in (defaults or {})
     ]
+    return by_owner(questions)
+
+
+def by_owner(questions: Iterable[OpenQuestion]) -> tuple[OpenQuestion, ...]:
+    """Questions in the order of their owners, those of one in the order that they come in."""
     order = get_args(Area)
     return tuple(sorted(questions, key=lambda question: order.index(question.area)))
+
+
+def unsigned_questions(record: RecordSections) -> tuple[OpenQuestion, ...]:
+    """What a record has as somebody typed it, signed by nobody who may answer it; what is legal's is open, and not among these."""
+    rules = field_rules().by_path()
+    unsigned = [leaf for leaf in unsigned_in(record) if rules[leaf.rule].takes_answers and not is_proposal(leaf)]
+    return tuple(
+        OpenQuestion(leaf.path, rules[leaf.rule], _part_name(record, leaf.path), why_asked(leaf)) for leaf in unsigned
+    )
 
 
 def problems_of_answers(

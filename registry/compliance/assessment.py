@@ -14,9 +14,9 @@ from peft_registry.registry.compliance.base_terms import licence_of_merge, lists
 from peft_registry.registry.compliance.completeness import disqualifying_flags, is_yes, makes_media
 from peft_registry.registry.compliance.documentation import with_forms, with_size
 from peft_registry.registry.compliance.energy import with_estimate
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.fields import Leaf, field_rules
 from peft_registry.registry.compliance.licence_terms import flags_by_rule_set
-from peft_registry.registry.compliance.proposals import with_proposals_open
+from peft_registry.registry.compliance.proposals import is_proposal, with_proposals_open
 from peft_registry.registry.compliance.recorded_run import counts_earlier_runs, step_flop
 from peft_registry.registry.compliance.retention import with_dates
 from peft_registry.registry.compliance.verdicts.gpai import ThirdRatio, dense_flop, one_third_ratio, tolerance_pct
@@ -50,6 +50,7 @@ _WHY_SCOPE: dict[_Scope, Code] = {
     "sum_same_actor": code("scope_run_and_earlier"),
     "merge_wide": code("scope_all_merged"),
 }
+_ROLE = "modifier.role_claimed"
 _RATIO_FIGURES = ("ratio", "ratio_low", "ratio_high", "ratio_method_aware", "threshold_kind", "threshold_flop")
 
 
@@ -186,7 +187,7 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
     figures: dict[str, Any] = {
         "original_flop": original,
         "ratio_scope": derived(_scope(record), method=_WHY_SCOPE[_scope(record)]),
-        "same_provider": _same_provider(record),
+        "same_provider": same_provider_of(record),
         "sr_flag": _systemic_risk(record),
         "open_source_exemption": _exemption(record),
     }
@@ -201,13 +202,13 @@ def _gpai(record: ModificationRecord, original: Value) -> Gpai:
     return record.gpai.revised(**figures, **_ratio_figures(third, base, record.compute.param_update_flop))
 
 
-def _same_provider(record: ModificationRecord) -> Value:
-    """As somebody answered it, else from the role that the modifier claims."""
+def same_provider_of(record: ModificationRecord) -> Value:
+    """As somebody answered it, else from the role that the modifier claims under a signature."""
     stated = record.gpai.same_provider
     role = record.modifier.role_claimed
     if stated.known and stated.source != "derived":
         return stated
-    if role.known:
+    if role.known and not is_proposal(Leaf(_ROLE, _ROLE, role)):
         same = role.value in ("original_provider", "on_behalf_of_provider")
         return derived("yes" if same else "no", method=code("from_claimed_role"))
     return ASKED if stated.known else stated

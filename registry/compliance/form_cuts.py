@@ -24,6 +24,7 @@ from peft_registry.registry.compliance.form_rows import (
     parts_of,
     reason_in_words,
 )
+from peft_registry.registry.compliance.proposals import lacks_signature
 from peft_registry.schemas.codes import Said, in_words
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.modification import RecordSections
@@ -48,6 +49,7 @@ class CutValue(Frozen):
     source: Source | None = None  # None for what identifies the record, such as its id
     asserted_by: str | None = None
     asserted_at: Timestamp | None = None
+    typed: bool = Field(default=False, exclude_if=lambda typed: not typed)  # and signed by nobody who may answer it
 
 
 class CutRow(Frozen):
@@ -161,6 +163,7 @@ def _value(part: Part) -> CutValue:
         source=value.source,
         asserted_by=value.asserted_by,
         asserted_at=value.asserted_at,
+        typed=lacks_signature(part.leaf),
     )
 
 

@@ -6,11 +6,12 @@ from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
 from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.fields import Leaf
 from peft_registry.registry.compliance.licence_terms import UNKNOWN_TERMS, flags_with_unknown, implied_flags
-from peft_registry.registry.compliance.proposals import proposed_answer
+from peft_registry.registry.compliance.proposals import lacks_signature, proposed_answer
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.values import Value
 
 _OWN = "product.licence"
+_OF_DATA = "data[].licence"
 
 
 def licence_flags_of(record: ModificationRecord) -> tuple[str, ...]:
@@ -29,13 +30,18 @@ def own_licence_flags(record: ModificationRecord) -> tuple[str, ...]:
 
 
 def inherited_licence_flags(record: ModificationRecord) -> Iterator[str]:
-    """Those of its bases, and of the data of everything that went in."""
+    """Those of its bases, and of the data of everything that went in.
+
+    A licence of data that was typed restricts what it restricts, and no data owner has said that there is nothing else.
+    """
     for used in record.base:
         yield from stated_licence_flags(used.licence_id, used.licence_flags)
     if any(is_yes(terms.eu_exclusion) for terms in record.upstream):
         yield EU_EXCLUSION
     for data in record.data:
         yield from flags_with_unknown(data.licence)
+        if lacks_signature(Leaf(_OF_DATA, _OF_DATA, data.licence)):
+            yield UNKNOWN_TERMS
 
 
 def stated_licence_flags(licence: Value, flags: Value) -> Iterator[str]:

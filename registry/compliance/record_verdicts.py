@@ -11,7 +11,8 @@ from datetime import date
 
 from peft_registry.registry.compliance.assessment import compute_at_least, modifier_answers, original_flop
 from peft_registry.registry.compliance.completeness import PROVIDER_VERDICTS, is_exempt, is_yes
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.fields import Leaf, field_rules
+from peft_registry.registry.compliance.proposals import lacks_signature
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided, Decision, with_decision
 from peft_registry.registry.compliance.verdicts.high_risk import (
     ARTICLES,
@@ -29,6 +30,7 @@ from peft_registry.schemas.modification import ModificationRecord, RecordSection
 from peft_registry.schemas.values import Value
 
 UNDETERMINED = "undetermined"
+_PURPOSE = "use.intended"
 # "no idea" and "no one looked" begin with the word and say something else: behind a "no" stands nothing, or punctuation
 _STATED_EFFECT = re.compile(r"\s*(yes\b|no(?=\s*\Z|[ \t]*\n|[ \t]*[:.,;!(–—]|[ \t]+-\s))", re.IGNORECASE)
 _KNOWS_THE_SYSTEM = {"deployer": False}
@@ -273,6 +275,9 @@ def _is_purpose_changed(record: RecordSections) -> bool | None:
         return stated
     before = record.high_risk.intended_purpose_before
     after = record.use.intended
+    # what somebody typed without a signature of the modifier closes no question
+    if lacks_signature(Leaf(_PURPOSE, _PURPOSE, after)):
+        return None
     # two texts that differ may mean the same; that they are equal says that nothing changed
     return False if before.known and after.known and before.value == after.value else None
 

@@ -35,6 +35,7 @@ from peft_registry.registry.documents.view import DocumentSource, DocumentValue,
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.decisions import decided_by
+from peft_registry.registry.reports.vouchers import owner_without_signature
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
@@ -370,7 +371,9 @@ def _is_recorded(value: DocumentValue, recorded: Mapping[str, Value], record: Mo
         return bool(value.value == getattr(record, value.path))
     whole = recorded.get(value.path)
     if whole is not None:
-        return (value.value, value.unit, value.source) == (as_doubles(whole.value), whole.unit, whole.source)
+        is_typed = owner_without_signature(value.path, whole) is not None
+        is_same = (value.value, value.unit, value.source) == (as_doubles(whole.value), whole.unit, whole.source)
+        return is_same and (is_typed or not value.typed)
     head, _, member = value.path.rpartition(".")
     holder = recorded.get(head)
     members = None if holder is None else holder.value

@@ -25,6 +25,7 @@ from peft_registry.registry.documents.view import (
 )
 from peft_registry.registry.reports.html import template
 from peft_registry.registry.reports.text import plain
+from peft_registry.registry.reports.vouchers import TYPED
 from peft_registry.registry.verification.with_base import ARTIFACT_FOLDER
 from peft_registry.schemas.codes import Said, code_in
 from peft_registry.schemas.sizes import human_bytes
@@ -241,8 +242,14 @@ def _value(value: DocumentValue, row: str, told: dict[str, str] | None) -> Shown
         lines = lines if before == row else (f"as in row {before}",)
     elif value.unit and len(lines) == 1:
         lines = (f"{lines[0]} {value.unit}",)
-    by = " ".join(filter(None, (value.asserted_by, (value.asserted_at or "")[:10])))
-    return ShownValue(label_of(value.path), lines, value.source, by)
+    return ShownValue(label_of(value.path), lines, value.source, _whose_word(value))
+
+
+def _whose_word(value: DocumentValue) -> str:
+    """Who stated a value and when; a name that anybody types into a file is no signature."""
+    who = f"as said by {value.asserted_by}" if value.typed and value.asserted_by else value.asserted_by
+    said = " ".join(filter(None, (who, (value.asserted_at or "")[:10])))
+    return "; ".join(filter(None, (said, TYPED if value.typed else "")))
 
 
 def _lines(value: Any) -> Iterable[str]:  # any JSON value

@@ -38,6 +38,8 @@ class DocumentValue(Document):
     source: Source | None  # null for what identifies the record, such as its id
     asserted_by: str | None
     asserted_at: Timestamp | None
+    # nobody who may answer it has signed it: whoever signed the record stands behind it; documents of before do not tell
+    typed: bool = Field(default=False, exclude_if=lambda typed: not typed)
 
 
 class HandedAttachment(Document):
@@ -206,4 +208,5 @@ def _value(value: CutValue, *, persons: bool) -> DocumentValue:
         source=value.source,
         asserted_by=value.asserted_by if persons else None,
         asserted_at=value.asserted_at,
+        typed=value.typed,
     )

@@ -19,6 +19,7 @@ from peft_registry.registry.compliance.record_licences import licence_flags_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.exports.loading import hub_id, loading_code
 from peft_registry.registry.reports.text import number, share, value_text, visible
+from peft_registry.registry.reports.vouchers import typed_mark
 from peft_registry.registry.reports.wording import NO_CLAIM, NOTICE, comparison_sentence, loss_sentence
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import EvaluationRecord, Result
@@ -227,15 +228,15 @@ def _inherited_data(record: RecordSections | None) -> list[str]:
     lines = []
     for data in record.data:
         stated = (
-            ("licence", data.licence),
-            ("personal data", data.personal_data),
-            ("special categories", data.special_categories),
-            ("provenance", data.provenance_class),
-            ("languages", data.languages),
+            ("licence", "licence", data.licence),
+            ("personal data", "personal_data", data.personal_data),
+            ("special categories", "special_categories", data.special_categories),
+            ("provenance", "provenance_class", data.provenance_class),
+            ("languages", "languages", data.languages),
         )
         digest = f"`{data.digest.value}`" if data.digest.known else _declared(data.digest)
         lines.append(f"- {_md(value_text(data.name))}, {digest}")
-        lines += [f"    - {label}: {_declared(value)}" for label, value in stated]
+        lines += [f"    - {label}: {_stated(f'data[].{field}', value)}" for label, field, value in stated]
     return ["## Data of everything that went in\n\n" + "\n".join(lines)]
 
 
@@ -407,11 +408,11 @@ def _use(record: RecordSections | None) -> str:
     if record is None:
         return "## Use and limits\n\nNot recorded."
     rows = (
-        ("Intended", record.use.intended),
-        ("Out of scope", record.use.out_of_scope),
-        ("Known limitations", record.limitations.known),
+        ("Intended", "use.intended", record.use.intended),
+        ("Out of scope", "use.out_of_scope", record.use.out_of_scope),
+        ("Known limitations", "limitations.known", record.limitations.known),
     )
-    return "## Use and limits\n\n" + "\n".join(f"- {label}: {_declared(value)}" for label, value in rows)
+    return "## Use and limits\n\n" + "\n".join(f"- {label}: {_stated(path, value)}" for label, path, value in rows)
 
 
 def _measured(run: RunRecord, evaluation: EvaluationRecord | None) -> str:
@@ -463,6 +464,12 @@ def _verifying(manifest: Manifest) -> str:
         f"{NOTICE} `model.sig` does not cover this card: a statement under `evidence` does, and `registry verify` refuses a card "
         "that somebody edited."
     )
+
+
+def _stated(path: str, value: Value) -> str:
+    """The value of a field of the record; of one that was typed, that nobody who may answer it has signed it."""
+    mark = typed_mark(path, value)
+    return f"{_declared(value)} ({mark})" if mark else _declared(value)
 
 
 def _declared(value: Value) -> str:

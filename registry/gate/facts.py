@@ -106,6 +106,7 @@ class GateFacts(Frozen):
     lost: tuple[LostFact, ...] = ()
     open_fields: tuple[str, ...] = ()  # of its record, each with the rule of its field
     open_questions: int = 0  # how many these are, each once
+    unsigned_fields: tuple[str, ...] = ()  # likewise: stated, and signed by nobody who may answer them
     statuses: tuple[Status, ...] = ()
     makes_media: bool | None = None
     is_screened: bool | None = None  # for prohibited output, Art. 5

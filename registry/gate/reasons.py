@@ -107,13 +107,8 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
         yield from _of_evaluations(facts, policy.evaluation, named)
     for delta in () if facts.is_base else policy.deltas:
         yield from _of_delta(facts, delta)
-    for path in () if facts.is_base else policy.answered:
-        if path in facts.open_fields:
-            yield Reason(
-                rule="answered",
-                text=f"{path} is open in its record",
-                remedy=f"answer it with `{_form_of(facts.label, named)}`",
-            )
+    if not facts.is_base:
+        yield from _of_answers(facts, policy, named)
     yield from _of_statuses(facts, policy)
     if policy.status_decided or set(policy.refused_statuses) - _WITHOUT_DECISIONS:
         yield from _of_decisions(facts, named)
@@ -129,6 +124,16 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
             whose = "the licence of what it was made from"
             text = f"what {whose} forbids is not known" if flag == _UNKNOWN_TERMS else f"{whose} says {flag}"
             yield Reason(rule="licence", text=text, remedy="use a base whose licence allows it")
+
+
+def _of_answers(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reason]:
+    form = f"`{_form_of(facts.label, named)}`"
+    for path in policy.answered:
+        if path in facts.open_fields:
+            yield Reason(rule="answered", text=f"{path} is open in its record", remedy=f"answer it with {form}")
+        elif path in facts.unsigned_fields:
+            text = f"{path} is typed in its record, and signed by nobody who may answer it"
+            yield Reason(rule="answered", text=text, remedy=f"have it answered with {form}")
 
 
 def _form_of(label: str, named: str) -> str:

@@ -31,6 +31,7 @@ from peft_registry.registry.reports.text import (
     whole,
 )
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
+from peft_registry.registry.reports.vouchers import typed_mark
 from peft_registry.registry.reports.wording import NOT_ASKED_OF_A_BASE, classification_text
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import because_in, code
@@ -123,7 +124,8 @@ def _organisation(record: RecordSections | None, base: BaseRecord | None) -> str
     if record is None:
         return f"provider of the base: {said_text(base.facts.provider)}" if base is not None else "not recorded"
     country = f", {value_text(record.modifier.country)}" if record.modifier.country.known else ""
-    return f"Organisation: {_asked('modifier.legal_name', record.modifier.legal_name)}{country}."
+    path, name = "modifier.legal_name", record.modifier.legal_name
+    return f"Organisation: {_asked(path, name)}{country}{_mark(path, name)}."
 
 
 def _registered(version: Version, holders: KeyHolders) -> str:
@@ -146,7 +148,8 @@ def _project(facts: VersionFacts) -> tuple[str, ...]:
 def _purpose(record: RecordSections | None, base: BaseRecord | None) -> tuple[str, ...]:
     if record is None:
         return ("not recorded for a base: its provider's own card says it" if base is not None else "not recorded",)
-    return (_asked("use.intended", record.use.intended), *_licence(record))
+    path, purpose = "use.intended", record.use.intended
+    return (f"{_asked(path, purpose)}{_mark(path, purpose)}", *_licence(record))
 
 
 def _licence(record: RecordSections) -> tuple[str, ...]:
@@ -158,6 +161,12 @@ def _licence(record: RecordSections) -> tuple[str, ...]:
     return (
         f"Licence of the result: {value_text(licence) if licence.known else f'not recorded, to be answered by {owner}'}.",
     )
+
+
+def _mark(path: str, value: Value) -> str:
+    """What stands behind a value that was typed."""
+    mark = typed_mark(path, value)
+    return f" ({mark})" if mark else ""
 
 
 def _asked(path: str, value: Value) -> str:
@@ -274,6 +283,13 @@ def _origin(data: DataUsed) -> str:
         "personal data": _in_words(data.personal_data) if data.personal_data.known else "",
     }
     stated = [f"{label}: {text}" for label, text in asked.items() if text]
+    if stated:
+        owned = (
+            ("provenance_class", data.provenance_class),
+            ("licence", data.licence),
+            ("personal_data", data.personal_data),
+        )
+        stated += filter(None, dict.fromkeys(typed_mark(f"data[].{name}", value) for name, value in owned))
     missing = [label for label, text in asked.items() if not text]
     stated += [f"not stated: {', '.join(missing)}"] if missing else []
     return f"; {'; '.join(stated)}"

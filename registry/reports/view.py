@@ -261,7 +261,7 @@ def _figures(fields: _Fields | None, paths: tuple[str, ...]) -> tuple[Figure, ..
             rules[path].label,
             values[path],
             _whole_text(values[path]) if path in _NAMES else None,
-            vouched=fields.vouchers.of(values[path]),
+            vouched=fields.vouchers.of(path, values[path]),
         )
         for path in shown
     )
@@ -356,7 +356,7 @@ def _field_rows(fields: _Fields | None) -> tuple[FieldRow, ...]:
             field=rules[leaf.rule].label,
             text=_scans_text(leaf.value) if leaf.path == "security.scans" else value_text(leaf.value),
             source=leaf.value.source,
-            method=_how(leaf.value, fields.vouchers.of(leaf.value)),
+            method=_how(leaf.value, fields.vouchers.of(leaf.path, leaf.value)),
             answers=rules[leaf.rule].answers,
             path=leaf.path,
         )

@@ -3,9 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.fields import Leaf, field_rules
+from peft_registry.registry.compliance.proposals import lacks_signature
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
+
+TYPED = "typed, not signed by its owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +20,8 @@ class Vouchers:
     answers: Mapping[Digest, str]
     record: str | None
 
-    def of(self, value: Value) -> str:
-        """Who stands behind a value that somebody states; empty where nobody does.
+    def of(self, path: str, value: Value) -> str:
+        """Who stands behind a value that somebody states, and whose signature it waits for; empty where nobody states it.
 
         A name that was typed into a file of facts is what whoever signed the record says of it.
         """
@@ -27,7 +32,20 @@ class Vouchers:
         if not value.asserted_by:
             return ""
         signed = "" if self.record is None else f", in a record signed by {self.record}"
-        return f"as said by {value.asserted_by}{at}{signed}"
+        owner = owner_without_signature(path, value)
+        not_signed = "" if owner is None else f"; nobody who answers for {owner} has signed it"
+        return f"as said by {value.asserted_by}{at}{signed}{not_signed}"
+
+
+def owner_without_signature(path: str, value: Value) -> str | None:
+    """Whose field a value was typed into without a signature of theirs; None where it needs none or has one."""
+    rule = FieldPath.parse(path).rule
+    return field_rules().by_path()[rule].owner if lacks_signature(Leaf(path, rule, value)) else None
+
+
+def typed_mark(path: str, value: Value) -> str:
+    """What a sentence says of a value that was typed; empty of any other."""
+    return "" if owner_without_signature(path, value) is None else TYPED
 
 
 def vouchers_of(statements: Sequence[StoredStatement], record_id: str, who: Callable[[str], str]) -> Vouchers:

@@ -17,10 +17,12 @@ from peft_registry.registry.compliance.answers import (
     OpenQuestion,
     SignedAnswers,
     as_answers,
+    by_owner,
     changed_since,
     is_recorded,
     open_questions,
     problems_of_answers,
+    unsigned_questions,
 )
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.deciding import Purpose, purposes
@@ -190,7 +192,9 @@ def count_deciding(registry: Registry, version: Version, policy: ReadPolicy) -> 
 
 
 def _open_questions(registry: Registry, current: SignedRecord, version: Version) -> tuple[OpenQuestion, ...]:
-    return open_questions(current.record, known_at_home(registry, current.record, version))
+    """What nobody has answered, and what was typed and nobody who may answer it has signed."""
+    is_open = open_questions(current.record, known_at_home(registry, current.record, version))
+    return by_owner((*is_open, *unsigned_questions(current.record)))
 
 
 def write_form(

@@ -10,6 +10,7 @@ from peft_registry.registry.compliance.assessment import is_screened
 from peft_registry.registry.compliance.base_terms import EU_EXCLUSION, eu_exclusion_of
 from peft_registry.registry.compliance.completeness import completeness, is_yes, makes_media
 from peft_registry.registry.compliance.field_paths import FieldPath
+from peft_registry.registry.compliance.proposals import unsigned_in
 from peft_registry.registry.compliance.record_licences import (
     inherited_licence_flags,
     licence_flags_of,
@@ -167,8 +168,9 @@ def facts_among(evidence: GateEvidence, policy: Digest, outcome: VerifyOutcome |
         lost=tuple(
             dict.fromkeys(lost for signed, now in evidence.judged for lost in _lost(evidence.stale, signed, now))
         ),
-        open_fields=() if record is None else tuple(_open_fields(record)),
+        open_fields=() if record is None else tuple(_with_rules(gap.field for gap in completeness(record).open)),
         open_questions=0 if record is None else len(completeness(record).open),
+        unsigned_fields=() if record is None else tuple(_with_rules(leaf.path for leaf in unsigned_in(record))),
         statuses=() if record is None else tuple(_statuses(without_proposals(record), decided_by(decisions))),
         makes_media=None if record is None or not record.use.modalities.known else makes_media(record),
         is_screened=None if record is None else is_screened(record),
@@ -210,9 +212,9 @@ def _text_or_none(value: object) -> str | None:
     return None if value is None else f"{value}"
 
 
-def _open_fields(record: ModificationRecord) -> Iterator[str]:
-    """The paths of open fields; of a field of an array that of its rule too, `data[].licence`, which speaks of every item."""
-    fields = [gap.field for gap in completeness(record).open]
+def _with_rules(paths: Iterable[str]) -> Iterator[str]:
+    """Paths of fields; of a field of an array that of its rule too, `data[].licence`, which speaks of every item."""
+    fields = tuple(paths)
     yield from dict.fromkeys((*fields, *(FieldPath.parse(field).rule for field in fields)))
 
 

@@ -14,6 +14,7 @@ from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.compliance.form_cuts import CutRow, CutValue, cut_form
 from peft_registry.registry.compliance.form_rows import FormCount, Recipient, counts_of_forms, forms
+from peft_registry.registry.compliance.proposals import is_proposal, unsigned_in
 from peft_registry.registry.compliance.record_changes import ValueChange, changes_between
 from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
 from peft_registry.registry.compliance.superseding import in_third_form
@@ -149,6 +150,7 @@ class RecordShown(Frozen):
     sections: tuple[SectionCount, ...]
     forms: tuple[FormCount, ...]
     open: tuple[Gap, ...]
+    unsigned: tuple[str, ...]  # fields that were typed, and signed by nobody who may answer them
     history: tuple[RecordLink, ...]
     waiting: tuple[AnswersShown, ...]  # answers that the next record takes up, or one that is pending
     overtaken: tuple[AnswersShown, ...]  # answers that no record has taken up, and none will
@@ -175,7 +177,7 @@ class RecordShown(Frozen):
         vouchers = self._vouchers(self.current)
         known = [(path, value) for path, value in self.values if value.settled]
         for _, values in groupby(known, key=lambda entry: entry[0].partition(".")[0]):
-            yield RecordPart(rows=tuple((path, _value_text(value, vouchers)) for path, value in values))
+            yield RecordPart(rows=tuple((path, _value_text(path, value, vouchers)) for path, value in values))
         by_owner = sorted(self.open, key=lambda gap: gap.owner)
         for owner, questions in groupby(by_owner, key=lambda gap: gap.owner):
             rows = tuple((gap.field, _question_text(gap)) for gap in questions)
@@ -191,6 +193,10 @@ class RecordShown(Frozen):
             lines.append(("edition", f"{self.edition.name}{', a draft' if self.edition.draft else ''}"))
         lines += [("note", self.note)] if self.note else []
         lines.append(("fields", self.fields))
+        if self.unsigned:
+            lines.append(
+                ("unsigned", f"{len(self.unsigned)} values were typed, and signed by nobody who may answer them")
+            )
         lines += [("form", form.text) for form in self.forms]
         lines += [("attached", attachment.text) for attachment in self.attachments]
         lines += [("set aside", text) for text in self.set_aside]
@@ -281,7 +287,7 @@ def _form_shown(version: Version, said: VersionStatements, word: WhoseWord, reci
         record=link.digest,
         notice=field_rules().notice,
         rows=cut_form(record, form, recipient),
-        vouched={leaf.path: vouchers.of(leaf.value) for leaf in leaves(record)},
+        vouched={leaf.path: vouchers.of(leaf.path, leaf.value) for leaf in leaves(record)},
     )
 
 
@@ -335,6 +341,7 @@ def _record_shown(
         sections=counts_of_sections(record),
         forms=counts_of_forms(record),
         open=count.open,
+        unsigned=tuple(leaf.path for leaf in unsigned_in(record) if not is_proposal(leaf)),
         history=_links(reading, said, answers_by_statement),
         waiting=tuple(answers for answers in answers_by_statement.values() if answers.waits),
         overtaken=tuple(
@@ -452,23 +459,23 @@ def _cut_text(value: CutValue, vouched: str) -> str:
     return f"{value.label}: {_in_one_line(plain(value.value).replace(THIN, ' '))}{unit}{told}"
 
 
-def _value_text(value: Value | None, vouchers: Vouchers) -> str:
+def _value_text(path: str, value: Value | None, vouchers: Vouchers) -> str:
     """A value in one line: what, in which unit, from where, by whom."""
     if value is None:
         return "no such place"
     if not value.applies:
-        return f"not applicable: {value.reason} [{', '.join(_origin(value, vouchers)[1:])}]"
+        return f"not applicable: {value.reason} [{', '.join(_origin(path, value, vouchers)[1:])}]"
     if not value.known:
         return f"unknown: {value.reason}"
     unit = f" {value.unit}" if value.unit else ""
     text = _in_one_line(plain(value.value).replace(THIN, " "))
-    return f"{text}{unit} [{', '.join(_origin(value, vouchers))}]"
+    return f"{text}{unit} [{', '.join(_origin(path, value, vouchers))}]"
 
 
 def _change_text(change: ValueChange, vouchers: Vouchers) -> str:
     """A value before and after; to the last digit where they read the same otherwise."""
     values = [None if value is None else with_unit(change.path, value) for value in (change.before, change.after)]
-    before, after = (_value_text(value, vouchers) for value in values)
+    before, after = (_value_text(change.path, value, vouchers) for value in values)
     if before == after:
         before, after = (
             "no such place" if value is None else _in_one_line(canonical_bytes(value.value).decode())
@@ -487,7 +494,7 @@ def _question_text(gap: Gap) -> str:
     return f"{gap.label} ({gap.answers}){reason}"
 
 
-def _origin(value: Value, vouchers: Vouchers) -> list[str]:
+def _origin(path: str, value: Value, vouchers: Vouchers) -> list[str]:
     """Where a value comes from, and whose key vouches for it."""
-    by = vouchers.of(value)
+    by = vouchers.of(path, value)
     return [str(value.source), *([by] if by else [])]

@@ -10,7 +10,7 @@ RECORD_CODES: dict[str, Meaning] = {
     # --- why a field is open until somebody or something fills it ---
     "not_answered": Meaning.of("nobody has answered it"),
     "proposed_by": Meaning.of(
-        "proposed is {answer}, by {by} in a facts file; nobody who answers for legal has signed it",
+        "proposed is {answer}, as typed by {by}; nobody who answers for legal has signed it",
         answer="text",
         by="text",
     ),

@@ -106,6 +106,7 @@ Read = Literal[
     "same_provider_ratio",
     "several_known_bases",
     "signed_answers",
+    "signed_role",
 ]
 """What a record follows from besides what the edition 2026-12 read: records of that one follow without it."""
 

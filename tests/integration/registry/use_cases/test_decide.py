@@ -78,13 +78,15 @@ def place(made: MadeHome, tmp_path: Path) -> Iterator[Place]:
 def test_the_form_asks_what_is_open_by_owner_and_nothing_else(place: Place) -> None:
     file = place.form({})
     text = file.read_text("utf-8")
-    open_now = {gap.field: gap.owner for gap in describe_record(place.registry, "sums").open}
+    shown = describe_record(place.registry, "sums")
+    open_now = {gap.field: gap.owner for gap in shown.open}
     asked = {
         line.strip().removesuffix(":") for line in text.splitlines() if line.startswith("  ") and line.endswith(":")
     }
-    assert OFFICERS in asked and asked <= set(open_now)
-    assert not [path for path in asked if open_now[path] == "tool"]
-    assert "use.intended" not in asked
+    assert OFFICERS in asked and asked <= {*open_now, *shown.unsigned}
+    assert not [path for path in asked if open_now.get(path) == "tool"]
+    assert "use.intended" in shown.unsigned and "use.intended" in asked
+    assert "#   open: \"stated is sums of two numbers, as typed by alex, data steward; nobody who answers for modifier" in text
     assert text.index("# --- modifier: signed with") < text.index("# --- legal: signed with")
     # what it asks stands first in a sentence, and the clause behind all questions
     assert "Does the result, or the system that it is part of, bear your name or trademark?" in text

@@ -36,7 +36,7 @@ def test_a_value_is_shown_with_its_source_and_who_asserts_it(place, capsys):
     lines = [re.split("  +", line) for line in shown(place, capsys, "sums").splitlines()]
     # the name was typed into a facts file, and the key that vouches for it is the trainer's
     said = r"sums of two numbers \[declared, as said by alex, data steward at \S+, "
-    vouched = r"in a record signed by lab-1 \(trainer, key \w{12}…\)\]"
+    vouched = r"in a record signed by lab-1 \(trainer, key \w{12}…\); nobody who answers for modifier has signed it\]"
     assert re.fullmatch(said + vouched, dict(map(tuple, (line for line in lines if len(line) == 2)))["use.intended"])
     assert any(line[0] == "identity.kind" and line[1].startswith("fine_tune [measured") for line in lines)
 
@@ -88,7 +88,7 @@ def test_the_form_for_a_recipient_has_the_rows_that_are_theirs_and_no_other_valu
     assert "form         Model Documentation Form of the Code of Practice, for the downstream provider" in text
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["40 computation"].endswith("not for this recipient")
-    said = r".*\[declared, as said by alex, data steward at \S+, in a record signed by lab-1 \(trainer, key \w{12}…\)\]"
+    said = r".*\[declared, as said by alex, data steward at \S+, in a record signed by lab-1 \(trainer, key \w{12}…\); .*\]"
     assert re.fullmatch(said, lines["21 intended uses"])
     form = json.loads(shown(place, capsys, "sums", "--to", "national-authority", "--output", "json"))
     assert [row["row"] for row in form["rows"]] == [str(number) for number in range(46)]

@@ -35,7 +35,6 @@ from tests.builders.records import (
     a_base_input,
     a_base_record,
     a_modification_record,
-    a_profile,
     a_version,
     said_otherwise,
     some_base_facts,
@@ -170,11 +169,12 @@ def test_an_exclusion_that_is_declared_with_the_base_later_reaches_its_terms_and
     stated = {"is_gpai": declared("yes", by="alex", at=NOW), "has_systemic_risk": declared("no", by="alex", at=NOW)}
     stated |= {} if flags is None else {"licence_flags": declared(flags, by="alex", at=NOW)}
     base = a_base_input(record=a_base_record(facts=some_base_facts(**stated)))
-    record = a_modification_record(bases=(base,), profile=a_profile(role=declared("deployer", by="alex", at=NOW)))
+    record = a_modification_record(bases=(base,))
     facts = some_base_facts(**stated, eu_exclusion=declared("yes", by="alex", at=NOW))
     facts = facts_with_statement(facts, BASE_STATEMENT)
     known = known_of_base(record, 0, facts, "officer")
-    signed = answered(record, {"gpai.placed_on_eu_market": "yes", "high_risk.classification_after": "not_high_risk"})
+    given = {"gpai.placed_on_eu_market": "yes", "high_risk.classification_after": "not_high_risk"}
+    signed = answered(record, given | {"modifier.role_claimed": "deployer"})
     after = superseding_with_answers(record, signed, version=a_version(), record_id="next", now=NOW, defaults=known)
     assert (after.upstream[0].eu_exclusion.value, after.upstream[0].eu_exclusion.source) == ("yes", "declared")
     assert after.gpai.verdict.value == "provider_of_original_model"

@@ -660,7 +660,7 @@ def test_a_base_of_which_nobody_recorded_a_policy_says_so(view):
 def test_where_data_comes_from_is_said_with_its_rows():
     facts = {"asserted_by": "x", "data": {"*": {"provenance_class": "public_dataset", "personal_data": "no"}}}
     text = first_page(a_view(record=a_modification_record(facts=facts))).replace("\u202f", " ")
-    assert "; origin: public dataset; personal data: no; not stated: licence" in text
+    assert "; origin: public dataset; personal data: no; typed, not signed by its owner; not stated: licence" in text
 
 
 # the run processed 21 400 tokens of a base with as many parameters

@@ -5,7 +5,7 @@ import pytest
 from peft_registry.registry.compliance.verdicts import modifier
 from peft_registry.registry.compliance.verdicts.gpai import one_third, one_third_ratio
 from peft_registry.registry.compliance.verdicts.modifier import ModifierAnswers, decide_modifier, gpai_verdict
-from peft_registry.registry.compliance.verdicts.rules import Thresholds
+from peft_registry.registry.compliance.verdicts.rules import Thresholds, shipped_rules
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.values import declared, imported
 from tests.builders.records import (
@@ -69,6 +69,35 @@ def test_each_row_of_the_table_gives_its_status(changes, row, status):
     assert str(found.method).startswith(f"row {row} of the decision table")
     assert "not legal advice" in str(found.method)
     assert found.evidence, "the digest of the answers that it was drawn from"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"is_gpai": False, "is_gpai_by_itself": True},
+         "no base is stated to be a general-purpose model, and the result is stated to be one by itself"),
+        ({"is_gpai": False, "is_gpai_by_itself": False},
+         "no base is stated to be a general-purpose model, and the result is stated not to be one by itself"),
+        ({"is_gpai": False, "cumulative_flop": 1.1e23},
+         "no base is stated to be a general-purpose model, and 1.1e+23 FLOP in all are more than 1e+23"),
+        ({"is_gpai": False, "cumulative_flop": 1e22},
+         "no base is stated to be a general-purpose model, and 1e+22 FLOP in all are not more than 1e+23"),
+        # a hundredth of the base; 30 % of tolerance on both figures: 0.7 / 1.3 and 1.3 / 0.7 of it
+        ({"own_flop": 1e22},
+         "1e+22 FLOP of the modification are 0.01 of the 1e+24 FLOP of the base (0.00538 to 0.0186), against 0.333, "
+         "and no significant change is stated or decided"),
+        ({"own_flop": 0.63e24},
+         "6.3e+23 FLOP of the modification are 0.63 of the 1e+24 FLOP of the base (0.339 to 1.17), against 0.333"),
+        (FALLBACK | {"own_flop": 5e22},
+         "5e+22 FLOP of the modification against 3.33e+22, which stands in for a base without systemic risk whose compute could "
+         "not be estimated"),
+        (FALLBACK | {"has_systemic_risk": True, "own_flop": 5e24},
+         "5e+24 FLOP of the modification against 3.33e+24, which stands in for a base with systemic risk whose compute could not "
+         "be estimated"),
+    ],
+)  # fmt: skip
+def test_a_status_says_by_which_figures_it_was_decided(changes, reason):
+    assert decide_modifier(ModifierAnswers(**(PLAIN | changes)), shipped_rules().limits).reasons == (reason,)
 
 
 @pytest.mark.parametrize("ratio", [0.181, 0.25, 1 / 3, 0.4, 0.618])
