@@ -6,15 +6,16 @@ The way is that of the manifests in the store and not of the rows of the catalog
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.snapshots import Snapshot, read_leaf
+from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.standing_acts import person_of
 from peft_registry.registry.records.stored_manifests import manifest_in
 from peft_registry.registry.records.views import View
-from peft_registry.schemas.acts import ACTS
+from peft_registry.schemas.acts import ACTS, ActKind
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
 from peft_registry.schemas.statement import PREDICATE_TYPES, logged_kind
@@ -87,10 +88,9 @@ def _bases_with(view: View, weights: Digest) -> Iterator[Source]:
     for version in catalog.versions_with_weights(view.tx, weights):
         if version.kind == "base":
             yield Source(version.manifest_digest, "its base")
-    newest = view.newest
-    if newest is None:
+    if view.newest is None:
         return  # nothing shows that the entries are those that were signed over
-    for subject in _acted_on(view, newest):
+    for subject, _ in acted_on(view):
         contents = manifest_in(view.registry, subject)
         if contents is None:
             if any(_registering_keys(view, subject)):
@@ -99,25 +99,27 @@ def _bases_with(view: View, weights: Digest) -> Iterator[Source]:
             yield Source(subject, "its base")
 
 
-def _acted_on(view: View, newest: Snapshot) -> tuple[Digest, ...]:
-    """What was ever recalled or put on hold, by the entries of the log."""
+def acted_on(view: View) -> tuple[tuple[Digest, ActKind], ...]:
+    """What was ever recalled, put on hold or stopped otherwise, and by which act, by the entries of the log."""
+    newest = view.newest
 
-    def covered() -> tuple[Digest, ...]:
+    def covered() -> tuple[tuple[Digest, ActKind], ...]:
+        assert newest is not None, "without a checkpoint nothing is covered"
         entries = (data for index, data in view.leaves() if index < newest.size)
         return tuple(dict.fromkeys(_subjects_of_acts(entries)))
 
     # what a checkpoint covers stays what it is
-    before = view.registry.kept("recalled or on hold", newest.checkpoint, covered)
-    pending = (data for _, data in SqlLogStore(view.tx).leaves_from(newest.size))
+    before = () if newest is None else view.registry.kept("recalled or on hold", newest.checkpoint, covered)
+    pending = (data for _, data in SqlLogStore(view.tx).leaves_from(0 if newest is None else newest.size))
     return tuple(dict.fromkeys((*before, *_subjects_of_acts(pending))))
 
 
-def _subjects_of_acts(entries: Iterable[bytes]) -> Iterator[Digest]:
+def _subjects_of_acts(entries: Iterable[bytes]) -> Iterator[tuple[Digest, ActKind]]:
     for data in entries:
         if any(mark in data for mark in _MARKS):  # nearly no entry has these bytes
             leaf = read_leaf(data)
             if isinstance(leaf, Event) and leaf.says in _STOPS:
-                yield leaf.subject
+                yield leaf.subject, cast(ActKind, leaf.says)  # one of them, as was asked
 
 
 def _registering_keys(view: View, manifest: Digest) -> Iterator[str]:

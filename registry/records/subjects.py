@@ -1,5 +1,6 @@
 """What a person names by a reference: a version, or by its digest anything that is known here: data, weights and keys as well."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
@@ -12,9 +13,9 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bindings import binding_in_force
 from peft_registry.registry.records.lost_rows import RowsMissing, require_edges, require_rows
 from peft_registry.registry.records.references import version_named
-from peft_registry.registry.records.sources import key_as_source
+from peft_registry.registry.records.sources import acted_on, key_as_source
 from peft_registry.registry.records.views import View
-from peft_registry.schemas.acts import Quorum
+from peft_registry.schemas.acts import RECALL, Quorum
 from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.version import Version
@@ -137,6 +138,22 @@ def all_below(view: View, subject: Subject) -> tuple[tuple[Version, ...], tuple[
         by_rows = graph.versions_of_sources(view.tx, starts, limit=_ALL).first
         found = {(version.name, version.number): version for version in (*by_edges, *by_rows)}
         return tuple(found[key] for key in sorted(found)), (error,)
+
+
+def recalled_once(view: View) -> Iterator[Version]:
+    """Every version that a recall ever reached, by the entries of the log and by what it was made from; some of them twice.
+
+    Raises:
+        RowsMissing: some of the rows that say what was made from what is recalled are gone.
+        LogForked, LogTruncated: the entries are not those that the checkpoint covers.
+    """
+    for digest, kind in acted_on(view):
+        if kind != RECALL.kind:
+            continue
+        versions = catalog.version_by_digest(view.tx, digest)
+        is_key = view.registry.trust.key(digest.hex) is not None
+        subject = Subject(digest, digest.short, versions[0] if versions else None, is_key=is_key)
+        yield from versions_from(view, subject, limit=_ALL).first
 
 
 def quorum_below(view: View, subject: Subject) -> Quorum | None:

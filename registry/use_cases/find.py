@@ -20,10 +20,11 @@ from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.facets import FACETS_FORM, UNKNOWN, facets_form, facets_of, facets_said
+from peft_registry.registry.records.facets import FACETS_FORM, RECALLED, UNKNOWN, facets_form, facets_of, facets_said
 from peft_registry.registry.records.lost_rows import require_registrations, require_rows
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import read_statements_ahead, signed_statements
+from peft_registry.registry.records.subjects import recalled_once
 from peft_registry.registry.records.views import VersionsDiffer, View
 from peft_registry.registry.signing.keys import key_id_named
 from peft_registry.registry.use_cases.facets_today import facets_today, meets_today
@@ -282,6 +283,19 @@ def _require_all_rows(view: View, query: VersionQuery, columns: Sequence[str], *
     # of what holds today rows choose too; this one says of which versions they do not hold all
     require_rows(view, "facet", [*asked, UNSETTLED] if asked & OF_TODAY else asked)
     require_rows(view, "alias", _words(query, "alias"))
+    by_rows = filter(None, map(_condition_by_rows, query.conditions))
+    if is_first and any(condition.facet == RECALLED.name for condition in by_rows):
+        _require_recalled_found(view)
+
+
+def _require_recalled_found(view: View) -> None:
+    """Raise unless every version that a recall reached is among those that rows choose: an edited row would hide it from whoever
+    asks what is recalled, and from what an import is compared with."""
+    chosen = catalog.keys_with(view.tx, RECALLED)
+    for version in recalled_once(view):
+        if (version.name, version.number) not in chosen:
+            was = f"{version.label} is recalled, or was, by the log, and no row lets it be found by that"
+            raise VersionsDiffer(version.name, was)
 
 
 def known_figures(registry: Registry) -> tuple[str, ...]:

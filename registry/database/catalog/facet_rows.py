@@ -138,6 +138,13 @@ def facet_rows_of(tx: Transaction, keys: Sequence[VersionKey]) -> dict[VersionKe
     return rows
 
 
+def keys_with(tx: Transaction, facet: Facet) -> frozenset[VersionKey]:
+    """The versions that a row lets be found by a word."""
+    is_it = (facet_words.c.facet == facet.name, facet_words.c.word == facet.value)
+    rows = tx.execute(select_columns(facet_words.c.name, facet_words.c.number).where(*is_it))
+    return frozenset((name, number) for name, number in rows)
+
+
 def has_key(table: FromClause, keys: Sequence[VersionKey]) -> ColumnElement[bool]:
     """Whether a row is of one of these versions."""
     return tuple_(table.c.name, table.c.number).in_(keys)

@@ -86,7 +86,10 @@ def test_the_form_asks_what_is_open_by_owner_and_nothing_else(place: Place) -> N
     assert OFFICERS in asked and asked <= {*open_now, *shown.unsigned}
     assert not [path for path in asked if open_now.get(path) == "tool"]
     assert "use.intended" in shown.unsigned and "use.intended" in asked
-    assert "#   open: \"stated is sums of two numbers, as typed by alex, data steward; nobody who answers for modifier" in text
+    assert (
+        '#   open: "stated is sums of two numbers, as typed by alex, data steward; nobody who answers for modifier'
+        in text
+    )
     assert text.index("# --- modifier: signed with") < text.index("# --- legal: signed with")
     # what it asks stands first in a sentence, and the clause behind all questions
     assert "Does the result, or the system that it is part of, bear your name or trademark?" in text

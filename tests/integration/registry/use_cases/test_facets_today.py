@@ -14,6 +14,7 @@ from peft_registry.registry.records.facets import FACETS_FORM
 from peft_registry.registry.records.lost_rows import RowsMissing
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.use_cases import find
 from peft_registry.registry.use_cases.approve import approve, waive
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
@@ -22,6 +23,7 @@ from peft_registry.registry.use_cases.decide import decide, decide_question, wri
 from peft_registry.registry.use_cases.fill_facets import fill_facets
 from peft_registry.registry.use_cases.find import find_versions
 from peft_registry.registry.use_cases.gate import ReadPolicy, gate_by_records, gate_status, promote, read_gate_policy
+from peft_registry.registry.use_cases.like_results import comparable_results
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.show_verdict import describe_verdict
@@ -128,6 +130,41 @@ def test_what_is_recalled_today_is_found_and_what_was_once_is_not(home: MadeHome
     assert found(registry, "recalled=yes") == BOTH
     recall(registry, str(data), ALEX, reason="consent was given again", undo=True)
     assert (found(registry, "recalled=yes"), found(registry, "recalled=no")) == ([], [*BOTH, "tiny:1"])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE facet_words SET word = 'no' WHERE facet = 'recalled' AND name = 'other'",
+        "UPDATE facet_words SET facet = 'project' WHERE facet = 'recalled' AND name = 'other'",
+        # with its count, so that no row is missed
+        "DELETE FROM facet_words WHERE facet = 'recalled' AND name = 'other'; "
+        "UPDATE row_counts SET counted = 1 WHERE kind = 'facet' AND word = 'recalled'",
+        "DELETE FROM facet_words WHERE facet = 'recalled'; DELETE FROM row_counts WHERE kind = 'facet' AND word = 'recalled'",
+    ],
+)
+def test_a_row_that_was_edited_hides_no_recalled_version(home: MadeHome, registry: Registry, edit: str) -> None:
+    recall(registry, "tiny", ALEX, reason="a licence was withdrawn")
+    assert found(registry, "recalled=yes") == ["other:1", "sums:1", "tiny:1"]
+    with home.rows() as rows:
+        for statement in edit.split("; "):
+            rows.run(statement)
+    with pytest.raises(
+        (VersionsDiffer, RowsMissing), match=r"is recalled, or was, by the log, and no row|the facet recalled"
+    ):
+        found(registry, "recalled=yes")
+    with pytest.raises((VersionsDiffer, RowsMissing)):
+        comparable_results(registry)
+
+
+def test_a_source_that_was_edited_hides_no_recalled_version(home: MadeHome, registry: Registry) -> None:
+    recall(registry, "tiny", ALEX, reason="a licence was withdrawn")
+    tiny = version_named(registry, "tiny").manifest_digest
+    with home.rows() as rows:
+        rows.run(f"DELETE FROM version_sources WHERE source = '{tiny}' AND name = 'other'")
+        rows.run("UPDATE facet_words SET word = 'no' WHERE facet = 'recalled' AND name = 'other'")
+    with pytest.raises(RowsMissing, match="what was made from"):
+        found(registry, "recalled=yes")
 
 
 def test_the_gate_of_today_is_found(home: MadeHome, registry: Registry, policy: ReadPolicy) -> None:
