@@ -22,7 +22,18 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput
 
 from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.facets import METRIC, RULES, Condition, FacetRule, Order, Range, Span, VersionQuery, Words
+from peft_registry.schemas.facets import (
+    METRIC,
+    OF_HELD_OUT_ROWS,
+    RULES,
+    Condition,
+    FacetRule,
+    Order,
+    Range,
+    Span,
+    VersionQuery,
+    Words,
+)
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.suggestions import closest, did_you_mean, misspelt
 from peft_registry.schemas.values import timestamp
@@ -249,7 +260,8 @@ def _rule(name: str, brackets: str, place: int) -> FacetRule:
             raise QueryMalformed(
                 place, f"{name!r} joins nothing: conditions stand beside each other, and all have to hold"
             )
-        raise QueryMalformed(place, f"there is no facet {name[:40]!a}", closest(name, RULES))
+        near = closest(name, (*RULES, *OF_HELD_OUT_ROWS))
+        raise QueryMalformed(place, f"there is no facet {name[:40]!a}", OF_HELD_OUT_ROWS.get(str(near), near))
     if name == METRIC and not _METRIC_NAME.fullmatch(brackets):
         raise QueryMalformed(place, "metric needs a data set and a figure of it in brackets", RULES[METRIC].example)
     if name != METRIC and brackets:

@@ -10,16 +10,13 @@ from peft_registry.registry.use_cases.facets_today import facets_today
 from peft_registry.registry.use_cases.find import facets_of_versions, known_figures
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import TASK_PREFIX
-from peft_registry.schemas.facets import METRIC
+from peft_registry.schemas.facets import METRIC, OF_HELD_OUT_ROWS
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
-_LOSS = f"{METRIC}[held-out.loss]"
+_LOSS = OF_HELD_OUT_ROWS["loss"]
 # how well a task is solved, on rows that were held out of the training; the first that a version has is shown
-_TASK = tuple(
-    f"{METRIC}[{name}]"
-    for name in ("held-out-classes.accuracy", "held-out-numbers.number_match", "held-out-answers.exact_match")
-)
+_TASK = tuple(OF_HELD_OUT_ROWS[figure] for figure in ("accuracy", "number_match", "exact_match"))
 
 _OF_TASKS = f"{METRIC}[{TASK_PREFIX}"
 

@@ -92,6 +92,8 @@ def test_conditions_beside_each_other_all_hold_in_the_order_in_which_they_are_wr
         ("method=a or rank<3", 13, "joins nothing"),
         ("not method=a", 5, "joins nothing"),
         ("rank 8", 6, "an operator"),
+        ("loss<3", 1, "did you mean `metric[held-out.loss]`?"),
+        ("rank=8 acuracy>0.9", 8, "did you mean `metric[held-out-classes.accuracy]`?"),
         ("metric<3", 1, "did you mean `metric[house.pct_stereotype]<0.5`?"),
         ("metric[]<3", 1, "in brackets"),
         ("metric[house.x']<3", 7, "no meaning there"),
