@@ -1,16 +1,22 @@
 """The model card that goes with the next record of a version, so that whoever pulls it without a key gets what the record says."""
 
+from peft_registry.registry.compliance.superseding import in_third_form
+from peft_registry.registry.database import catalog
 from peft_registry.registry.exports.model_card import card_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import bases_of_record
-from peft_registry.registry.records.signed_records import Records, records_of
+from peft_registry.registry.records.signed_records import Records, records_of, version_statements
 from peft_registry.registry.records.version_statements import own_card
-from peft_registry.registry.use_cases.statements import Kept, Saying
+from peft_registry.registry.signing.statements import SignedStatement
+from peft_registry.registry.use_cases.statements import Kept, Saying, append_together
+from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import CardPredicate
 from peft_registry.schemas.version import Version
+
+_VERSIONS_AT_ONCE = 1000
 
 
 def next_card(registry: Registry, version: Version, record: ModificationRecord) -> Saying | None:
@@ -47,6 +53,47 @@ def next_card(registry: Registry, version: Version, record: ModificationRecord) 
         registry.trainer_key,
         kept=(Kept(card, "card"),),
     )
+
+
+def renew_cards(registry: Registry) -> int:
+    """Sign the card that its record gives for every version whose card is older than its record; returns of how many.
+
+    Releases before 0.2.0 superseded records and left the card as it was. Nothing is signed where the home's key is not here.
+    """
+    if registry.read_only or not registry.files.key("trainer").private.exists():
+        return 0
+    renewed = 0
+    after: catalog.PageKey | None = None
+    while True:
+        with registry.database.read() as tx:
+            page = catalog.list_versions(tx, after=after, limit=_VERSIONS_AT_ONCE)
+        for version in signed_versions(registry, page.versions):
+            record = _record_without_its_card(registry, version)
+            if record is not None:
+                renewed += bool(_sign_card(registry, version, record))
+        after = page.next
+        if after is None:
+            return renewed
+
+
+def _sign_card(registry: Registry, version: Version, record: ModificationRecord) -> tuple[SignedStatement, ...]:
+    def carded(_: tuple[SignedStatement, ...], __: str) -> Saying | None:
+        return next_card(registry, version, record)
+
+    return append_together(registry, subject=version.manifest_digest, sayings=(carded,))
+
+
+def _record_without_its_card(registry: Registry, version: Version) -> ModificationRecord | None:
+    """The record of a version where it superseded another after the card was signed; None anywhere else."""
+    said = version_statements(registry, version)
+    if len(said.history) < 2 or said.record is None:
+        return None
+    card = own_card(version, said.statements)
+    at = said.record.statement.log_index
+    if card is None or at is None:
+        return None
+    signed = next(entry.log_index for entry in said.statements if entry.digest == card.statement)
+    return in_third_form(said.record.record) if signed is not None and signed < at else None
 
 
 def _newest_evaluation(records: Records) -> EvaluationRecord | None:

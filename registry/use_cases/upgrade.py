@@ -31,6 +31,7 @@ from peft_registry.registry.signing.rotation import WiderThanRole, next_draft
 from peft_registry.registry.signing.trust import ExpiredKey, KeyLacksRole, TrustExpired, UnlistedKey
 from peft_registry.registry.use_cases.announce_edition import announce_edition
 from peft_registry.registry.use_cases.fill_facets import fill_facets
+from peft_registry.registry.use_cases.next_card import renew_cards
 from peft_registry.registry.use_cases.trust import issue, place_of_home
 from peft_registry.schemas.progress import Observe, Said, ignore
 
@@ -56,10 +57,11 @@ class Upgraded:
     covered: int  # entries under the checkpoint that it ended with
     trust: TrustUpgrade = "current"
     edition: EditionAnnounced = "before"
+    cards: int = 0  # signed anew, of versions whose record had superseded another after their card was signed
 
     @property
     def changed(self) -> bool:
-        return self.before != self.after or self.trust == "upgraded" or self.edition == "now"
+        return self.before != self.after or self.trust == "upgraded" or self.edition == "now" or self.cards > 0
 
 
 def needed_upgrade(folder: Path, *, pins: Pins | None = None) -> tuple[str | None, str]:
@@ -124,10 +126,13 @@ def upgrade_home(
     registry = open_home(folder, passphrase=ask_once, pins=pins, seen=seen)
     try:
         edition = _announce(registry, announce)
+        cards = 0 if edition in ("no-key", "refused") else renew_cards(registry)
+        if cards:
+            observe(Said("cards", f"of {cards} versions, as their records say today"))
         covered = covered_size(registry)
     finally:
         registry.close()
-    return Upgraded(before, after, backup, covered, trust, edition)
+    return Upgraded(before, after, backup, covered, trust, edition, cards)
 
 
 def _announce(registry: Registry, announce: SignerOfPerson | None) -> EditionAnnounced:

@@ -133,6 +133,22 @@ def test_a_copy_has_the_card_of_the_record_and_the_one_before_passes_no_more(pla
     assert "is not the newest card of this version" in outcomes["after", before].failed_text
 
 
+def test_an_upgrade_signs_the_card_of_a_record_that_an_earlier_release_superseded_without_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as release:
+        release.setattr("peft_registry.registry.use_cases.supersede.next_card", lambda *_: None)
+        state_use(place, "to answer letters")
+    place.registry.close()
+    done = upgrade_home(place.registry.folder)
+    assert (done.cards, done.changed) == (1, True)
+    with closing(reopened(place.registry.folder)) as registry:
+        assert pull_version(registry, place.version, place.folder / "after").verdict == "verified"
+    assert "- Intended: to answer letters" in (place.folder / "after" / "README.md").read_text("utf-8")
+    again = upgrade_home(place.registry.folder)
+    assert (again.cards, again.changed) == (0, False)
+
+
 def test_a_reader_without_the_homes_keys_pulls_the_card_of_the_newest_record(place: Place) -> None:
     state_use(place, "to answer letters")
     shutil.rmtree(place.registry.folder / "keys")
