@@ -64,8 +64,9 @@ def _lines(outcome: "ImportOutcome", pushed: str | None) -> Iterator[str]:
         owed = {owner: position for position, (owner, _) in enumerate(outcome.gaps.by_owner)}
         first = sorted(questions, key=lambda gap: owed[gap.owner])[:_QUESTIONS_SHOWN]
         named = "; ".join(f"{gap.label or gap.field} ({gap.owner})" for gap in first)
-        count = (
-            f"{len(questions)} questions, of which the first are" if len(questions) > len(first) else "the questions"
-        )
+        count = f"{len(questions)} fields, of which the first are" if len(questions) > len(first) else "the fields"
         yield f"open     {count}: {named}"
-        yield f"all      `registry record {version.label}` shows every one, `registry decide` takes answers"
+        yield (
+            f"all      `registry record {version.label}` shows every one, and `registry decide {version.label} --form FILE` asks "
+            "those that decide something"
+        )

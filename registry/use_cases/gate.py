@@ -151,7 +151,8 @@ class GateShown(Frozen):
             if status.missing
         ]
         if lines and self.facts.open_questions:
-            lines.append(f"{self.facts.open_questions} questions of its record are open")
+            asking = f"`registry decide {self.version} --form FILE` asks those that decide something"
+            lines.append(f"{self.facts.open_questions} fields of its record are open; {asking}")
         for flags, whose in ((self.facts.own_licence_flags, "it"), (self.facts.licence_flags, "what it was made from")):
             if UNKNOWN_TERMS in flags:
                 lines.append(f"what the licence of {whose} forbids is not known")
