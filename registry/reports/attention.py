@@ -35,6 +35,7 @@ from peft_registry.registry.reports.wording import (
     conclusion_text,
     loss_direction,
     loss_sentence,
+    status_reason,
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
@@ -143,7 +144,7 @@ def _of_system(record: RecordSections, decided: Decided) -> Iterator[str]:
     if verdict.row in _ROWS_WITH_DUTIES:
         yield f"Indicative status of the system: {SYSTEM_STATUSES[verdict.status]} ({verdict.clause})."
     elif verdict.row is None and (is_high(record.high_risk.classification_after.value) or verdict.reasons):
-        because = f", and {'; '.join(verdict.reasons)}" if verdict.reasons else ""
+        because = f", and {'; '.join(map(status_reason, verdict.reasons))}" if verdict.reasons else ""
         yield f"The status of the system is open{because}. Not answered: {'; '.join(verdict.missing)}."
 
 

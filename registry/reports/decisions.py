@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from peft_registry.registry.reports.wording import decided_text
 from peft_registry.schemas.acts import AliasPredicate, ApprovalPredicate, DecisionPredicate, WaiverPredicate
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
@@ -102,7 +103,8 @@ def _decided(statements: Sequence[StoredStatement], who: Who, record: Digest | N
         earlier = "" if decision.record == record else ", of an earlier record"
         policy = f"the policy {decision.policy_name} ({decision.policy.short})"
         signer = _signed_by(statement, who)
-        yield f"{decision.question}: {decision.outcome}, by {signer} under {policy}{earlier}: {decision.reason}."
+        decided = decided_text(decision.question, is_yes=decision.outcome == "yes")
+        yield f"{decided[0].upper()}{decided[1:]}, as decided by {signer} under {policy}{earlier}: {decision.reason}."
 
 
 def _approvals(statements: Sequence[StoredStatement], who: Who, record: Digest | None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from peft_registry.registry.reports.text import (
     reason_text,
     value_text,
 )
+from peft_registry.registry.reports.wording import OWNERS
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.modification import BaseUsed, RecordSections
@@ -68,7 +69,7 @@ def owed_of(completed: Completeness | None, record: RecordSections | None) -> tu
         if owner == "tool":
             rows.append(Owed(owner=NOT_ASKED, count=count, text=_NOT_FOUND_OUT + text))
         else:
-            rows.append(Owed(owner=owner, count=count, text=text))
+            rows.append(Owed(owner=OWNERS[owner], count=count, text=text))
     return tuple(rows)
 
 

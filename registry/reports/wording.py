@@ -4,12 +4,13 @@ No sentence calls a model free of bias, no figure is averaged over unlike metric
 fewer than 100 items.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from peft_registry.registry.compliance.verdicts.words import STATUSES
 from peft_registry.registry.evaluation.halves import part_text
 from peft_registry.registry.gate.reasons import HARMS
 from peft_registry.registry.reports.text import number, share, signed, value_text
+from peft_registry.schemas.acts import DecidedQuestion
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import (
     ITEMS_FOR_A_CLAIM,
@@ -44,6 +45,30 @@ FLAGGED_MEANS = (
     "interval counts as one."
 )
 
+# who owes an answer, as a reader knows them who has never seen a record
+OWNERS = {
+    "modifier": "modifier (whoever changed the model)",
+    "data owner": "data owner (whoever answers for the data)",
+    "legal": "legal (whoever answers for what the law asks)",
+    "engineer": "engineer (whoever trained or measured it)",
+}
+# what persons decide, where they say yes and where they say no
+DECIDED: Mapping[DecidedQuestion, tuple[str, str]] = {
+    "qualitative-change": ("the change is significant", "the change is not significant"),
+    "purpose": ("the intended purpose changed", "the intended purpose did not change"),
+    "substantial-modification": (
+        "the change is a substantial modification (Art. 3(23))",
+        "the change is no substantial modification (Art. 3(23))",
+    ),
+    "article-6-3": (
+        "the assessment of Art. 6(3) is documented and registered",
+        "the assessment of Art. 6(3) is not documented and registered",
+    ),
+    "system-provider": (
+        "the modifier is the provider of the system as it was",
+        "the modifier is not the provider of the system as it was",
+    ),
+}
 # the choices of a record as a reader knows them (Art. 6; Annex III)
 CLASSIFICATIONS = {
     "not_high_risk": "not high-risk",
@@ -133,6 +158,22 @@ def loss_direction(loss: LossComparison) -> str:
     if interval.high < 0:
         return "Better"
     return "Worse" if interval.low > 0 else "No change shown"
+
+
+def decided_text(question: DecidedQuestion, *, is_yes: bool) -> str:
+    """What persons decided of a question, in words."""
+    yes, no = DECIDED[question]
+    return yes if is_yes else no
+
+
+def status_reason(reason: str) -> str:
+    """Why a status is what it is; of what a person decided (`purpose: no, decided by …`) in words."""
+    name, _, rest = reason.partition(": ")
+    question = next((question for question in DECIDED if question == name), None)
+    if question is None:
+        return reason
+    outcome, _, by = rest.partition(", ")
+    return f"{decided_text(question, is_yes=outcome == 'yes')}, as {by}"
 
 
 def classification_text(value: Value) -> str:

@@ -1,7 +1,13 @@
 """What the first page says of who decided that a version is used."""
 
+from typing import get_args
+
+import pytest
+
 from peft_registry.registry.reports.decisions import decision_lines
 from peft_registry.registry.reports.version_facts import KeyHolders
+from peft_registry.registry.reports.wording import status_reason
+from peft_registry.schemas.acts import DecidedQuestion
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
 from peft_registry.schemas.version import Version
@@ -73,3 +79,22 @@ def test_approvals_say_of_which_record_they_are_and_waivers_until_when_they_last
         f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01: mended soon.",
         f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, of an earlier record: mended soon.",
     )
+
+
+@pytest.mark.parametrize("question", get_args(DecidedQuestion))
+def test_what_persons_decided_is_told_in_words_with_who_and_why(question: DecidedQuestion) -> None:
+    decision = {"question": question, "policy": str(POLICY), "policy_name": "regulated", "record": str(RECORD)}
+    said_so = [
+        lines(
+            said("decision", "1", **decision, outcome=outcome, evaluations=[], reason="read it", nonce="00"), aliases=()
+        )[0]
+        for outcome in ("yes", "no")
+    ]
+    by = f", as decided by {ADA} on 2026-11-28 under the policy regulated ({POLICY.short}): read it."
+    yes, no = (text.removesuffix(by) for text in said_so)
+    assert all(text.endswith(by) for text in said_so)
+    assert yes != no and " not " not in yes and question not in yes
+    assert status_reason(f"{question}: no, decided by ada on 2026-11-28: read it") == (
+        f"{no[0].lower()}{no[1:]}, as decided by ada on 2026-11-28: read it"
+    )
+    assert status_reason("a reason of figures: 3") == "a reason of figures: 3"
