@@ -6,7 +6,6 @@ The way is that of the manifests in the store and not of the rows of the catalog
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
@@ -119,7 +118,7 @@ def _subjects_of_acts(entries: Iterable[bytes]) -> Iterator[tuple[Digest, ActKin
         if any(mark in data for mark in _MARKS):  # nearly no entry has these bytes
             leaf = read_leaf(data)
             if isinstance(leaf, Event) and leaf.says in _STOPS:
-                yield leaf.subject, cast(ActKind, leaf.says)  # one of them, as was asked
+                yield leaf.subject, leaf.says
 
 
 def _registering_keys(view: View, manifest: Digest) -> Iterator[str]:

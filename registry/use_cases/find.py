@@ -283,8 +283,7 @@ def _require_all_rows(view: View, query: VersionQuery, columns: Sequence[str], *
     # of what holds today rows choose too; this one says of which versions they do not hold all
     require_rows(view, "facet", [*asked, UNSETTLED] if asked & OF_TODAY else asked)
     require_rows(view, "alias", _words(query, "alias"))
-    by_rows = filter(None, map(_condition_by_rows, query.conditions))
-    if is_first and any(condition.facet == RECALLED.name for condition in by_rows):
+    if is_first and RECALLED.name in {condition.facet for condition in _by_rows(query).conditions}:
         _require_recalled_found(view)
 
 
