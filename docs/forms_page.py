@@ -1,5 +1,9 @@
 """The page of the forms: which fields of the modification record answer which row, from the rules that the tool carries."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 from docs.tables import table
 from peft_registry.registry.compliance.form_rows import FormRow, LegalForm, Recipient, forms
 from peft_registry.registry.documents.recipients import recipients
@@ -22,10 +26,39 @@ something was recorded, not that a duty is met.
 """
 
 
-def forms_page() -> str:
-    """The page in Markdown, a table for each form."""
+_COUNTS = """\
+## How far a record answers them
+
+A fine-tune of one data set, counted twice: as it was trained, with a facts file of four fields, and after {answers} answers under
+{signatures} signatures, by `registry decide NAME --form gaps.yml --all`, of a provider who places a general-purpose model in a
+high-risk system on the market, of whom every row is asked. What it counts is which rows can be answered by commands: the answers
+are placeholders, and how good an answer is no count says.
+Generated from [`answered-forms.json`](../measured/answered-forms.json), which a test counts again.
+"""
+
+
+def forms_page(counted: Path) -> str:
+    """The page in Markdown, a table for each form; `counted` has the state of each row before and after it was answered."""
     every = (*forms().forms, recipients().bom, recipients().cover)
-    return _INTRODUCTION + "\n".join(line for form in every for line in _section(form)) + "\n".join(_attachments())
+    sections = "\n".join(line for form in every for line in _section(form))
+    return _INTRODUCTION + _counts(json.loads(counted.read_text("utf-8"))) + sections + "\n".join(_attachments())
+
+
+def _counts(counted: dict[str, Any]) -> str:
+    """How many rows of each form were filled, and which were not even afterwards."""
+    rows = []
+    for name, after in counted["answered"].items():
+        before = counted["as_trained"][name]
+        left = [f"{row} ({state})" for row, state in after.items() if state != "filled"]
+        rows.append(
+            [forms().named(name).title, f"{len(after)}", _filled(before), _filled(after), ", ".join(left) or "–"]
+        )
+    heads = ["Form", "Rows", "Filled as trained", "Filled once answered", "Left"]
+    return "\n".join([_COUNTS.format(**counted), *table(heads, rows), "", ""])
+
+
+def _filled(states: dict[str, str]) -> str:
+    return f"{sum(state == 'filled' for state in states.values())}"
 
 
 def _attachments() -> list[str]:

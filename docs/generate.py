@@ -86,7 +86,7 @@ def pages() -> dict[str, str]:
         "codes.md": codes_page(),
         "methods.md": methods_page(),
         "modification-record.md": fields_page(field_rules()),
-        "record-forms.md": forms_page(),
+        "record-forms.md": forms_page(MEASURED / "answered-forms.json"),
         "architectures.md": architectures_page(MEASURED / "architectures.json"),
         "../compliance/bias-metrics.md": metrics_page(),
         "../explanation/claims.md": claims(),
