@@ -219,7 +219,8 @@ def entry_proof(registry: Registry, index: int) -> str | None:
         checkpoint = registry.recorded_checkpoint(tx)
         if checkpoint is None or note.read_unverified(checkpoint)[1] <= index:
             return None
-        store = SqlLogStore(tx)
+        # several proofs to one checkpoint have most nodes in common
+        store = registry.database.once_while_reading(tx, "log store", lambda: SqlLogStore(tx))
         return log.prove(store, index, checkpoint, extra=store.get_leaf(index))
 
 

@@ -33,6 +33,7 @@ from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.version import Version
 
 _SNAPSHOT = "snapshot"
+_STATEMENTS_KEPT = 8  # artifacts whose statements a block of `reading` remembers: those of one take a megabyte
 Value = TypeVar("Value", bound=Document)
 Made = TypeVar("Made")
 _Said = TypeVar("_Said", StoredStatement, catalog.StatementHead)
@@ -201,8 +202,16 @@ class View:
             SaidDiffers: a statement was removed, relabelled or added in the database.
             PathRejected, LogForked, LogTruncated: the database is not that of its checkpoint.
         """
+        # in a block of `reading`: what an artifact was made from is asked for by several checks, and by its neighbours
+        proven = self.once("statements as logged", dict[tuple[Digest, str | None], tuple[StoredStatement, ...]])
+        key = (manifest, None if self.newest is None else self.newest.checkpoint)
+        if rows is None and key in proven:
+            return proven[key]
         stored = catalog.statements_of(self.tx, subject=manifest) if rows is None else rows
         self._require_all_said(manifest, stored)
+        while len(proven) >= _STATEMENTS_KEPT:
+            del proven[next(iter(proven))]
+        proven[key] = stored
         return stored
 
     @cached_property

@@ -63,6 +63,7 @@ from peft_registry.schemas.version import Check, LineageOutcome, Verdict, Verify
 _STEPS_OVER_BYTES = frozenset({"files", "tensors"})
 _UNSURE_OF_THE_LOG = frozenset({LOG_SIGNER_UNKNOWN, OwnLogDamaged.reference, SeenFolderUnreadable.reference})
 _WORST_LAST: tuple[Verdict, ...] = ("verified", "unverified", "broken")
+_PARENTS_KEPT = 64  # outcomes of what several versions were made from
 _BASES_KEPT = 8  # bases whose identity one run remembers; a base of many tensors takes megabytes
 
 
@@ -198,6 +199,32 @@ def verify_version(
 
     The bytes of bases are hashed where the home remembers that they lie, unless not `look_for_base`. `observe` hears of them.
     """
+    with verifier(
+        registry,
+        trust=trust,
+        trust_problem=trust_problem,
+        base=base,
+        require=require,
+        look_for_base=look_for_base,
+        digests=digests,
+        observe=observe,
+    ) as verify:
+        return verify(version)
+
+
+@contextmanager
+def verifier(
+    registry: Registry,
+    *,
+    trust: TrustPolicy | None = None,
+    trust_problem: KnownError | None = None,
+    base: Path | None = None,
+    require: Requirements = Requirements(),
+    look_for_base: bool = True,
+    digests: RunDigests | None = None,
+    observe: Observe = ignore,
+) -> Iterator[Callable[[Version], VerifyOutcome]]:
+    """Verifies any number of versions as `verify_version` does: what they share, such as a base, is hashed and judged once."""
     with (
         bytes_told(observe, "verify", total=None) as on_bytes,
         _run(
@@ -208,7 +235,15 @@ def verify_version(
             on_bytes=on_bytes,
         ) as run,
     ):
-        return run.check_version(version, base=base, verify_parent=run.verify_parent).outcome
+        verify_parent = lru_cache(maxsize=_PARENTS_KEPT)(run.verify_parent)
+
+        def verify(version: Version) -> VerifyOutcome:
+            outcome = run.check_version(version, base=base, verify_parent=verify_parent).outcome
+            for copy in run.scratch.iterdir():  # what a store far away handed out goes with the version
+                copy.unlink()
+            return outcome
+
+        yield verify
 
 
 def verify_lineage(
