@@ -51,6 +51,7 @@ test-all: test
 
 ## full      and the oracles, whole fault matrices and benches; its folders are larger than memory should hold
 full: test-all
+	@sh .ci/install "$(VENV)" full
 	TMPDIR=$${TMPDIR:-/tmp} $(PYTEST) -m "full and not gpu"
 	$(MAKE) bench
 

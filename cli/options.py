@@ -131,6 +131,49 @@ PassphraseFileOption = Annotated[
         "--passphrase-file", help="File with the passphrase of the signing keys (or set REGISTRY_PASSPHRASE)."
     ),
 ]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITIONS",
+        help="Every version that meets them, as `registry list --where` finds it; with --list FILE they are kept there.",
+        show_default=False,
+    ),
+]
+ListOption = Annotated[
+    Path | None,
+    typer.Option("--list", metavar="FILE", help="Every item that a file names, one a line.", show_default=False),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Of the list the I-th of N parts, from 0; in an array of Slurm its own, /N where Kubernetes says I.",
+        show_default=False,
+    ),
+]
+JsonLinesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Keep each result as a line of JSON, and leave out what is done there.", show_default=False
+    ),
+]
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXECUTOR",
+        help="Who works on the list: local:N processes, dask://HOST:PORT, ray://HOST:PORT.",
+        show_default=False,
+    ),
+]
+RetryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REASON", help="Of the list only what failed for this reason, as FILE has it.", show_default=False
+    ),
+]
+EverythingOption = Annotated[
+    bool, typer.Option("--yes", help="Accept conditions that every version meets.", show_default=False)
+]
 MAX_SEED = 2**32 - 1  # as of a training
 PriceOption = Annotated[
     float | None, typer.Option(min=0, max=1e9, help="Price of the machine per hour, in any currency.")

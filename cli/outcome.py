@@ -13,7 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +21,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from peft_registry.cli import console, wiring
-from peft_registry.cli.options import CheckpointOption, HomeOption, Output, OutputOption, PassphraseFileOption
+from peft_registry.cli.options import (
+    CheckpointOption,
+    EverythingOption,
+    HomeOption,
+    JsonLinesOption,
+    ListOption,
+    OnOption,
+    OptionNeeded,
+    Output,
+    OutputOption,
+    PassphraseFileOption,
+    RetryOption,
+    ShardOption,
+    WhereOption,
+)
 from peft_registry.cli.settings import unlocked_signer
 
 if TYPE_CHECKING:
@@ -147,6 +161,19 @@ def of_folder(outcome: Outcome, folder: str, read: "ReadFolder | None", *, follo
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ListWords:
+    """How a command is asked for many items, as it was typed: which, which part of them, who works, what remembers it."""
+
+    where: str | None = None
+    list_file: Path | None = None
+    shard: str | None = None
+    json_lines: Path | None = None
+    on: str | None = None
+    retry: str | None = None
+    yes: bool = False
+
+
 class Home:
     """The registry that the options mean: opened when a command first asks for it, closed before anything is printed."""
 
@@ -157,12 +184,31 @@ class Home:
         home: Path | None = None,
         checkpoint: Path | None = None,
         passphrase_file: Path | None = None,
+        *,
+        words: ListWords = ListWords(),
     ) -> None:
         self._closing = closing
         self.prints_json = output is Output.json
         self.folder = home
         self.checkpoint = checkpoint
         self.passphrase_file = passphrase_file
+        self.words = words
+
+    @property
+    def is_for_many(self) -> bool:
+        """Whether a list is meant, and no single item.
+
+        Raises:
+            OptionNeeded: something is said about a list, and none is named.
+        """
+        words = self.words
+        if words.where is not None or words.list_file is not None:
+            return True
+        if words != ListWords():
+            raise OptionNeeded(
+                "--where CONDITIONS or --list FILE", "--shard, --json-lines, --on, --retry and --yes are about a list"
+            )
+        return False
 
     @cached_property
     def registry(self) -> "Registry":
@@ -217,7 +263,20 @@ READS_AT = ("home", "checkpoint")
 SIGNS = ("home", "passphrase_file")
 SIGNS_ALONE = ("passphrase_file",)  # in no registry
 
-_OPTIONS = {"home": HomeOption, "checkpoint": CheckpointOption, "passphrase_file": PassphraseFileOption}
+OVER_MANY = tuple(field.name for field in fields(ListWords))  # besides, for what is done with every item of a list
+
+_OPTIONS = {
+    "home": HomeOption,
+    "checkpoint": CheckpointOption,
+    "passphrase_file": PassphraseFileOption,
+    "where": WhereOption,
+    "list_file": ListOption,
+    "shard": ShardOption,
+    "json_lines": JsonLinesOption,
+    "on": OnOption,
+    "retry": RetryOption,
+    "yes": EverythingOption,
+}
 
 
 def command(options: tuple[str, ...]) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
@@ -229,13 +288,17 @@ def command(options: tuple[str, ...]) -> Callable[[Callable[..., Outcome]], Call
             with ExitStack() as closing:
                 if options:
                     typed = {name: words.pop(name) for name in options}
-                    words["home"] = Home(closing, output, **typed)
+                    of_list = {name: typed.pop(name) for name in OVER_MANY if name in typed}
+                    words["home"] = Home(closing, output, **typed, words=ListWords(**of_list))
                 outcome = function(**words)
             outcome.show(output)
 
         own = [parameter for parameter in inspect.signature(function).parameters.values() if parameter.name != "home"]
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        shared = [inspect.Parameter(name, kind, default=None, annotation=_OPTIONS[name]) for name in options]
+        shared = [
+            inspect.Parameter(name, kind, default=False if name == "yes" else None, annotation=_OPTIONS[name])
+            for name in options
+        ]
         last = inspect.Parameter("output", kind, default=Output.text, annotation=OutputOption)
         parameters = [*own, *shared, last]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads

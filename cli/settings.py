@@ -46,6 +46,13 @@ def tracking_uri() -> str | None:
     return os.environ.get("MLFLOW_TRACKING_URI")
 
 
+def array_variables() -> dict[str, str]:
+    """What Slurm or Kubernetes says of which process of an array this is."""
+    from peft_registry.registry.bulk.lists import VARIABLES
+
+    return {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+
+
 def state_folder() -> Path | None:
     """Where this user's own notes are kept; None for a user without a home folder."""
     from peft_registry.registry.homes import known_homes

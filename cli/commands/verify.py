@@ -11,8 +11,9 @@ import typer
 from peft_registry.cli import console
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
+from peft_registry.cli.many import over_many
 from peft_registry.cli.options import RootOption, TrustOption
-from peft_registry.cli.outcome import READS_AT, Home, Note, Outcome, Part, command
+from peft_registry.cli.outcome import OVER_MANY, READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
 from peft_registry.cli.verifying import (
     VerifyRequest,
@@ -22,6 +23,7 @@ from peft_registry.cli.verifying import (
     verified,
     verified_lineage,
 )
+from peft_registry.cli.works import VerifyWork, as_tuple
 
 if TYPE_CHECKING:
     from peft_registry.schemas.version import (
@@ -52,15 +54,17 @@ def add_to(app: typer.Typer) -> None:
     app.command()(verify)
 
 
-@command(READS_AT)
+@command((*READS_AT, *OVER_MANY))
 def verify(
     home: Home,
     target: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="A version (name:3, name@alias, sha256:…) or a pulled folder.", autocompletion=offer_versions
+            help="A version (name:3, name@alias, sha256:…) or a pulled folder; or a list, with --where or --list.",
+            show_default=False,
+            autocompletion=offer_versions,
         ),
-    ],
+    ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also verify everything that it was made from and that is here.")
     ] = False,
@@ -99,6 +103,12 @@ def verify(
     ] = None,
 ) -> Outcome:
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
+    if home.is_for_many:
+        of_one = {"TARGET": target, "--deep": deep, "--audit": audit, "--key": key, "--signature": signature}
+        work = VerifyWork(trust, as_tuple(root), base, as_tuple(require), file_digests, no_cache)
+        return over_many(home, work, of_one | {"--ignore-paths": ignore_paths, "--checkpoint": home.checkpoint})
+    if target is None:
+        raise typer.BadParameter("name a version or a folder, or a list with --where or --list", param_hint="TARGET")
     if key is not None:
         unusable: dict[str, object] = {
             "--deep": deep,

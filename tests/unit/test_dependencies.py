@@ -42,7 +42,7 @@ def project() -> dict[str, list[str]]:
     """The requirements of the project, and of each of its extras that a user may ask for."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = settings["optional-dependencies"]
-    return {"": settings["dependencies"]} | {name: extras[name] for name in ("s3", "postgres", "shared")}
+    return {"": settings["dependencies"]} | {name: extras[name] for name in ("s3", "postgres", "shared", "dask", "ray")}
 
 
 def distribution(requirement: str) -> str:
@@ -113,6 +113,8 @@ NOT_THE_AUDITORS = {
     "flask": "browsing",
     "starlette": "browsing",
     "huggingface-hub": "publishing, and the card of a version that is written",
+    "distributed": "lists on a cluster",
+    "ray": "lists on a cluster",
 }
 # and what one file alone imports, which only a training script loads: what its trainer calls has to be a class of transformers
 OF_A_TRAINING_SCRIPT = {"cli/callback.py": {"torch", "transformers"}}

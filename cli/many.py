@@ -1,0 +1,334 @@
+"""A command over many items: which they are, who works on them, what became of each.
+
+The list, the shards and the lines are `registry/bulk`. What a command does with one item is a `Work`, a value that is sent to
+whoever works. Each worker opens the home once, and keeps what its items share: a base that is hashed, loaded or scored.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from functools import lru_cache
+from multiprocessing import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from peft_registry.cli import wiring
+from peft_registry.cli.outcome import Home, ListWords, Note, Outcome, Part
+
+if TYPE_CHECKING:
+    from peft_registry.registry.bulk.answers import Answer, Failure
+    from peft_registry.registry.bulk.lists import Item, Shard, WorkList
+    from peft_registry.registry.bulk.results_file import Results
+    from peft_registry.registry.bulk.running import Group, Lacks
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.schemas.identity import Digest
+
+Act = Callable[["Item"], "Answer"]
+
+
+class Work(Protocol):
+    """What a command does with one item, with its options: a frozen value, which can be pickled.
+
+    Attributes:
+        verb: how the command is called.
+        takes: what an item is: a version, several that are worked on together, or a source that is not registered.
+        signs: the keys of the home are needed.
+        at_once: how many items a worker takes together. More than one only where each takes a moment and writes nothing: they share
+            one reading of the database, and are lost together where their worker is.
+    """
+
+    @property
+    def verb(self) -> str: ...
+    @property
+    def takes(self) -> str: ...
+    @property
+    def signs(self) -> bool: ...
+    @property
+    def at_once(self) -> int: ...
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:
+        """What is done with an item; what it keeps open is closed with `closing`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker opens before its first item, and what it has to find there."""
+
+    work: Work
+    home: Path
+    registry_id: str
+    passphrase_file: Path | None
+    release: str
+
+    def lacks(self) -> "Lacks | None":
+        """What keeps this process from working on the list; None where nothing does. The home is open afterwards."""
+        from peft_registry.registry.bulk.running import Lacks
+        from peft_registry.registry.disk.release import tool_version
+        from peft_registry.schemas.errors import KnownError
+
+        if tool_version() != self.release:
+            why = f"it has {tool_version()}, and this command is {self.release}: two releases may judge one item differently"
+            return Lacks("it is of another release", why, "install the same release there; nothing was done by it")
+        try:
+            _begun(self)
+        except KnownError as error:
+            return Lacks(error.what, error.why, error.fix)
+        return None
+
+    def answers(self, group: "Group") -> "tuple[Answer, ...] | Lacks":
+        """What became of some items; nothing is raised, because errors of ours do not survive the way between processes."""
+        lacks = self.lacks()
+        return _begun(self)(group) if lacks is None else lacks
+
+    def begin(self, closing: ExitStack) -> "Callable[[Group], tuple[Answer, ...]]":
+        """Open the home and begin the work.
+
+        Raises:
+            KnownError: the home cannot be opened, or is another one.
+        """
+        from peft_registry.schemas.errors import NotFound
+
+        registry = closing.enter_context(wiring.opened(self.home, self.passphrase_file))
+        if registry.settings.registry_id != self.registry_id:
+            raise NotFound.in_words(
+                what=f"{self.home} is another registry there",
+                why=f"its id is {registry.settings.registry_id}, and this list is of {self.registry_id}",
+                fix="mount the same home under the same path, or use the same database and store",
+            )
+        if self.work.signs:
+            registry.unlock()
+        return _acting(self.work, registry, closing)
+
+
+@lru_cache(maxsize=1)
+def _begun(worker: Worker) -> "Callable[[Group], tuple[Answer, ...]]":
+    """The work of this process, begun once: executors run functions, and know nothing of what these keep between two calls."""
+    closing = ExitStack()
+    util.Finalize(None, closing.close, exitpriority=1)  # at the end of a child of multiprocessing too
+    return worker.begin(closing)
+
+
+def _acting(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[Group], tuple[Answer, ...]]":
+    """The work begun in this process: answers some items at a time."""
+    act = work.begin(registry, closing)
+
+    def answers(group: "Group") -> "tuple[Answer, ...]":
+        if len(group) == 1:
+            return (_answered(act, group[0]),)
+        with registry.database.reading():
+            return tuple(_answered(act, item) for item in group)
+
+    return answers
+
+
+def _answered(act: Act, item: "Item") -> "Answer":
+    """What became of an item, whatever happens at it."""
+    from peft_registry.registry.bulk.answers import failed, met_a_bug
+    from peft_registry.schemas.errors import KnownError
+
+    try:
+        return act(item)
+    except KnownError as error:
+        return failed(item, error)
+    except Exception as error:  # noqa: BLE001  a bug at one item must not end the others; its answer says that it is one
+        return met_a_bug(item, error)
+
+
+def over_many(home: Home, work: Work, typed: Mapping[str, object]) -> Outcome:
+    """Do the work for every item of the list that is meant, but for what is done already.
+
+    Args:
+        home: the registry, and how the list was asked for.
+        work: what is done.
+        typed: by name, what the command takes of a single item and a list has no use for.
+
+    Raises:
+        KnownError: the list, the shard, the file of results or the executor is refused; nothing was done.
+    """
+    from peft_registry.cli.options import OptionNeeded
+    from peft_registry.cli.settings import array_variables
+    from peft_registry.registry.bulk.answers import Job, failures
+    from peft_registry.registry.bulk.lists import shard_of
+    from peft_registry.registry.bulk.results_file import kept_results
+
+    words = home.words
+    _require_absent(typed)
+    if words.retry is not None and words.json_lines is None:
+        raise OptionNeeded("--json-lines FILE", "--retry is about what failed by the lines that a run kept")
+    shard = shard_of(words.shard, array_variables())
+    if work.signs:
+        home.registry.unlock()
+    listed = _listed(home, work)
+    mine = shard.of(listed.items)
+    with kept_results(words.json_lines, Job(work.verb, listed.digest, plan_of(work))) as results:
+        todo = results.to_do(mine, only=words.retry)
+        answers, lost = _worked(home, work, todo, results)
+    before = sum(results.is_done(item) for item in mine)
+    done = before + sum(answer.is_done for answer in answers)
+    return _outcome(
+        Summary(listed.digest, len(listed.items), shard, len(mine), done, before), failures(answers, lost), words
+    )
+
+
+def _require_absent(typed: Mapping[str, object]) -> None:
+    from peft_registry.cli.options import OptionsExclusive
+
+    for name, value in typed.items():
+        if value:
+            raise OptionsExclusive(
+                name, "--where or --list", "a list says which items there are, and every one is treated alike"
+            )
+
+
+def _listed(home: Home, work: Work) -> "WorkList":
+    from peft_registry.cli.options import OptionNeeded, OptionsExclusive
+    from peft_registry.registry.use_cases.list_items import ListSource, listed_versions, read_list
+
+    words = home.words
+    if work.takes == "source":
+        if words.where is not None:
+            raise OptionsExclusive("--where", "import", "conditions find what is registered, and this is not yet")
+        if words.list_file is None:
+            raise OptionNeeded("--list FILE", "it names what is to be imported")
+        return read_list(words.list_file)
+    source = ListSource(words.where, words.list_file, accepts_everything=words.yes)
+    return listed_versions(home.registry, source, several=work.takes == "versions")
+
+
+def plan_of(work: Work) -> "Digest":
+    """What names the options: two works with the same ones, and the same bytes in the files that they name, do the same."""
+    from peft_registry.schemas.canonical import canonical_digest
+
+    return canonical_digest(_plain(work))
+
+
+def _plain(value: Any) -> Any:  # any value of an option, as JSON
+    from peft_registry.schemas.identity import Digest
+
+    if isinstance(value, Path):
+        return str(Digest.of(value.read_bytes())) if value.is_file() else str(value)
+    if is_dataclass(value) and not isinstance(value, Digest):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, Enum):
+        return value.value
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _worked(home: Home, work: Work, items: "Sequence[Item]", results: "Results") -> "tuple[list[Answer], list[Item]]":
+    """The answers, each kept as it comes, and the items that no worker answered."""
+    from peft_registry.schemas.progress import Advanced, Finished, Started
+
+    answers: list[Answer] = []
+    lost: list[Item] = []
+    if not items:
+        return answers, lost
+    observe = home.story
+    observe(Started(work.verb, len(items), "items"))
+    with ExitStack() as closing:
+        for number, (item, answer) in enumerate(_answers(home, work, items, closing), start=1):
+            if answer is None:
+                lost.append(item)
+            else:
+                results.add(answer)
+                answers.append(answer)
+            observe(Advanced(work.verb, number))
+    observe(Finished(work.verb))
+    return answers, lost
+
+
+def _answers(
+    home: Home, work: Work, items: "Sequence[Item]", closing: ExitStack
+) -> "Iterator[tuple[Item, Answer | None]]":
+    """Each item with its answer: of this process, or of the executor that was named."""
+    from peft_registry.registry.bulk.executors import executor_named
+    from peft_registry.registry.bulk.running import answers_of, require_worker
+    from peft_registry.registry.disk.release import tool_version
+
+    groups = [tuple(items[start : start + work.at_once]) for start in range(0, len(items), work.at_once)]
+    if home.words.on is None:
+        answers = _acting(work, home.registry, closing)
+        yield from ((answer.item, answer) for group in groups for answer in answers(group))
+        return
+    worker = Worker(
+        work, _place(home.registry), home.registry.settings.registry_id, home.passphrase_file, tool_version()
+    )
+    executor = executor_named(home.words.on)
+    closing.callback(executor.shutdown, wait=True)
+    require_worker(executor, worker.lacks, name=home.words.on)
+    yield from answers_of(executor, worker.answers, groups)
+
+
+def _place(registry: "Registry") -> Path:
+    """Where a worker finds the home: under the same path as here, whatever its working folder is."""
+    return registry.folder.resolve()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of what: the list by its digest, how many items it has, the shard, its items, how many of them are done, and were before."""
+
+    list: "Digest"
+    items: int
+    shard: "Shard"
+    mine: int
+    done: int
+    before: int
+
+
+def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> Outcome:
+    from peft_registry.registry.bulk.answers import exit_code
+
+    failed = [_failure_json(group, words) for group in groups]
+    value = {
+        "list": str(summary.list),
+        "items": summary.items,
+        "shard": str(summary.shard),
+        "of_shard": summary.mine,
+        "done": summary.done,
+        "done_before": summary.before,
+        "failed": failed,
+    }
+    return Outcome(value, _lines(summary, groups, words), exit_code=exit_code(groups))
+
+
+def _failure_json(group: "Failure", words: ListWords) -> dict[str, Any]:
+    return {
+        "reason": group.reason,
+        "code": group.code,
+        "items": [list(item.parts) for item in group.items],
+        "sentences": list(group.sentences),
+        "again": _again(group, words),
+    }
+
+
+def _lines(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> Iterator[Part]:
+    shard = "" if summary.mine == summary.items else f"; shard {summary.shard} has {summary.mine}"
+    yield f"list     {summary.list}: {summary.items} items{shard}"
+    before = f", {summary.before} of them before" if summary.before else ""
+    yield f"done     {summary.done}{before}"
+    for group in groups:
+        what, why, fix = group.sentences
+        yield f"failed   {len(group.items)} {group.reason} ({group.code}): {group.named}"
+        yield f"         {what}: {why}"
+        yield Note(f"fix: {fix}")
+        yield Note(f"again: {_again(group, words)}")
+    if groups and words.json_lines is None:
+        yield Note(
+            "note: with --json-lines FILE a run remembers what is done, and --retry REASON runs only what failed for it"
+        )
+
+
+def _again(group: "Failure", words: ListWords) -> str:
+    """The line that runs only these items again; without a file of results it runs all of them."""
+    typed = list(wiring.typed_command())
+    if "--retry" in typed:
+        at = typed.index("--retry")
+        del typed[at : at + 2]
+    only = [] if words.json_lines is None else ["--retry", group.reason]
+    return shlex.join(["registry", *typed, *only])

@@ -1,0 +1,96 @@
+"""Executors by name: `local:N` is built in, others are factories that packages enter in the group `peft_registry.executors`.
+
+A factory takes what was typed and gives a `concurrent.futures.Executor`, whose workers import this package in the same release and
+reach the same home. Whoever asks for one closes it. What a worker is, what it waits for and what is tried again is the engine's.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
+from importlib.metadata import entry_points
+from multiprocessing import get_context, parent_process
+
+from peft_registry.schemas.errors import InputRefused, Unavailable
+from peft_registry.schemas.suggestions import closest, did_you_mean
+
+GROUP = "peft_registry.executors"
+LOCAL = "local"
+_MOST_PROCESSES = 1024
+
+
+class UnknownExecutor(InputRefused):
+    what = "{text!q} is not an executor"
+    why = "what is installed here is {known!l}"
+    fix = "{suggestion}"
+
+    text: str
+    known: tuple[str, ...]
+
+    @property
+    def suggestion(self) -> str:
+        nearest = closest(self.text.partition(":")[0], self.known)
+        return did_you_mean(nearest, "use one of them; an array of Slurm or Kubernetes needs none, but --shard")
+
+
+class ProcessesUnclear(InputRefused):
+    what = "{text!q} does not say how many processes there are to be"
+    why = "a number from 1 to {most} stands behind the colon"
+    fix = "write --on local:2"
+
+    text: str
+    most: int
+
+
+class ExecutorUnreachable(Unavailable):
+    what = "{text} cannot be reached"
+    why = "{reason}"
+    fix = "start it, or correct the address; nothing was done"
+
+    text: str
+    reason: str
+
+
+def executor_named(text: str) -> Executor:
+    """The executor that `NAME:…` means; the caller closes it.
+
+    Raises:
+        UnknownExecutor: no package that is installed has one of this name.
+        ProcessesUnclear: as `local`.
+        ExtraMissing, ExecutorUnreachable: as its factory.
+    """
+    name = text.partition(":")[0]
+    if name == LOCAL:
+        return local(text)
+    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in installed:
+        raise UnknownExecutor(text, tuple(sorted((LOCAL, *installed))))
+    factory: Callable[[str], Executor] = installed[name].load()
+    return factory(text)
+
+
+def local(text: str) -> ProcessPoolExecutor:
+    """So many processes of this machine, which end with this one.
+
+    Raises:
+        ProcessesUnclear: the text is not `local:N`.
+    """
+    number = text.removeprefix(f"{LOCAL}:")
+    if not (number.isascii() and number.isdigit() and 1 <= int(number) <= _MOST_PROCESSES):
+        raise ProcessesUnclear(text, _MOST_PROCESSES)
+    count = int(number)
+    # spawned: what is forked from a process with threads may wait for ever for a lock that one of them held
+    return ProcessPoolExecutor(count, get_context("spawn"), _begin, (count,))
+
+
+def _begin(count: int) -> None:
+    """A process of a pool takes its share of the cores, and ends where the one that started it was killed."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,138 @@
+"""Which items a command over many is run for: found by a question or named in a file, each by the digest that it has now."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from peft_registry.registry.bulk.lists import Item, NothingListed, WorkList, read_lines
+from peft_registry.registry.database import catalog
+from peft_registry.registry.disk.files import read_offered, unwritable, write_new
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.intake.where import read_query
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases.find import all_found
+from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.identity import Digest, MalformedDigest
+
+LIST_MAX_BYTES = 256 * 2**20  # two million digests with their names
+
+
+class EverythingFound(InputRefused):
+    what = "{where!q} finds all {count} versions of this registry"
+    why = "whoever means that says it"
+    fix = "add --yes, or another condition; nothing was done"
+
+    where: str
+    count: int
+
+
+class LineRefused(InputRefused):
+    what = "{line!q} is not one version"
+    why = "each line of this list names one, as name:3, name@alias or sha256:…"
+    fix = "write the others on lines of their own"
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListSource:
+    """Where a list comes from.
+
+    Attributes:
+        where: conditions that versions have to meet; None where a file names the items.
+        file: a list. Where there is none yet, it is written from what `where` finds: so that shards which begin at different times
+            take the same one, whatever is registered meanwhile.
+        accepts_everything: `where` may find every version.
+    """
+
+    where: str | None = None
+    file: Path | None = None
+    accepts_everything: bool = False
+
+
+def listed_versions(registry: Registry, source: ListSource, *, several: bool = False) -> WorkList:
+    """The versions of a list, by their manifest digests.
+
+    Args:
+        registry: where they are registered.
+        source: a question, a file, or a question whose answer is kept in a file.
+        several: a line may name several versions, for what is made of them together.
+
+    Raises:
+        NothingListed: nothing is found, or the file names nothing.
+        EverythingFound: the question finds every version, and nobody said that it may.
+        LineRefused: a line names several versions, and one is meant.
+        NotFound, MalformedReference: a line names none that is registered.
+        NotWritable, DiskFull, FileMissing, OfferedFileRefused: the file.
+        KnownError: as `find_versions`.
+    """
+    file = source.file
+    if file is not None and (source.where is None or file.exists()):
+        return _named(registry, read_list(file), several=several)
+    found = _found(registry, source.where or "", accepts_everything=source.accepts_everything)
+    if file is None:
+        return found
+    try:
+        _keep(file, found.text.encode())
+    except FileExistsError:  # another shard was first
+        return _named(registry, read_list(file), several=several)
+    except OSError as error:
+        raise unwritable(file, error) from error
+    return found
+
+
+def read_list(file: Path) -> WorkList:
+    """The items that a file names, each as it stands there.
+
+    Raises:
+        NothingListed: it names nothing.
+        FileMissing, OfferedFileRefused: it cannot be read.
+    """
+    items = read_lines(read_offered(file, max_bytes=LIST_MAX_BYTES).decode("utf-8", "replace"))
+    if not items:
+        raise NothingListed(f"{file}", "no line of it is an item")
+    return WorkList.of(items)
+
+
+def _keep(file: Path, data: bytes) -> None:
+    """Put a list where none is; whoever reads it finds all of it.
+
+    Raises:
+        FileExistsError: one is there.
+        OSError: it cannot be written.
+    """
+    with TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch:
+        written = Path(scratch) / file.name
+        write_new(written, data, mode=0o644)
+        file.hardlink_to(written)  # in one step, and only where there is none
+
+
+def _found(registry: Registry, where: str, *, accepts_everything: bool) -> WorkList:
+    found = tuple(all_found(registry, read_query(where)))
+    if not found:
+        raise NothingListed(f"--where {where!r}", "no registered version meets these conditions")
+    with registry.database.read() as tx:
+        total = sum(span.versions for span in catalog.name_spans(tx))
+    if len(found) == total > 1 and not accepts_everything:
+        raise EverythingFound(where, total)
+    return WorkList.of(Item((str(version.manifest_digest),), version.label) for version in found)
+
+
+def _named(registry: Registry, read: WorkList, *, several: bool) -> WorkList:
+    return WorkList.of(_resolved(registry, item, several=several) for item in read.items)
+
+
+def _resolved(registry: Registry, item: Item, *, several: bool) -> Item:
+    words = item.parts[0].split()
+    if len(words) > 1 and not several:
+        raise LineRefused(item.parts[0])
+    digests = tuple(_digest(registry, word) for word in words)
+    return Item(digests, item.label or item.parts[0])
+
+
+def _digest(registry: Registry, word: str) -> str:
+    """The manifest digest that a reference means; one that is written out is not looked up, because its turn comes."""
+    try:
+        return str(Digest.parse(word))
+    except MalformedDigest:
+        return str(version_named(registry, word).manifest_digest)

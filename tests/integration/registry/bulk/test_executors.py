@@ -1,0 +1,164 @@
+"""One contract for every executor: local processes, Dask, Ray; what each owes whoever hands it items."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_registry.registry.bulk.answers import Answer
+from peft_registry.registry.bulk.executors import ExecutorUnreachable, executor_named
+from peft_registry.registry.bulk.lists import Item
+from peft_registry.registry.bulk.running import Group, Lacks, WorkerUnfit, answers_of, require_worker
+from tests.processes.interpreter import ROOT
+
+ITEMS = tuple(Item((str(number),)) for number in range(40))
+GROUPS = [(item,) for item in ITEMS]
+
+
+def worked(folder: Path, group: Group) -> tuple[Answer, ...]:
+    """What a worker does in these tests: it notes that it is there, and takes a moment for each item."""
+    (folder / f"{os.getpid()}").touch()
+    time.sleep(0.02)
+    return tuple(Answer(item, os.getpid()) for item in group)
+
+
+def held(folder: Path, group: Group) -> tuple[Answer, ...]:
+    """The same, but the first worker that gets item 7 is never done with it."""
+    answers = worked(folder, group)
+    if group[0].parts == ("7",):
+        try:
+            (folder / "held").symlink_to(f"{os.getpid()}")
+        except FileExistsError:
+            return answers
+        time.sleep(600)
+    return answers
+
+
+def unfit(group: Group) -> Lacks:
+    return Lacks("there is no registry here", "nothing lies under /home", "mount it")
+
+
+def fit() -> Lacks | None:
+    return None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def local_processes(folder: Path) -> Iterator[str]:
+    yield "local:2"
+
+
+@contextmanager
+def dask_cluster(folder: Path) -> Iterator[str]:
+    from distributed import LocalCluster
+
+    with LocalCluster(  # type: ignore[no-untyped-call]  # Dask has no types
+        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(folder), silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address.replace("tcp://", "dask://")
+
+
+@contextmanager
+def ray_cluster(folder: Path) -> Iterator[str]:
+    port = free_port()
+    words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    words += ["--object-store-memory=100000000", f"--temp-dir={folder}", "--ray-client-server-port=0"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    with (folder / "ray.log").open("w") as log:
+        head = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            _wait_for(lambda: "Ray runtime started" in (folder / "ray.log").read_text("utf-8"), seconds=120)
+            yield "ray://auto"
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            head.wait(60)
+
+
+def _wait_for(happened: "Callable[[], bool]", *, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
+
+
+ENGINES = [
+    pytest.param(local_processes, id="local"),
+    pytest.param(dask_cluster, id="dask", marks=pytest.mark.peers),
+    pytest.param(ray_cluster, id="ray", marks=pytest.mark.full),
+]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What is typed behind `--on`, of an engine with two workers."""
+    cluster: Any = request.param
+    with cluster(tmp_path_factory.mktemp("cluster")) as text:
+        yield text
+
+
+@contextmanager
+def opened(engine: str) -> Iterator[Executor]:
+    """The executor, greeted as the command greets it, and shut down."""
+    with executor_named(engine) as executor:
+        require_worker(executor, fit, name=engine)
+        yield executor
+
+
+@pytest.mark.timeout(600)
+def test_each_item_is_answered_once_by_two_workers(engine: str, tmp_path: Path) -> None:
+    with opened(engine) as executor:
+        answers = list(answers_of(executor, partial(worked, tmp_path), GROUPS))
+    assert {item for item, _ in answers} == set(ITEMS) and len(answers) == len(ITEMS)
+    assert all(answer is not None and answer.item == item for item, answer in answers)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_that_lacks_something_is_told_in_its_words(engine: str) -> None:
+    with opened(engine) as executor, pytest.raises(WorkerUnfit, match="there is no registry here"):
+        list(answers_of(executor, unfit, GROUPS))
+
+
+@pytest.mark.timeout(600)
+def test_what_a_killed_worker_had_is_lost_or_done_again_and_never_forgotten(engine: str, tmp_path: Path) -> None:
+    with opened(engine) as executor:
+        answers = answers_of(executor, partial(held, tmp_path), GROUPS)
+        got = [next(answers)]
+        _wait_for((tmp_path / "held").is_symlink, seconds=60)
+        os.kill(int(str((tmp_path / "held").readlink())), signal.SIGKILL)
+        got += answers
+    done = [item for item, answer in got if answer is not None]
+    lost = [item for item, answer in got if answer is None]
+    assert sorted(map(str, (*done, *lost))) == sorted(map(str, ITEMS))
+    with opened(engine) as executor:
+        again = list(answers_of(executor, partial(held, tmp_path), [(item,) for item in lost]))
+    assert {item for item, answer in again if answer is not None} == set(lost)
+
+
+@pytest.mark.peers
+def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft_registry.registry.bulk import dask_executor
+
+    monkeypatch.setattr(dask_executor, "_TIMEOUT", "1s")
+    with pytest.raises(ExecutorUnreachable, match="cannot be reached"):
+        executor_named(f"dask://127.0.0.1:{free_port()}")
