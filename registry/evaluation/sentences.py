@@ -134,7 +134,7 @@ def _moves(comparison: Comparison) -> str:
 
 
 def _signed(value: float, decimals: int = 3) -> str:
-    return _below_zero(f"{value:+.{decimals}f}")
+    return _below_zero(f"{round(value, decimals) + 0.0:+.{decimals}f}")  # a zero has no sign below zero
 
 
 def _below_zero(numbers: str) -> str:

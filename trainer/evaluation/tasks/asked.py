@@ -51,6 +51,7 @@ _LENGTHS = (
     "max_completion_tokens",
 )  # names of one setting in the harness
 _DIGITS = 12  # of the digest in an id
+_SAID = 200  # characters of what code of a task complains of
 _SHARES = frozenset({"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1"})
 
 
@@ -226,7 +227,7 @@ class BenchmarkTask:
                 found = _measures(self.made, row.requests, row.doc, answers)
             values = {label: float(found[label]) for label in self.labels}
         except Exception as error:  # code of a task
-            raise TaskFailed(self.name, row.id, f"{type(error).__name__}: {error}") from error
+            raise TaskFailed(self.name, row.id, _cut(error)) from error
         if asked_for:
             raise TaskFailed(self.name, row.id, f"it asks {asked_for[0]} for something, and nothing is fetched")
         return values
@@ -263,7 +264,7 @@ def load_task(name: str, data: Path | None, settings: TaskSettings) -> Benchmark
             raise
         except Exception as error:  # code of a task, on rows of the user's
             if not asked_for:
-                raise TaskUnusable(name, f"{type(error).__name__}: {error}") from error
+                raise TaskUnusable(name, _cut(error)) from error
         if asked_for:
             raise TaskRefused(name, f"asks {asked_for[0]} for something, and nothing is fetched while it is asked")
     return task
@@ -390,6 +391,12 @@ def _task(declared: DeclaredTask, made: Any, given: _Given, settings: TaskSettin
     figures = {label: _known(label, is_higher_better=higher) for label, higher in labels.items()}
     prompt = str(declared.config.get("doc_to_text", ""))
     return BenchmarkTask(dataset, tuple(labels), facts, rows, figures, prompt, made)
+
+
+def _cut(error: Exception) -> str:
+    """What code of a task complains of, in the length of a sentence."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= _SAID else f"{text[:_SAID]}…"
 
 
 def _examples_json(given: _Given) -> dict[str, Any]:

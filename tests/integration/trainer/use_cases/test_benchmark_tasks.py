@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.items import read_items
+from peft_registry.registry.evaluation.limits import LimitBroken, verdicts_of
 from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.homes.home import Registry, open_home
@@ -109,19 +111,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     train_and_register(registry, folder / "train.yml")
     as_lines(folder / "data/gsm8k/test.jsonl", SUMS)
     as_lines(folder / "data/arc_easy/test.jsonl", SCIENCE)
+    (folder / "policy.yml").write_text("thresholds: {task-gsm8k.exact_match.strict-match: {lo: 0.5}}\n")
     asked = [
         "--task",
         "gsm8k",
         "--task",
         "arc_easy",
         "--data",
-        str(folder / "data"),
+        f"{folder}/data",
         "--fewshot",
         "0",
         "--max-new-tokens",
         "12",
     ]
-    assert run(["evaluate", "cats:1", *asked, "--home", str(folder / "home")]) == 0
+    asked += ["--policy", f"{folder}/policy.yml"]
+    assert run(["evaluate", "cats:1", *asked, "--home", f"{folder}/home"]) == LimitBroken.exit_code
     yield registry
     registry.close()
 
@@ -176,17 +180,18 @@ def test_every_answer_of_published_rows_is_that_of_the_harness(
     model, tokenizer = embedded
     if name == "gsm8k":
         lines = (test_data / "tasks/gsm8k-train.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines[:200]]
+        # the embedded base has 512 positions, and its tokens are short
+        fitting = (row for row in map(json.loads, lines) if len(tokenizer.encode(row["question"])) < 480)
+        rows = list(islice(fitting, 200))
     elif name == "bbq":
         lines = (test_data / "bias/bbq/Age.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines[:200]]
     else:
         rows = crows_rows(test_data / "bias/crows-pairs/crows_pairs.csv")[:200]
-    # the prompt of some rows is longer than the embedded base
-    kept = [row for row in rows if len(tokenizer.encode(json.dumps(row))) < 400 or name != "gsm8k"]
-    task = load_task(name, as_lines(tmp_path / "test.jsonl", kept), SHORT)
+    assert len(rows) == 200
+    task = load_task(name, as_lines(tmp_path / "test.jsonl", rows), SHORT)
     settings = {"gen_kwargs": {"max_gen_toks": 12}} if name == "gsm8k" else {}
-    theirs = samples_of(name, {"test": kept}, model=model, tokenizer=tokenizer, scratch=tmp_path, **settings)
+    theirs = samples_of(name, {"test": rows}, model=model, tokenizer=tokenizer, scratch=tmp_path, **settings)
     require_equal(task, theirs, model, tokenizer)
 
 
@@ -211,6 +216,13 @@ def test_the_record_says_which_task_on_which_rows_and_how_it_was_asked(home: Reg
     for metric in ("exact_match.strict-match", "exact_match.flexible-extract"):
         one = paired["task-gsm8k", metric]
         assert one["change"] == pytest.approx(one["after"] - one["before"])
+
+
+def test_a_limit_on_a_task_is_planned_in_the_log_and_broken_by_its_interval(home: Registry) -> None:
+    record = newest(home).record
+    (verdict,) = verdicts_of(record)
+    assert (verdict.dataset, verdict.figure, verdict.decision) == ("task-gsm8k", "exact_match.strict-match", "broken")
+    assert record.extra["limits"]["not_planned"] is None and record.stated_plan["texts"].keys() >= {"task-gsm8k"}
 
 
 def test_rows_that_were_trained_on_are_told(home: Registry) -> None:
