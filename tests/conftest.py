@@ -5,6 +5,7 @@ import fcntl
 import gc
 import hashlib
 import importlib.util
+import logging
 import os
 import re
 import shutil
@@ -328,6 +329,31 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gguf = next(Path(package.origin).parent.glob("*.gguf"))
     with shared_by_all_jobs(tmp_path_factory, "smollm2") as folder:
         return convert_gguf(gguf, destination=folder)[0]  # or finds it again
+
+
+class _Kept(logging.Handler):
+    """Keeps the messages that it is handed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The messages that are logged during a test; pytest's own plugin walks through thousands of loggers around every test."""
+    kept = _Kept()
+    root = logging.getLogger()
+    known = [one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    listened_to = [root, *(one for one in known if not one.propagate)]
+    for logger in listened_to:
+        logger.addHandler(kept)
+    yield kept.messages
+    for logger in listened_to:
+        logger.removeHandler(kept)
 
 
 @pytest.fixture
