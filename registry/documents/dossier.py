@@ -23,6 +23,7 @@ from peft_registry.registry.verification.with_base import ARTIFACT_FOLDER, DOSSI
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.hand_over import DocumentPredicate, HandedDocument
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import SIGNATURE_NAME
 from peft_registry.schemas.statement import StoredStatement
 
 SOURCES_FOLDER = "sources"
@@ -30,6 +31,33 @@ POLICIES_FOLDER = "policies"
 STATEMENT_FILE = "document.intoto.jsonl"
 SIGNER_FILE = "document.pub"
 VERIFY_FILE = "VERIFY.txt"
+# not indented, so that they can be pasted
+_BY_LIST = f"""\
+python3 - <<'END'
+import hashlib, json
+listed = json.load(open("{DOSSIER_FILE}"))
+files = {{file["path"]: file["sha256"] for file in listed["files"]}}
+for document in listed["documents"]:
+    name = document["name"].replace("_", "-")
+    files[name + ".json"] = document["data"]
+    files[name + (".cdx.json" if name == "bom" else ".html")] = document["page"]
+for path, digest in files.items():
+    if "sha256:" + hashlib.sha256(open(path, "rb").read()).hexdigest() != digest:
+        print("another than listed:", path)
+END
+"""
+_BY_SIGNATURE = f"""\
+python3 - <<'END'
+import base64, json
+envelope = json.load(open("{STATEMENT_FILE}"))
+payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
+open("/tmp/dossier.pae", "wb").write(b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload))
+open("/tmp/dossier.sig", "wb").write(base64.b64decode(envelope["signatures"][0]["sig"]))
+if json.loads(payload)["predicate"] != json.load(open("{DOSSIER_FILE}")):
+    print("{DOSSIER_FILE} is not what was signed")
+END
+openssl dgst -sha256 -verify SIGNER.pub -signature /tmp/dossier.sig /tmp/dossier.pae
+"""
 SMALL_INSTALL_MB = 265  # a virtual environment with requirements-verify.txt and this package, uncompiled; 115 are scipy
 
 
@@ -145,9 +173,16 @@ manifest {manifest}
    {derive}
    {signer}
    It ends with 0 where all was shown, with 5 where something could not be checked, with 6 where a file is wrong, which is named.
-4. Without this program:
-     model_signing verify key {ARTIFACT_FOLDER} --signature {ARTIFACT_FOLDER}/model.sig --public_key TRAINER.pub
-     sha256sum *.json *.html        and compare with {DOSSIER_FILE}
-     openssl, and Python's standard library: the page "signing" of the documentation
+4. Without this program: the files of the version, by the key of whoever made it, which the trust file has too
+     model_signing verify key {ARTIFACT_FOLDER} --signature {ARTIFACT_FOLDER}/{SIGNATURE_NAME} --public_key TRAINER.pub
+
+5. Every other file, by the list of them; what is another is printed
+
+{_BY_LIST}
+"""
+    if signed:
+        text += f"""6. The signature of that list, by its signer's key from the trust file; "Verified OK" alone is printed
+
+{_BY_SIGNATURE}
 """
     return text.encode()

@@ -1,8 +1,12 @@
 """`registry report NAME FOLDER --to RECIPIENT`: the dossier of a version, what is in it for whom, and who signs it."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import KeyLacksRole, public_keys
+from peft_registry.registry.use_cases.audit_folder import audit_folder
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
@@ -22,13 +27,15 @@ from peft_registry.registry.use_cases.report import make_report_in
 from peft_registry.registry.use_cases.show_record import describe_record_in
 from peft_registry.registry.use_cases.show_verdict import describe_verdict_in
 from peft_registry.registry.use_cases.verify import Examiner, verify_folder
-from peft_registry.registry.verification.presented_records import RecordWithheld
+from peft_registry.registry.verification.presented_records import NotRegistered, RecordWithheld
 from peft_registry.schemas.hand_over import DocumentPredicate
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import Statement
 from tests.builders.backends import MadeHome, make_on
-from tests.builders.homes import NOW, name_once
+from tests.builders.homes import NOW, a_home, name_once, reopened
 from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
+
+MODEL_SIGNING = f"{Path(sys.executable).parent / 'model_signing'}"
 
 
 def fill(registry: Registry, folder: Path) -> None:
@@ -146,12 +153,87 @@ def test_a_signed_dossier_names_its_record_its_table_and_each_page_and_is_in_no_
         assert SqlLogStore(tx).size() == before
 
 
+@pytest.mark.openssl
+@pytest.mark.peers
+def test_what_verify_txt_prints_finds_an_edit_without_this_program(registry: Registry, tmp_path: Path) -> None:
+    key = registry.trainer_key
+    hand_over(registry, version_named(registry, "sums"), "downstream", tmp_path / "out", signer=key)
+    text = (tmp_path / "out" / "VERIFY.txt").read_text("utf-8")
+    for name in ("TRAINER.pub", "SIGNER.pub"):
+        (tmp_path / name).write_bytes(key.public.pem)
+        text = text.replace(name, str(tmp_path / name))
+    text = text.replace("/tmp/dossier.", f"{tmp_path}/dossier.").replace("model_signing", MODEL_SIGNING)
+    (model,) = [line for line in text.splitlines() if " verify key " in line]
+    by_list, by_signature = re.findall(
+        r"^python3 - <<'END'\n.*?^END\n(?:openssl .*\n)?", text, re.MULTILINE | re.DOTALL
+    )
+
+    def printed(lines: str) -> str:
+        done = subprocess.run(
+            ["/bin/bash", "-c", lines], cwd=tmp_path / "out", capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    assert "Verification succeeded" in printed(model)
+    assert (printed(by_list), printed(by_signature)) == ("", "Verified OK\n")
+    for edited in ("mdf.json", "bom.cdx.json", "artifact/README.md", "dossier.json", "artifact/adapter_config.json"):
+        file = tmp_path / "out" / edited
+        data = file.read_bytes()
+        file.write_bytes(data.replace(b"downstream", b"everybody") + b" ")
+        if edited == "dossier.json":
+            assert printed(by_signature) == "dossier.json is not what was signed\nVerified OK\n"
+        else:
+            assert printed(by_list) == f"another than listed: {edited}\n"
+        if edited == "artifact/adapter_config.json":
+            assert "Verification succeeded" not in printed(model)
+        file.write_bytes(data)
+
+
 def test_whoever_may_not_sign_documents_writes_no_dossier(registry: Registry, tmp_path: Path) -> None:
     log_key = registry.log_key
     assert log_key is not None
     with pytest.raises(KeyLacksRole):
         hand_over(registry, version_named(registry, "sums"), "public", tmp_path / "out", signer=log_key)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def other_office(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed dossier of another registry, with its trust file."""
+    folder = tmp_path_factory.mktemp("other")
+    with a_home(folder / "home") as elsewhere:
+        fill_with_approvers(elsewhere, folder)
+    with closing(reopened(folder / "home")) as elsewhere:
+        version = version_named(elsewhere, "other")
+        hand_over(elsewhere, version, "ai-office", folder / "office", signer=elsewhere.trainer_key)
+    return folder / "office"
+
+
+def test_a_dossier_that_was_cut_short_is_broken_and_its_file_is_named(registry: Registry, tmp_path: Path) -> None:
+    hand_over(registry, version_named(registry, "sums"), "ai-office", tmp_path / "out", signer=registry.trainer_key)
+    for name in ("cover.json", "mdf.html", "dossier.json", "document.intoto.jsonl", "bom.cdx.json", "VERIFY.txt"):
+        file = tmp_path / "out" / name
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) // 2])
+        audit = audit_folder(tmp_path / "out", Examiner(registry.trust, NOW))
+        assert audit.exit_code == 6 and name in {line.file for line in audit.differing}, name
+        file.write_bytes(data)
+    shutil.rmtree(tmp_path / "out" / "artifact" / "evidence")
+    with pytest.raises(NotRegistered, match="no registration"):
+        audit_folder(tmp_path / "out", Examiner(registry.trust, NOW))
+
+
+def test_a_dossier_of_another_registry_is_not_verified_and_one_with_anothers_artifact_is_broken(
+    registry: Registry, other_office: Path, tmp_path: Path
+) -> None:
+    others = audit_folder(other_office, Examiner(registry.trust, NOW))
+    assert (others.exit_code, others.differing) == (5, ()), "it accuses nobody: its keys are unknown here"
+    hand_over(registry, version_named(registry, "sums"), "ai-office", tmp_path / "out", signer=registry.trainer_key)
+    shutil.rmtree(tmp_path / "out" / "artifact")
+    shutil.copytree(other_office / "artifact", tmp_path / "out" / "artifact")
+    audit = audit_folder(tmp_path / "out", Examiner(registry.trust, NOW))
+    wrong = {line.file for line in audit.differing}
+    assert audit.exit_code == 6 and {"artifact/README.md", "dossier.json"} <= wrong
 
 
 def test_an_authority_gets_what_is_recalled_and_says_so_and_nobody_else_gets_it(
