@@ -1,10 +1,27 @@
 """The table of acts: each row fits its predicate, and what follows from it is what the log of every release rests on."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 
-from peft_registry.schemas.acts import ACTS, Act, ActKind, guarded_subject
+from peft_registry.schemas.acts import (
+    ACTS,
+    GATE,
+    HOLD,
+    RECALL,
+    STOPS_BELOW,
+    USE_STOPS,
+    Act,
+    ActKind,
+    Quorum,
+    ShownStop,
+    Verb,
+    acts_that_stop,
+    as_kind,
+    guarded_subject,
+    spelled_to_bind,
+)
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS, statement_about
 
@@ -60,3 +77,54 @@ ALIAS = {"name": None, "alias": "prod", "policy_name": "bank", "reason": "why", 
 )
 def test_a_stop_is_what_forbids_and_takes_nothing_back(kind: ActKind, said: dict[str, object], is_stop: bool) -> None:
     assert statement_about(guarded_subject(None, "prod"), kind, said).is_stop is is_stop
+
+
+def test_a_recall_stops_every_use_and_a_hold_the_deletion_alone() -> None:
+    uses = {"pull", "load", "serve", "export", "train", "merge", "register", "promote"}
+    assert {verb for verb in get_args(Verb) if RECALL in acts_that_stop(verb)} == uses
+    assert {verb for verb in get_args(Verb) if HOLD in acts_that_stop(verb)} == {"delete"}
+    assert (RECALL.forbidden, HOLD.forbidden, GATE.forbidden) == ("used", "deleted", "")
+    assert replace(RECALL, stops=("pull", "promote")).forbidden == "pulled or promoted"
+    assert (USE_STOPS, STOPS_BELOW) == ((RECALL,), (RECALL,))
+
+
+def test_a_stop_is_told_with_what_it_forbids() -> None:
+    shown = ShownStop(kind="hold", text="the data sums.jsonl: a complaint")
+    assert shown.act is HOLD
+    assert shown.line == "put on hold: the data sums.jsonl: a complaint; it must not be deleted"
+
+
+def test_one_person_lifts_what_a_row_asks_no_more_of() -> None:
+    assert {act.kind: act.quorum for act in ACTS.values()} == dict.fromkeys(ACTS)
+    assert replace(RECALL, persons=2).quorum == Quorum(count=2, by_others=False)
+
+
+def test_a_reason_is_that_of_a_statement_of_its_form() -> None:
+    said = {"reason": "a licence ended", "undone": False, "nonce": "00"}
+    assert RECALL.reason_of(said) == "a licence ended"
+    assert RECALL.reason_of({"reason": "a licence ended"}) is None, "without its nonce"
+    assert RECALL.reason_of({"nonce": "00"}) is None
+
+
+def test_the_acts_that_are_for_what_a_person_looked_at() -> None:
+    assert [act.kind for act in ACTS.values() if act.is_of_record] == ["approval", "waiver", "decision"]
+
+
+def test_only_a_recall_is_said_without_naming_it() -> None:
+    assert (as_kind("recall"), as_kind("quarantine")) == ("", " --as quarantine")
+
+
+def test_an_alias_is_one_subject_for_each_name_and_another_for_all() -> None:
+    subjects = [guarded_subject(name, alias) for name in (None, "sums", "tens") for alias in ("prod", "test")]
+    assert len(set(subjects)) == len(subjects)
+    # what was signed about one has it for ever
+    assert guarded_subject("sums", "prod") == Digest.of(b'["gate","sums","prod"]')
+    assert guarded_subject(None, "prod") == Digest.of(b'["gate",null,"prod"]')
+    assert spelled_to_bind("Prod") == "prod"
+
+
+def test_a_binding_in_capitals_binds_nothing() -> None:
+    said = {**ALIAS, "alias": "Prod", "policy": f"{Digest.of(b'policy')}"}
+    assert not GATE.forbids(guarded_subject(None, "Prod"), said), "nobody signs over one with capital letters"
+    assert GATE.forbids(guarded_subject(None, "prod"), said)
+    assert not GATE.forbids(guarded_subject(None, "prod"), {"policy": said["policy"]})
