@@ -26,6 +26,10 @@ UNSEEN = ("survived", "no tests", "suspicious", "timeout", "not checked", "check
 # changed line, what it became, and why no answers tell the two apart
 EQUIVALENT = {
     ("if own is None or kind is None:", "if own is None and kind is None:"): "the table asks for both before",
+    (
+        'assert kind is not None, "compute decides only against a threshold"',
+        "assert kind is not None, ",
+    ): "nobody reads it: a status by compute has a threshold",
     ('raise AssertionError("the last row of the table always holds")', "raise AssertionError("): "no answers reach it",
     (
         'evidence=(canonical_digest(answers.model_dump(mode="json")),),',

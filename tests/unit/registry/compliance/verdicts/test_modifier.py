@@ -82,6 +82,9 @@ def test_each_row_of_the_table_gives_its_status(changes, row, status):
          "no base is stated to be a general-purpose model, and 1.1e+23 FLOP in all are more than 1e+23"),
         ({"is_gpai": False, "cumulative_flop": 1e22},
          "no base is stated to be a general-purpose model, and 1e+22 FLOP in all are not more than 1e+23"),
+        ({"own_flop": 0.0},
+         "0 FLOP of the modification are 0 of the 1e+24 FLOP of the base (0 to 0), against 0.333, and no significant change is "
+         "stated or decided"),
         # a hundredth of the base; 30 % of tolerance on both figures: 0.7 / 1.3 and 1.3 / 0.7 of it
         ({"own_flop": 1e22},
          "1e+22 FLOP of the modification are 0.01 of the 1e+24 FLOP of the base (0.00538 to 0.0186), against 0.333, "
@@ -98,6 +101,12 @@ def test_each_row_of_the_table_gives_its_status(changes, row, status):
 )  # fmt: skip
 def test_a_status_says_by_which_figures_it_was_decided(changes, reason):
     assert decide_modifier(ModifierAnswers(**(PLAIN | changes)), shipped_rules().limits).reasons == (reason,)
+
+
+def test_figures_are_told_with_the_tolerance_of_the_rules_at_hand():
+    limits = shipped_rules().limits.revised(tolerance_pct=10.0)
+    (reason,) = decide_modifier(ModifierAnswers(**(PLAIN | {"own_flop": 0.63e24})), limits).reasons
+    assert "(0.515 to 0.77)" in reason  # 0.63 times 0.9 / 1.1, and times 1.1 / 0.9
 
 
 @pytest.mark.parametrize("ratio", [0.181, 0.25, 1 / 3, 0.4, 0.618])
