@@ -136,12 +136,12 @@ class WrittenForm(Frozen):
     record: Digest
     questions: dict[str, int]
 
-    besides: int = 0  # open fields that decide nothing, and are not asked
+    besides: int = 0  # fields that are open or not signed by their owner, decide nothing, and are not asked
 
     @property
     def text(self) -> str:
         owners = ", ".join(f"{owner} {count}" for owner, count in self.questions.items())
-        besides = f"; {self.besides} other open fields decide nothing, and --all asks them too" if self.besides else ""
+        besides = f"; {self.besides} other fields decide nothing, and --all asks them too" if self.besides else ""
         return f"{sum(self.questions.values())} open questions ({owners or 'none'}){besides}"
 
 
