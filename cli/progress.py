@@ -12,6 +12,7 @@ from typing import Any
 
 from peft_registry.cli import console
 from peft_registry.schemas.progress import Advanced, Event, Finished, Measured, Said, Started, Warned
+from peft_registry.schemas.run_points import LOOKED_AT
 from peft_registry.schemas.sizes import human_bytes
 
 PLAIN_SECONDS = 30.0
@@ -71,12 +72,16 @@ class Progress:
                 console.warn(event.text)
 
     def _measured(self, event: Measured) -> None:
-        """A held-out loss is a line of the story, because it comes seldom; what comes with each step is in the bar."""
-        for name in ("held_out_loss", "validation_loss"):
-            if name in event.values:
-                self._clear()
-                self._tell(f"held-out step {event.step}  loss {event.values[name]:.3f}")
-                sys.stdout.flush()
+        """Figures of held-out rows are a line of the story, because they come seldom; what comes with each step is in the bar."""
+        figures = [
+            f"{figure.replace('_', ' ')} {event.values[name]:.3f}"
+            for name, (_, figure) in LOOKED_AT.items()
+            if name in event.values
+        ]
+        if figures:
+            self._clear()
+            self._tell(f"held-out step {event.step}  {'  '.join(figures)}")
+            sys.stdout.flush()
 
     def _advance(self, event: Advanced) -> None:
         step = self._steps.get(event.step)

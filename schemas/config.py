@@ -115,6 +115,18 @@ class DataBlock(Block):
     validation: ValidationSource = Field(default_factory=lambda: ValidationSource(fraction=AUTO_VALIDATION_FRACTION))
 
 
+class EarlyStoppingBlock(Block):
+    """Which weights a run keeps, and when it ends before its last step: those of the look at the held-out rows with the best
+    `metric`, and after `patience` looks running without a better one.
+
+    Half of the held-out rows choose so, and the result is reported on the other half. A patience of more looks than there are keeps
+    the best and ends nothing. `metric` is any figure that `evaluation.quality` may name.
+    """
+
+    patience: int = Field(ge=1)
+    metric: Literal["loss", "accuracy", "macro_f1", "exact_match", "f1", "number_match"] = "loss"
+
+
 class TrainingBlock(Block):
     """The loop. `max_length` is in tokens; `warmup_ratio` is a part of all steps; `max_grad_norm` 0 means no clipping.
 
@@ -123,7 +135,8 @@ class TrainingBlock(Block):
     `packing` fills each place of a batch with rows up to `max_length`, side by side, none seeing another.
     `gradient_checkpointing` computes activations twice instead of keeping them. The state is kept for
     `--resume` at least every `save_minutes` (null for not by time), after every `save_steps` steps where given, and on
-    Ctrl-C. The loss of the held-out rows is measured before the first step and after every `eval_steps` steps where given.
+    Ctrl-C. The held-out rows are looked at before the first step and after every `eval_steps` steps where given: their loss,
+    accuracy and macro-F1 where they have classes, and what of `evaluation.quality` is generated. `early_stopping` keeps the best.
     `stop_on_spike` ends a run whose loss went up and stayed up.
     """
 
@@ -142,6 +155,7 @@ class TrainingBlock(Block):
     packing: bool = False
     gradient_checkpointing: bool = False
     eval_steps: int | None = Field(default=None, ge=1)
+    early_stopping: EarlyStoppingBlock | None = None
     save_steps: int | None = Field(default=None, ge=1)
     save_minutes: float | None = Field(default=5.0, gt=0, le=100_000)
     stop_on_spike: bool = True
@@ -290,6 +304,11 @@ class TrainingFile(_WithBlocks):
         return tuple(self.training.seed + index for index in range(count))
 
     @property
+    def chooses(self) -> bool:
+        """Whether the result is chosen among several by held-out rows, so that it is reported on others."""
+        return len(self.seeds) > 1 or self.training.early_stopping is not None
+
+    @property
     def virtual_tokens(self) -> int:
         """How many tokens stand in front of each text."""
         count: int = self.setting("num_virtual_tokens") or 0
@@ -321,14 +340,17 @@ _SCOPE = ("half", "guard_text", "guard_sha256")
 def config_identity(config: TrainingFile) -> dict[str, Any]:
     """What of the file decides the result, in plain JSON types: no name, no project, no reference, no path, no unused block.
 
-    Nor the device, how often the state is kept or the held-out loss measured, when the watchdog barks or where the base waits.
+    Nor the device, how often the state is kept, when the watchdog barks or where the base waits; nor how often the held-out rows
+    are looked at, unless these looks choose.
 
     The base and the data are bound by their own identities, not by what they are called; what a run continues from, by the
     digest that its reference was resolved to before.
     """
     used = _used(config)
-    for key in ("device", "eval_steps", "save_steps", "save_minutes", "stop_on_spike"):
+    for key in ("device", "save_steps", "save_minutes", "stop_on_spike"):
         used["training"].pop(key, None)
+    if config.training.early_stopping is None:
+        used["training"].pop("eval_steps", None)
     used.pop("project", None)
     for key in ("name", "base", "facts", "offload"):
         del used[key]
@@ -389,8 +411,9 @@ def _used(config: TrainingFile) -> dict[str, Any]:
     used = config.model_dump(mode="json", exclude=unused)
     if "lora" in used and not used["lora"]["target_parameters"]:
         del used["lora"]["target_parameters"]  # no file and no record of an earlier release has it
-    if used["training"]["eval_steps"] is None:
-        del used["training"]["eval_steps"]  # likewise
+    for key in ("eval_steps", "early_stopping"):
+        if used["training"][key] is None:
+            del used["training"][key]  # likewise
     for key in _SCOPE:
         if used["evaluation"][key] is None:
             del used["evaluation"][key]  # likewise

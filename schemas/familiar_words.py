@@ -46,6 +46,7 @@ TRAINING_WORDS: Mapping[str, str] = {
     "max_sequence_length": "max_length",
     "lr_scheduler": "lr_scheduler_type",
     "bf16": "dtype",
+    "early_stopping_patience": "early_stopping.patience",
 }
 # word → block, by the name of a method whose settings are another block's
 BLOCK_WORDS: Mapping[str, str] = {"qlora": "lora"}

@@ -122,6 +122,34 @@ class Trial(Document):
     chosen: bool
 
 
+class KeptStep(Document):
+    """Whose step's weights a run kept that compared them on held-out rows while it trained.
+
+    These rows chose the result, so that no figure of them is evidence about it: it is reported on others.
+    """
+
+    step: int
+    trained: int  # steps that were taken
+    asked: int  # steps of the training file
+    metric: str
+    value: float
+    looks: int
+    rows: int  # that were looked at
+    patience: int
+    epochs: Value  # passes over the training rows up to the kept step
+
+
+def kept_sentence(kept: KeptStep) -> str:
+    """Which step was kept, and why."""
+    name = kept.metric.replace("_", " ")
+    figure = f"{name} {kept.value:.4g} on {kept.rows} validation rows, the best of {kept.looks} looks"
+    best = f"step {kept.step} of {kept.asked}: {figure}"
+    ended = "; all steps were trained"
+    if kept.trained < kept.asked:
+        ended = f"; ended after step {kept.trained}, {kept.patience} looks running without a better one"
+    return f"{best}{ended}. These rows chose and are not reported on"
+
+
 class FollowedTraining(Document):
     """What could be told of a training by somebody else's loop, which a callback followed.
 
@@ -143,10 +171,10 @@ class FollowedTraining(Document):
 class RunRecord(Document):
     """One training run, whole: what was asked, what was used, what came out.
 
-    `texts`, `coverage`, `followed`, `project`, `system` and `points` are written only where they are there: older runs did not
-    keep them, only LoRA has a coverage, what this tool trains itself was not followed, not every team names its projects, not
-    every system tells how busy it is, and a log may have been lost. `config` of a run that was followed holds the trainer's
-    arguments.
+    `texts`, `coverage`, `followed`, `project`, `system`, `points` and `kept_step` are written only where they are there: older runs
+    did not keep them, only LoRA has a coverage, what this tool trains itself was not followed, not every team names its projects,
+    not every system tells how busy it is, a log may have been lost, and only early stopping chooses a step. `config` of a run that
+    was followed holds the trainer's arguments.
     """
 
     schema_version: Literal["1"] = "1"
@@ -175,13 +203,14 @@ class RunRecord(Document):
     project: ProjectName | None = None
     system: KeptSystemMetrics | None = None
     points: KeptRunPoints | None = None
+    kept_step: KeptStep | None = None
     started_at: Timestamp
     finished_at: Timestamp
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        for name in ("texts", "coverage", "followed", "project", "system", "points"):
+        for name in ("texts", "coverage", "followed", "project", "system", "points", "kept_step"):
             if value[name] is None:
                 del value[name]
         return value

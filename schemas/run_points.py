@@ -4,9 +4,9 @@ The record of a run binds the file by its digest. It is kept in the store and le
 numbers, the times at which they were measured, and the names that a script gave to figures of its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -17,19 +17,36 @@ MOST_POINTS = 1024
 RunMetricName = Literal[
     "loss",
     "held_out_loss",
+    "held_out_accuracy",
+    "held_out_macro_f1",
+    "held_out_exact_match",
+    "held_out_f1",
+    "held_out_number_match",
     "validation_loss",
+    "validation_accuracy",
+    "validation_macro_f1",
+    "validation_exact_match",
+    "validation_f1",
+    "validation_number_match",
     "learning_rate",
     "gradient_norm",
     "tokens_per_second",
     "peak_memory_bytes",
 ]
-"""What is measured. A loss is in nats per supervised token where this tool computed it; `validation_loss` is that of rows on which
-the run does not report, and what somebody else's trainer evaluates."""
+"""What is measured. A loss is in nats per supervised token where this tool computed it. What begins with `validation` is of rows on
+which the run does not report, and `validation_loss` also what somebody else's trainer evaluates."""
+HeldOutPart = Literal["held_out", "validation"]
 
 Step = Annotated[int, Field(ge=0, le=2**53)]
 Moment = Annotated[float, Field(ge=0, le=1e11)]  # seconds since 1970 (UTC), for some thousand years
 
-_RARE = frozenset(("held_out_loss", "validation_loss"))  # measured now and then, so that no point of them may be lost
+# of held-out rows, which are looked at now and then, so that no point of them may be lost: part and figure of each name
+LOOKED_AT: Mapping[RunMetricName, tuple[HeldOutPart, str]] = {
+    name: (part, name.removeprefix(f"{part}_"))
+    for name in get_args(RunMetricName)
+    for part in get_args(HeldOutPart)
+    if name.startswith(f"{part}_")
+}
 
 
 class RunPoint(Frozen):
@@ -99,13 +116,13 @@ def by_step(points: Iterable[RunPoint]) -> tuple[RunPoint, ...]:
 
 
 def thinned(points: Sequence[RunPoint], most: int = MOST_POINTS) -> tuple[RunPoint, ...]:
-    """At most `most` points, spread evenly. The first and the last are kept, and of those with a held-out loss as many as half.
+    """At most `most` points, spread evenly. The first and the last are kept, and of those of held-out rows as many as half.
 
-    A held-out loss is measured far less often than the others, so that an even choice would lose most of that curve.
+    Held-out rows are looked at far less often than the others, so that an even choice would lose most of that curve.
     """
     if len(points) <= most:
         return tuple(points)
-    rare = [index for index, point in enumerate(points) if not _RARE.isdisjoint(point.values)]
+    rare = [index for index, point in enumerate(points) if not LOOKED_AT.keys().isdisjoint(point.values)]
     kept = {0, len(points) - 1} | set(_evenly(rare, most // 2))
     others = [index for index in range(len(points)) if index not in kept]
     kept |= set(_evenly(others, most - len(kept)))

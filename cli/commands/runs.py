@@ -26,7 +26,17 @@ _SHORT_ID = 12
 _COLUMNS: "dict[RunMetricName, tuple[str, str]]" = {  # heading and format of a figure
     "loss": ("loss", ".4g"),
     "held_out_loss": ("held-out", ".4g"),
+    "held_out_accuracy": ("accuracy", ".3f"),
+    "held_out_macro_f1": ("macro F1", ".3f"),
+    "held_out_exact_match": ("exact match", ".3f"),
+    "held_out_f1": ("F1", ".3f"),
+    "held_out_number_match": ("number", ".3f"),
     "validation_loss": ("validation", ".4g"),
+    "validation_accuracy": ("accuracy", ".3f"),
+    "validation_macro_f1": ("macro F1", ".3f"),
+    "validation_exact_match": ("exact match", ".3f"),
+    "validation_f1": ("F1", ".3f"),
+    "validation_number_match": ("number", ".3f"),
     "learning_rate": ("rate", ".3g"),
     "gradient_norm": ("gradient", ".3g"),
     "tokens_per_second": ("tok/s", ".0f"),
@@ -75,7 +85,7 @@ def runs_show(
     home: HomeOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Show how far a run is, step by step. Loss, held-out loss, learning rate, gradient norm, speed, memory."""
+    """Show how far a run is, step by step. Loss, figures of held-out rows, learning rate, gradient norm, speed, memory."""
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.homes.run_logs import run_named
     from peft_registry.schemas.run_points import MOST_POINTS
@@ -140,19 +150,24 @@ def _after_a_stop(run: "RunUnderWay", *, can_resume: bool) -> str:
 
 
 def _follow(runs: "Path", run: "RunUnderWay", output: Output) -> None:
-    """Print the newest point of each second, and every one with a held-out loss; as JSON, every point."""
+    """Print the newest point of each second, and every one of held-out rows; as JSON, every point."""
     from peft_registry.registry.homes.run_logs import ENDED_WITHOUT_A_WORD, followed
     from peft_registry.schemas.run_log import RunEnded, RunMeasured
 
+    columns: tuple[RunMetricName, ...] = ()
     if output is Output.text:
         console.line(f"run      {run.run_id}  {run.name}  {run.method} on {run.base}")
-        console.out("".join(f"{heading:>{_WIDTH}}" for heading in ("step", *(name for name, _ in _COLUMNS.values()))))
     waiting: list[RunMeasured] = []
     ended: RunEnded | None = None
 
     def print_waiting() -> None:
-        for point in waiting if output is Output.json else _of_a_look(waiting):
-            _print_point(point, output)
+        nonlocal columns
+        if output is Output.json:
+            for point in waiting:
+                console.out(point.model_dump_json())
+        elif waiting:
+            shown = _of_a_look(waiting)
+            columns = _print_below(columns, shown)
         waiting.clear()
 
     def wait() -> None:
@@ -174,21 +189,29 @@ def _follow(runs: "Path", run: "RunUnderWay", output: Output) -> None:
 
 
 def _of_a_look(points: "list[RunMeasured]") -> "list[RunMeasured]":
-    """The newest point, and before it each with a held-out loss: a training of many steps a second fills no terminal."""
-    return [point for point in points[:-1] if "held_out_loss" in point.values] + points[-1:]
+    """The newest point, and before it each of held-out rows: a training of many steps a second fills no terminal."""
+    from peft_registry.schemas.run_points import LOOKED_AT
+
+    return [point for point in points[:-1] if not LOOKED_AT.keys().isdisjoint(point.values)] + points[-1:]
 
 
-def _print_point(point: "RunMeasured", output: Output) -> None:
-    if output is Output.json:
-        console.out(point.model_dump_json())
-        return
-    cells = [str(point.step), *_cells(point.values, tuple(_COLUMNS))]
-    console.out("".join(f"{cell:>{_WIDTH}}" for cell in cells))
+def _print_below(columns: "tuple[RunMetricName, ...]", points: "list[RunMeasured]") -> "tuple[RunMetricName, ...]":
+    """Print points below the columns that stand; new ones get new headings. The columns that stand then."""
+    there = {name for point in points for name in point.values} | set(columns)
+    wanted = tuple(name for name in _COLUMNS if name in there)
+    if wanted != columns:
+        headings = ("step", *(_COLUMNS[name][0] for name in wanted))
+        console.out("".join(f"{heading:>{_WIDTH}}" for heading in headings))
+    for point in points:
+        cells = [str(point.step), *_cells(point.values, wanted)]
+        console.out("".join(f"{cell:>{_WIDTH}}" for cell in cells))
+    return wanted
 
 
 def _row(run: "RunUnderWay") -> list[str]:
-    losses: tuple[RunMetricName, ...] = ("loss", "held_out_loss")
-    figures = [_cell(name, run.latest(name)) for name in losses]
+    # where the run reports on other rows, those that it looks at are of its validation part
+    held_out: RunMetricName = "validation_loss" if run.latest("held_out_loss") is None else "held_out_loss"
+    figures = [_cell(name, run.latest(name)) for name in ("loss", held_out)]
     return [run.run_id[:_SHORT_ID], run.name, run.method, run.state, _step(run, "/"), *figures, run.started_at]
 
 

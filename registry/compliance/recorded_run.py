@@ -329,6 +329,8 @@ def _data(data: DataIdentity, run: RunRecord) -> DataUsed:
     if tokens and len(known) == len(tokens):
         n_tokens = measured(sum(known), "tokens", method=code("tokenizer_of_base"))
     epochs = _from_config(_block(run, "training"), "num_train_epochs")
+    if run.kept_step is not None:
+        epochs = run.kept_step.epochs  # the file's are those that it would have been at most
     is_trained_on = any(selection.split == "train" for selection in data.selections)
     return DataUsed.of_known(
         name=measured(data.name),

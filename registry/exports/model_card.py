@@ -27,7 +27,7 @@ from peft_registry.schemas.imports import BaseFit, ImportRecord
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import DataUsed, RecordSections
-from peft_registry.schemas.run import RunRecord, coverage_sentence
+from peft_registry.schemas.run import RunRecord, coverage_sentence, kept_sentence
 from peft_registry.schemas.trained_templates import template_of_run
 from peft_registry.schemas.values import Value, unknown
 
@@ -443,6 +443,7 @@ def _making(run: RunRecord) -> str:
     share_trained = share(run.parameters_trainable / run.parameters_total)
     lines += [f"- Trained by {_md(run.followed.trainer)}, which a callback followed"] if run.followed else []
     lines += [f"- {_trials(run)}"] if run.trials else []
+    lines += [f"- Kept {kept_sentence(run.kept_step)}"] if run.kept_step else []
     lines += [f"- Trainable share {share_trained}, seed {run.seed}"]
     lines += [f"- Adapts {coverage_sentence(run.coverage)}"] if run.coverage else []
     return "## How it was made\n\n" + "\n".join(lines)

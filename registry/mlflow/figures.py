@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from peft_registry.registry.evaluation.extra_figures import recorded_measures
 from peft_registry.registry.evaluation.halves import part_text
 from peft_registry.registry.evaluation.standing import standing_findings, with_repeated, worst_first
 from peft_registry.schemas.dataset import DataIdentity
@@ -22,7 +23,7 @@ from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
-from peft_registry.schemas.run_points import RunMetricName, RunPoint
+from peft_registry.schemas.run_points import LOOKED_AT, RunMetricName, RunPoint
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.values import Value
 
@@ -30,6 +31,7 @@ CURVE = "loss/train"
 HELD_OUT = "loss/held_out"
 # MLflow draws its charts by the first part of their names, in the order of the alphabet: losses come first
 _MEASURED_BIAS = "measured bias"
+QUALITY = "quality"  # how right answers are
 # a metric beside that of after: two points of one metric would be a line that says nothing
 _BEFORE = " before"
 SYSTEM = "system/"  # MLflow shows such metrics on a page of their own
@@ -44,10 +46,12 @@ MAX_DATASET_DIGEST = 36  # so a SHA-256 does not fit; the whole one is in the da
 
 _OF_LOSSES = ("loss", "perplexity")  # metrics of a data set that say nothing of bias
 _HELD_OUT_ROWS = "held-out"  # the data set of a run's held-out rows, as evaluations name it
+_HELD_OUT_ANSWERS = f"{_HELD_OUT_ROWS}-"  # what those rows ask besides begins so: classes, answers, numbers
 _MEASURED: Mapping[RunMetricName, str] = {
     "loss": CURVE,
     "held_out_loss": HELD_OUT,
     "validation_loss": "loss/validation",
+    **{name: f"{QUALITY}/{part}.{figure}" for name, (part, figure) in LOOKED_AT.items() if figure != "loss"},
     "learning_rate": "training/learning_rate",
     "gradient_norm": "training/gradient_norm",
     "tokens_per_second": f"{SYSTEM}tokens_per_second",
@@ -280,7 +284,8 @@ def last_step(run: RunRecord | None) -> int:
 
 
 def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint, ...]:
-    """Figures over whole data sets: `measured bias/<data set>.<metric>` and `loss/<data set>`, after at `step`; before beside it.
+    """Figures over whole data sets: `measured bias/<data set>.<metric>`, of answers `quality/<data set>.<metric>`, and
+    `loss/<data set>`; after at `step`, before beside it. A figure of the held-out rows has the name of its curve.
 
     Figures of groups, of arms besides the two that are compared, and the outcomes of the comparison are in the tables only.
     """
@@ -296,12 +301,16 @@ def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint
             return MetricPoint(safe_key(key), value, step, at, final=True, dataset=bound)
         return MetricPoint(safe_key(f"{key}{_BEFORE}"), value, 0, at, dataset=bound)
 
+    answers = {measure.get("dataset") for measure in recorded_measures(record)}
     results = []
     for result in record.results:
         before_arm, after_arm = arms.get(result.dataset, ("base", after))
         is_shown = result.category is None and result.metric not in _OF_LOSSES
         if is_shown and result.value is not None:
             key = f"{_MEASURED_BIAS}/{result.dataset}.{result.metric}"
+            if result.dataset in answers:
+                rows = "held_out" if result.dataset.startswith(_HELD_OUT_ANSWERS) else result.dataset
+                key = f"{QUALITY}/{rows}.{result.metric}"
             if result.arm == after_arm:
                 results.append(point(result.dataset, key, result.value, is_after=True))
             elif result.arm == before_arm and step > 0:
@@ -312,7 +321,8 @@ def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint
         for value, is_after in ((loss.after, True), *(((loss.before, False),) if step > 0 else ()))
     )
     # what comes first is shown where there are more metrics than charts: losses, then each figure beside that of before
-    return _each_once((*losses, *sorted(results, key=lambda point: point.key.removesuffix(_BEFORE))))
+    by_name = sorted(results, key=lambda point: (not point.key.startswith(QUALITY), point.key.removesuffix(_BEFORE)))
+    return _each_once((*losses, *by_name))
 
 
 def standing_metrics(newest_first: Sequence[EvaluationRecord], step: int) -> tuple[MetricPoint, ...]:

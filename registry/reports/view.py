@@ -32,7 +32,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.report import Curve, FieldRow, Figure, RecordStep, ReportView, StatementRow, Transition
-from peft_registry.schemas.run import RunRecord, coverage_sentence
+from peft_registry.schemas.run import RunRecord, coverage_sentence, kept_sentence
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.trained_templates import Template
 from peft_registry.schemas.values import Value
@@ -321,6 +321,11 @@ def _training(run: RunRecord | None) -> tuple[Figure, ...]:
             else ()
         ),
         *_settings_rows(run),
+        *(
+            (Figure(label="Kept", text=kept_sentence(run.kept_step), source="measured", method="early stopping"),)
+            if run.kept_step
+            else ()
+        ),
         Figure(label="Device", text=f"{environment.device}, {environment.dtype}", source="measured", method=""),
         Figure(label="Software", text=f"Python {environment.python}, {libraries}", source="measured", method=""),
         *(

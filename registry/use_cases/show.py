@@ -21,7 +21,7 @@ from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run import RunRecord, kept_sentence
 from peft_registry.schemas.sizes import human_bytes
 from peft_registry.schemas.statement import PREDICATE_TYPES, StatementKind
 from peft_registry.schemas.version import Version
@@ -66,6 +66,7 @@ class VersionShown(Frozen):
     stale: tuple[str, ...]  # evaluations that do not speak of this version, and why
     summary: VersionSummary  # what a row of a list says of it
     settings: str | None = Field(default=None, exclude=True)  # of its training, in words; `predicates` has all of them
+    kept: str | None = Field(default=None, exclude=True)  # which step of its training, and why
     loss_before: float | None = Field(default=None, exclude=True)  # on held-out rows
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     # that its run, merge or import names
@@ -101,6 +102,7 @@ class VersionShown(Frozen):
             ),
             *(() if self.project is None else (("project", self.project),)),
             *(() if self.settings is None else (("settings", self.settings),)),
+            *(() if self.kept is None else (("kept", self.kept),)),
             *self._figures(),
             ("manifest", str(version.manifest_digest)),
             ("weights", str(version.weights_digest)),
@@ -181,6 +183,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         holds=tuple(hold.text for hold in holds_above(registry, version.manifest_digest, version.label)),
         summary=summaries_of(registry, [version])[0],
         settings=None if run is None else settings_text(run),
+        kept=None if run is None or run.kept_step is None else kept_sentence(run.kept_step),
         loss_before=None if run is None else run.loss_before.number,
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),

@@ -200,8 +200,10 @@ def judge_claim(claim: int, trace: "Trace") -> Fit:
     return Fit("fits", "weights", f"not below the floor: {floor}")
 
 
-def columns_of(trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool = False) -> tuple[Column, ...]:
-    """The traced moments with what the trace cannot see, in bytes."""
+def columns_of(
+    trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool = False, keeps_best: bool = False
+) -> tuple[Column, ...]:
+    """The traced moments with what the trace cannot see, in bytes; the weights of the best look wait in RAM."""
     from peft_registry.trainer.costs.memory import COMPONENTS
 
     backward = next(moment for moment in trace.moments if moment.name == "backward")
@@ -211,6 +213,8 @@ def columns_of(trace: "Trace", *, libraries: int, tokenizer: int, on_gpu: bool =
         parts = {name: int(getattr(moment, name)) for name in COMPONENTS}
         parts["allocator"] = round(_KEPT[moment.name] * (freed.activations + freed.transients))
         parts |= {MAPPED: 0 if on_gpu else trace.mapped, "tokenizer": tokenizer, "libraries": libraries}
+        if keeps_best and not on_gpu:
+            parts["best weights"] = trace.trained_bytes
         trained = trace.trained_bytes if moment.name != "score" else 4 * trace.trainable
         columns.append(Column(moment.name, parts, frozen=max(0, moment.weights - trained)))
     return tuple(columns)

@@ -105,6 +105,12 @@ def check_combinations(config: TrainingFile) -> TrainableMethod:
         raise PackingRefused(f"{method.name} puts something in front of each row, and a pack has one front")
     if config.training.gradient_checkpointing and not method.checkpoints:
         raise CheckpointingRefused(method.name)
+    if config.training.early_stopping is not None and config.training.eval_steps is None:
+        raise CombinationRefused(
+            "training.early_stopping without training.eval_steps",
+            "it compares looks at the held-out rows, and there are none",
+            "set training.eval_steps to the steps between two looks, or leave early_stopping out",
+        )
     if config.is_quantized and not method.quantizable:
         why = f"peft has no {method.title} adapter for layers in 4 bits"
         if method.trains_base_weights:

@@ -20,12 +20,11 @@ from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
 from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
-from peft_registry.trainer.evaluation.quality import held_out_answers
 from peft_registry.trainer.evaluation.retention import PREFIX
 from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.inputs.evaluation import report_comparisons
-from peft_registry.trainer.training.train_adapter import Trained
+from peft_registry.trainer.training.train_adapter import Trained, answers_of_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +92,7 @@ def evaluate_before_after(
             trained=questions.trained,
             retained=questions.retained,
             guard=questions.guard,
-            answers=held_out_answers(
-                data.tasks, data.classes, held.dataset, trained.tokenizer, config.evaluation.quality
-            ),
+            answers=answers_of_rows(config, data, data.reported_split, trained.tokenizer),
         ),
         conditions,
         observe=observe,
@@ -112,12 +109,12 @@ def evaluate_before_after(
 
 
 def texts_of(trained: Trained, config: TrainingFile) -> Iterator[str]:
-    """The texts that a result depends on: rows that it learnt from and rows that chose among its trials, as text again, and the
-    text that its prompt began with."""
+    """The texts that a result depends on: rows that it learnt from and rows that chose among its trials or steps, as text again,
+    and the text that its prompt began with."""
     started_at: str | None = config.setting("init_text")
     if started_at is not None:
         yield started_at
-    for example in (*trained.data.train, *(trained.data.validation if trained.trials else ())):
+    for example in (*trained.data.train, *(trained.data.validation if config.chooses else ())):
         yield str(trained.tokenizer.decode(example.ids.tolist(), skip_special_tokens=True))
 
 

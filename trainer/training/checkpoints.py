@@ -33,10 +33,22 @@ class CheckpointBroken(IntegrityBroken):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BestLook:
+    """The best look at the held-out rows so far: its step, its figure, and the trained parameters by name, on the CPU."""
+
+    step: int
+    value: float
+    weights: Mapping[str, torch.Tensor]
+
+
 @dataclass(slots=True)
 class TrainingProgress:
     """What a run counts, over all the processes that it took; `shapes` maps (tokens, Σ T², supervised) of a batch to how
-    often it was computed."""
+    often it was computed, `answered` holds tokens, Σ T² and positions through the output head of what the looks asked.
+
+    `best` and the looks since are kept where early stopping chooses.
+    """
 
     losses: list[float] = field(default_factory=list)
     tokens: int = 0
@@ -47,6 +59,9 @@ class TrainingProgress:
     peak_bytes: int | None = None
     peak_is_own: bool = False
     looks: int = 0  # at the held-out rows
+    answered: list[int] = field(default_factory=lambda: [0, 0, 0])
+    best: BestLook | None = None
+    looks_since_best: int = 0
     resumed_at: int | None = None
     shapes: dict[tuple[int, int, int], int] = field(default_factory=dict)
     inexact: list[str] = field(default_factory=list)  # operations that a GPU has no deterministic kernel for
@@ -142,7 +157,9 @@ def _progress_to_keep(progress: TrainingProgress) -> dict[str, Any]:
     """In plain values, which torch's restricted reader takes."""
     plain = {entry.name: getattr(progress, entry.name) for entry in fields(progress)}
     metrics = progress.system.metrics
+    best = progress.best
     return plain | {
+        "best": None if best is None else [best.step, best.value, dict(best.weights)],
         "shapes": [[*shape, count] for shape, count in progress.shapes.items()],
         "system": None if metrics is None else metrics.to_json(),
     }
@@ -168,7 +185,10 @@ def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int 
         shapes = {(tokens, squares, learnt): count for tokens, squares, learnt, count in progress.pop("shapes")}
         # a checkpoint of an earlier release has none
         system = SystemSampler.resumed(progress.pop("system", None))
-        return TrainingProgress(**progress, shapes=shapes, system=system)
+        best = progress.pop("best", None)
+        return TrainingProgress(
+            **progress, shapes=shapes, system=system, best=None if best is None else BestLook(*best)
+        )
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
         raise CheckpointBroken(path, f"it cannot be read ({type(error).__name__})") from error
 
@@ -176,6 +196,11 @@ def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int 
 def trained_parameters(model: Any) -> dict[str, torch.Tensor]:
     """What is trained, by name: every part of it, however many adapters the method put in."""
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def copy_of_trained(model: Any) -> dict[str, torch.Tensor]:
+    """A copy of what is trained, by name, in the memory of the CPU."""
+    return {name: parameter.to("cpu", copy=True) for name, parameter in trained_parameters(model).items()}
 
 
 def put_parameters(path: Path, model: Any, saved: Mapping[str, torch.Tensor]) -> None:

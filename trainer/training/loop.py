@@ -5,29 +5,36 @@
 - Rows lie side by side without padding where the model takes them so, which is tried before the first step.
 - A step that diverges stops the run before it changes a weight.
 - A run that is given a checkpoint goes on to exactly the weights that it would have had.
+- Early stopping leaves the weights of the best look at the held-out rows in the model.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from peft_registry.schemas.config import TrainingBlock
 from peft_registry.schemas.progress import Advanced, Finished, Measured, Observe, Said, Started, ignore
-from peft_registry.schemas.run import LossCurve
+from peft_registry.schemas.run import KeptStep, LossCurve, kept_sentence
 from peft_registry.schemas.run_points import RunMetricName
+from peft_registry.schemas.values import measured
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
 from peft_registry.trainer.machine.determinism import noted_exceptions
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.training.checkpoints import (
     FAILED_NAME,
+    STATE_NAME,
+    BestLook,
     Checkpoints,
     TrainingProgress,
+    copy_of_trained,
     load_state,
+    put_parameters,
     random_state,
     save_state,
 )
@@ -43,6 +50,7 @@ from peft_registry.trainer.training.row_attention import RowAttention, layout_of
 from peft_registry.trainer.training.watchdog import LossDiverged, check_loss
 
 _STEP = "train"
+_EPOCHS_KEPT = "the step that was kept, divided by the steps of an epoch"
 
 
 def train(
@@ -124,13 +132,18 @@ def train(
             is_due = checkpoints is not None and checkpoints.due(step, meter.seconds_since_save)
             # all processes save together, whichever has the faster clock or got the signal
             is_due, is_interrupted = processes.any_of([is_due, ctrl_c.requested], device)
-            if checkpoints is not None and (is_due or is_interrupted or step == run.total):
+            if checkpoints is not None and (is_due or is_interrupted or run.is_finished):
                 run.save(checkpoints)
                 meter.saved()
             if is_interrupted:
                 raise KeyboardInterrupt
+            if run.is_finished:
+                break
     observe(Finished(_STEP))
-    return run.result(layout, held_out)
+    kept = run.keep_best(held_out, len(batches))
+    if kept is not None:
+        observe(Said("kept", kept_sentence(kept)))
+    return run.result(layout, held_out, kept)
 
 
 def learning_rate_factor(step: int, *, total: int, warmup: int, kind: str) -> float:
@@ -184,17 +197,26 @@ class _TrainingRun:
             checkpoints.path, self.model, self.optimizer, total=self.total, rank=self.processes.rank
         )
         step = self.progress.step
-        if step < self.total:
+        if not self.is_finished:
             self.progress.resumed_at = step
             observe(Said("resume", f"from step {step} of {self.total}"))
         elif self.processes.size == 1:
-            observe(Said("resume", f"all {self.total} steps were trained before"))
+            observe(Said("resume", f"all {step} steps were trained before"))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no step is left: all are taken, or the held-out rows ended the run."""
+        stopping = self.settings.early_stopping
+        has_stopped = stopping is not None and self.progress.looks_since_best >= stopping.patience
+        return has_stopped or self.progress.step >= self.total
 
     def steps_left(self, batches: Batches, layout: Layout) -> Iterator[tuple[int, list[Batch]]]:
         """The number of each step that is left, from 1, with its micro-batches; none crosses the end of an epoch.
 
         Batches of the steps that a resumed run took before are drawn and passed over.
         """
+        if self.is_finished:
+            return
         micro_batches_of_a_step = self.settings.gradient_accumulation_steps * self.processes.size
         step_resumed_at = self.progress.step
         step = 0
@@ -307,14 +329,62 @@ class _TrainingRun:
         return figures
 
     def look_at(self, held_out: HeldOutRows | None, step: int, observe: Observe) -> None:
-        """Measure the loss of the held-out rows where that is due after this step; every process does, and all wait for none."""
+        """Look at the held-out rows where that is due after this step; every process does, and all wait for none."""
         if held_out is None or not held_out.due(step, self.total):
             return
         plain_attention = nullcontext() if self.attention is None else self.attention.paused()
         with plain_attention, translate_out_of_memory(step):
-            loss = held_out.loss(self.model)
-        self.progress.looks += 1
-        observe(Measured(step, {held_out.name: loss}))
+            look = held_out.look(self.model)
+        progress = self.progress
+        progress.looks += 1
+        passes = (look.passes.tokens, look.passes.squares, look.passes.head_positions)
+        progress.answered = [before + now for before, now in zip(progress.answered, passes, strict=True)]
+        observe(Measured(step, held_out.measured(look.figures)))
+        if self.settings.early_stopping is not None and step > 0:
+            self._choose(step, look.figures[self.settings.early_stopping.metric])
+
+    def _choose(self, step: int, value: float) -> None:
+        """Keep the weights where the look is the best so far; of equal ones the first is."""
+        if self.processes.size > 1:
+            # two machines may differ in the last bit, and all processes must end after the same step
+            value = cast(float, self.processes.gathered(value)[0])  # a list of what each process measured
+        best = self.progress.best
+        is_loss = self.settings.early_stopping is not None and self.settings.early_stopping.metric == "loss"
+        if best is None:
+            is_better = math.isfinite(value)
+        else:
+            is_better = value < best.value if is_loss else value > best.value
+        if is_better:
+            self.progress.best = BestLook(step, value, copy_of_trained(self.model))
+            self.progress.looks_since_best = 0
+        else:
+            self.progress.looks_since_best += 1
+
+    def keep_best(self, held_out: HeldOutRows | None, batches: int) -> KeptStep | None:
+        """Put the weights of the best look into the model; says which step that is, None where nothing was chosen.
+
+        Args:
+            held_out: the rows that chose.
+            batches: of an epoch.
+        """
+        stopping = self.settings.early_stopping
+        best = self.progress.best
+        if stopping is None or best is None or held_out is None:
+            return None
+        if best.step < self.progress.step:
+            put_parameters(Path(STATE_NAME), self.model, best.weights)
+        steps_an_epoch = _steps_an_epoch(batches, self.settings, self.processes.size)
+        return KeptStep(
+            step=best.step,
+            trained=self.progress.step,
+            asked=self.total,
+            metric=stopping.metric,
+            value=best.value,
+            looks=self.progress.looks - 1,  # that before the first step chooses nothing
+            rows=len(held_out.batches.examples),
+            patience=stopping.patience,
+            epochs=measured(round(best.step / steps_an_epoch, 6), "epochs", method=_EPOCHS_KEPT),
+        )
 
     def save(self, checkpoints: Checkpoints, name: str | None = None, generators: Any = None) -> None:
         """Keep the state; process 0 writes, the others say where their generators are."""
@@ -326,8 +396,14 @@ class _TrainingRun:
         if name is None:
             checkpoints.saved(self.progress.step, self.total)
 
-    def result(self, layout: Layout, held_out: HeldOutRows | None) -> TrainResult:
+    def result(self, layout: Layout, held_out: HeldOutRows | None, kept: KeptStep | None) -> TrainResult:
         progress = self.progress
+        looked: tuple[BatchShape, ...] = ()
+        if held_out is not None:
+            looked = held_out.shapes(progress.looks * self.processes.size)
+            tokens, squares, head = progress.answered
+            if tokens:
+                looked += (BatchShape(tokens, squares, head, count=self.processes.size),)
         return TrainResult(
             curve=LossCurve(steps=tuple(range(1, progress.step + 1)), loss=tuple(progress.losses)),
             steps=progress.step,
@@ -336,7 +412,7 @@ class _TrainingRun:
             padding_tokens=progress.padding,
             seconds=progress.seconds,
             shapes=tuple(BatchShape(*shape, count) for shape, count in sorted(progress.shapes.items())),
-            evaluated=() if held_out is None else held_out.shapes(progress.looks * self.processes.size),
+            evaluated=looked,
             energy_kwh=progress.energy_kwh,
             layout=layout,
             resumed_at=progress.resumed_at,
@@ -346,6 +422,7 @@ class _TrainingRun:
             peak_is_own=progress.peak_is_own,
             system=progress.system.metrics,
             inexact=tuple(progress.inexact),
+            kept=kept,
         )
 
     def _add_up(self, total: float, vocabulary: int) -> tuple[float, int]:
@@ -384,5 +461,8 @@ def training_mode(model: Any, settings: TrainingBlock, layout: Layout) -> Iterat
 
 
 def _total_steps(batches: int, settings: TrainingBlock, processes: int) -> int:
-    steps_an_epoch = math.ceil(batches / (settings.gradient_accumulation_steps * processes))
-    return max(1, math.ceil(settings.num_train_epochs * steps_an_epoch))
+    return max(1, math.ceil(settings.num_train_epochs * _steps_an_epoch(batches, settings, processes)))
+
+
+def _steps_an_epoch(batches: int, settings: TrainingBlock, processes: int) -> int:
+    return math.ceil(batches / (settings.gradient_accumulation_steps * processes))

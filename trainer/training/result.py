@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peft_registry.schemas.run import LossCurve
+from peft_registry.schemas.run import KeptStep, LossCurve
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.trainer.data.collate import Layout
 
@@ -23,8 +23,9 @@ class TrainResult:
     """What happened: tokens include padding and repeats over epochs; `shapes` are what compute is counted from.
 
     `evaluated` are the batches of held-out rows that were looked at meanwhile. `resumed_at` is the step after which a killed run
-    went on. `peak_bytes` is of training alone where `peak_is_own`. `system` is of the process that keeps the state. `inexact` are
-    operations that had no deterministic kernel: another run may differ in its last bits.
+    went on. `kept` is the step whose weights the model has, where it was chosen. `peak_bytes` is of training alone where
+    `peak_is_own`. `system` is of the process that keeps the state. `inexact` are operations that had no deterministic kernel:
+    another run may differ in its last bits.
     """
 
     curve: LossCurve
@@ -44,3 +45,4 @@ class TrainResult:
     peak_is_own: bool = False
     system: SystemMetrics | None = None
     inexact: tuple[str, ...] = ()
+    kept: KeptStep | None = None

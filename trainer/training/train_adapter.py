@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
@@ -20,7 +21,12 @@ from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import LoadedData, load_data, require_room
 from peft_registry.trainer.evaluation.losses import held_out
-from peft_registry.trainer.evaluation.quality import held_out_answers, require_fitting, require_room_for_answers
+from peft_registry.trainer.evaluation.quality import (
+    Answers,
+    held_out_answers,
+    require_fitting,
+    require_room_for_answers,
+)
 from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 from peft_registry.trainer.machine.environment import Dtype, Hardware, choose_hardware
 from peft_registry.trainer.machine.processes import ALONE, Processes
@@ -89,17 +95,36 @@ def read_data(
         max_length=config.training.max_length,
         seed=config.training.seed,
         vocabulary=vocabulary,
-        chooses=len(config.seeds) > 1,
+        chooses=config.chooses,
         locate=locate_locally_or_on_hub(data_folder, observe),
         observe=observe,
     )
-    quality = config.evaluation.quality
-    require_fitting(quality, data, key="evaluation.quality")
-    used = held_out(data.reported, data.identity_of(data.reported_split), split=data.reported_split).dataset
+    require_fitting(config.evaluation.quality, data, key="evaluation.quality")
+    stopping = config.training.early_stopping
+    if stopping is not None:
+        require_fitting((stopping.metric,), data, key="training.early_stopping.metric")
     room = None if base_record.context_length is None else base_record.context_length - config.virtual_tokens
-    for answers in held_out_answers(data.tasks, data.classes, used, tokenizer, quality):
-        require_room_for_answers(answers, tokenizer, room)
+    for split in dict.fromkeys((data.reported_split, "validation")):
+        for answers in answers_of_rows(config, data, split, tokenizer):
+            require_room_for_answers(answers, tokenizer, room)
     return data
+
+
+def answers_of_rows(config: TrainingFile, data: LoadedData, split: Split, tokenizer: Any) -> tuple[Answers, ...]:
+    """What the validation part, or the part that is reported on, asks besides its loss.
+
+    Args:
+        config: the training file.
+        data: its rows.
+        split: which part.
+        tokenizer: of the base.
+    """
+    is_reported = split == data.reported_split
+    rows, tasks = (data.reported, data.tasks) if is_reported else (data.validation, data.validation_tasks)
+    used = held_out(rows, data.identity_of(split), split=split).dataset
+    stopping = config.training.early_stopping
+    names = [*config.evaluation.quality, *(() if stopping is None else (stopping.metric,))]
+    return held_out_answers(tasks, data.classes, used, tokenizer, names)
 
 
 def train_adapter(
@@ -169,7 +194,9 @@ def train_adapter(
         data.validation,
         hardware.device,
         every_steps=config.training.eval_steps,
-        name="held_out_loss" if data.reported_split == "validation" else "validation_loss",
+        part="held_out" if data.reported_split == "validation" else "validation",
+        answers=answers_of_rows(config, data, "validation", tokenizer),
+        tokenizer=tokenizer,
     )
     attempts = train_all_seeds(model, setting, looks, observe=observe)
     _say_training(attempts.result, observe)
@@ -275,10 +302,11 @@ def _say_training(result: TrainResult, observe: Observe) -> None:
     minutes, seconds = divmod(round(result.seconds), 60)
     hours, minutes = divmod(minutes, 60)
     rate = result.tokens / max(result.seconds, 1e-9)
+    asked = result.steps if result.kept is None else result.kept.asked
     last = result.curve.loss[-1] if result.curve.loss else float("nan")
     observe(
         Said(
             "train",
-            f"{result.steps}/{result.steps}  loss {last:.2f}  {rate:.0f} tok/s  {hours}:{minutes:02}:{seconds:02}",
+            f"{result.steps}/{asked}  loss {last:.2f}  {rate:.0f} tok/s  {hours}:{minutes:02}:{seconds:02}",
         )
     )

@@ -123,7 +123,13 @@ def _estimate(
             hf_config, config, work.shape, stored=dtype, products=hardware.dtype, longest_scored=work.longest_scored
         )
         host = work.tokenizer_bytes if question.vram is None else 0
-        columns = columns_of(trace, libraries=libraries, tokenizer=host, on_gpu=question.vram is not None)
+        columns = columns_of(
+            trace,
+            libraries=libraries,
+            tokenizer=host,
+            on_gpu=question.vram is not None,
+            keeps_best=config.training.early_stopping is not None,
+        )
         if config.offload is None:
             return trace, columns
         kept = bytes_of(config.offload.max_memory)
@@ -233,6 +239,7 @@ def _workload(
         tokenizer=tokenizer,
         max_length=training.max_length,
         seed=training.seed,
+        chooses=config.chooses,
         observe=observe,
     )
     batches = Batches(
@@ -247,10 +254,11 @@ def _workload(
     shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in batches.of_epoch(0, layout)]
     _, rows, tokens, _ = max(shapes)
     total = round(sum(shape[0] for shape in shapes) * training.num_train_epochs) * len(config.seeds)
+    sooner = "" if training.early_stopping is None else "; early stopping may end it sooner"
     return _Workload(
         Shape(rows, tokens, max(shape[3] for shape in shapes)),
         "measured: the largest batch of the first epoch",
-        derived(total, "tokens", method="tokens of the first epoch, padding included, × epochs × seeds tried"),
+        derived(total, "tokens", method=f"tokens of the first epoch, padding included, × epochs × seeds tried{sooner}"),
         *_scored_tokens(registry, plan, tokenizer, data, context_length),
         tokenizer_bytes(folder),
     )
@@ -302,14 +310,11 @@ def _scored_tokens(
 
 def _answered_tokens(plan: TrainingPlan, tokenizer: Any, data: "LoadedData") -> list[int]:  # a transformers tokenizer
     """The tokens of each held-out row with each answer that it may have, and with the longest that is generated."""
-    from peft_registry.trainer.evaluation.losses import held_out
-    from peft_registry.trainer.evaluation.quality import held_out_answers
     from peft_registry.trainer.evaluation.scoring import encode
+    from peft_registry.trainer.training.train_adapter import answers_of_rows
 
-    used = held_out(data.reported, data.identity_of(data.reported_split), split=data.reported_split).dataset
     tokens = []
-    quality = plan.loaded.config.evaluation.quality
-    for answers in held_out_answers(data.tasks, data.classes, used, tokenizer, quality):
+    for answers in answers_of_rows(plan.loaded.config, data, data.reported_split, tokenizer):
         for row in answers.rows:
             asked = [encode(tokenizer, request, prefix_token_id=None, max_length=None).ids for request in row.requests]
             written = [] if asked else [len(answers.prompting.ids(tokenizer, row.prompt)) + answers.max_new_tokens]

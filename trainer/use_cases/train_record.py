@@ -85,6 +85,7 @@ def record_of_run(
         project=run.config.project,
         system=None if trained.result.system is None else KeptSystemMetrics.of(trained.result.system),
         points=None if points is None else KeptRunPoints.of(points),
+        kept_step=trained.result.kept,
         started_at=run.kept.started_at,
         finished_at=finished_at,
     )

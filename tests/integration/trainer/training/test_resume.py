@@ -11,7 +11,7 @@ import torch
 
 from peft_registry.schemas.config import config_identity, config_record
 from peft_registry.schemas.methods import METHOD_NAMES, METHODS
-from peft_registry.schemas.progress import Advanced, Observe
+from peft_registry.schemas.progress import Advanced, Measured, Observe
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import load_data
 from peft_registry.trainer.machine.seeding import seed_everything
@@ -109,6 +109,59 @@ def test_a_stopped_run_goes_on_to_the_same_bits(variant: str, batches: Batches, 
         expected.padding_tokens,
         expected.shapes,
     )
+
+
+def kept_run(
+    batches: Batches, config: Any, folder: Path | None, **more: Any
+) -> tuple[Any, TrainResult, dict[int, float]]:
+    """A training that early stopping looks at every second step, and what the looks measured."""
+    seen: dict[int, float] = {}
+    stop_at = more.pop("stop_at", None)
+
+    def observe(event: object) -> None:
+        if isinstance(event, Measured) and "held_out_loss" in event.values:
+            seen[event.step] = event.values["held_out_loss"]
+        if isinstance(event, Advanced) and event.done == stop_at:
+            raise Stopped
+
+    looks = HeldOutRows.of(batches, batches.examples[:3], "cpu", every_steps=2)
+    return (*run(batches, config, folder, held_out=looks, observe=observe, **more), seen)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_best_look_is_kept_and_a_stopped_run_keeps_the_same_bits(
+    method: str, batches: Batches, tmp_path: Path
+) -> None:
+    # so high a rate that the loss soon rises again
+    stopping = {"patience": 2, "metric": "loss"}
+    settings = {"method": method, "training__learning_rate": 0.3, "training__stop_on_spike": False}
+    settings |= {"training__num_train_epochs": 4, "training__eval_steps": 2}
+    config = a_training_file(**settings, training__early_stopping=stopping)
+    model, found, seen = kept_run(batches, config, None)
+    losses = {step: loss for step, loss in seen.items() if step > 0}
+    best = min(losses, key=lambda step: losses[step])
+    kept = found.kept
+    assert kept is not None
+    assert (kept.step, kept.trained, kept.asked, kept.looks) == (best, max(losses), 28, len(losses))
+    assert kept.value == losses[best]
+    assert kept.trained == best + 4 < 28, "two looks running were not better"
+    assert kept.epochs.value == pytest.approx(best / 7, abs=1e-6)
+
+    # the weights of that step, by a run that looks at nothing
+    with pytest.raises(Stopped):
+        run(batches, a_training_file(**settings), tmp_path / "alone", stop_at=best + 1, every_steps=best)
+    there = torch.load(tmp_path / "alone" / "checkpoint.pt", weights_only=True)["trained"]
+    assert all(torch.equal(weights, there[name]) for name, weights in trained_parameters(model).items())
+
+    with pytest.raises(Stopped):
+        kept_run(batches, config, tmp_path / "kept", stop_at=best + 3, every_steps=3)
+    torch.manual_seed(99)
+    again, resumed_found, _ = kept_run(batches, config, tmp_path / "kept", every_steps=3)
+    assert same_weights(again, model)
+    assert (resumed_found.kept, resumed_found.curve) == (kept, found.curve)
+    ended, ended_found, looked = kept_run(batches, config, tmp_path / "kept", stop_at=1)
+    assert same_weights(ended, model)
+    assert (ended_found.kept, looked) == (kept, {}), "nothing is trained or looked at again"
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ from peft_registry.registry.evaluation.extra_figures import recorded_measures
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.evaluations import stored_evaluations
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.profile import OrganisationProfile
@@ -45,7 +47,8 @@ lora: {r: 4, alpha: 8, target_modules: all-linear}
 data:
   train: {path: rows.jsonl, format: classification}
   validation: {path: held.jsonl, format: classification}
-training: {learning_rate: 1e-2, num_train_epochs: 12, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32}
+training:
+  {learning_rate: 1e-2, num_train_epochs: 12, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32, eval_steps: 8}
 evaluation: {bias: [], quality: [loss, exact_match]}
 """
 
@@ -125,6 +128,20 @@ def test_accuracy_is_that_of_an_independent_loop_with_classes_that_begin_alike(t
     assert measures["exact_match"]["after"] == 1
     assert measures["exact_match"]["before"] == 0
     assert any(line.startswith("accuracy ") and "→ 1.000" in line and "n=8" in line for line in trained.said)
+
+
+def test_the_curve_of_the_looks_begins_and_ends_at_the_figures_of_the_evaluation(trained: Trained) -> None:
+    (stored,) = stored_evaluations(trained.registry, trained.version)
+    measures = {measure["metric"]: measure for measure in recorded_measures(stored.record)}
+    points = [point for point in projection_of(trained.registry, trained.version).run.metrics if not point.final]
+    for metric in ("accuracy", "macro_f1", "exact_match", "f1"):
+        curve = {point.step: point.value for point in points if point.key == f"quality/held_out.{metric}"}
+        assert sorted(curve) == [0, 8, 16, 24]
+        ends = {"before": curve[0], "after": curve[24]}
+        assert ends == {arm: pytest.approx(measures[metric][arm], abs=1e-5) for arm in ends}
+    flop = records_of(trained.registry, trained.version).run
+    assert flop is not None
+    assert "while it trained" in str(flop.compute.evaluation_flop.method)
 
 
 def test_the_figures_follow_from_the_item_table(trained: Trained) -> None:

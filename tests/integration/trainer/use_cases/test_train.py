@@ -1,6 +1,7 @@
 """`registry train` in process: what is recorded of the command and the facts, and what a repeated training says."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced
+from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import InputRefused, KnownError, SeveralProblems
@@ -26,7 +28,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Event, Said, Warned
-from peft_registry.schemas.run import KeptRun
+from peft_registry.schemas.run import KeptRun, kept_sentence
 from peft_registry.schemas.run_points import KeptRunPoints, RunPoints
 from peft_registry.schemas.system_metrics import KeptSystemMetrics, SystemMetrics
 from peft_registry.schemas.values import declared
@@ -168,6 +170,53 @@ def test_what_was_measured_step_by_step_is_kept_beside_the_run_and_its_folder_is
     assert [point.step for point in shown if point.key == "loss/held_out"] == sorted(looked)
     assert {"training/learning_rate", "training/gradient_norm"} <= {point.key for point in shown}
     assert not list(registry.files.runs.iterdir())
+
+
+def test_the_rows_that_chose_a_step_are_not_those_that_are_reported_on(place: Place, first: TrainOutcome) -> None:
+    place.said.clear()
+    # at such a rate no later look is better than the first
+    stopping = ("training.early_stopping.patience=1", "training.learning_rate=0.9", "training.num_train_epochs=6")
+    outcome, _ = place.train("name=early", "training.stop_on_spike=false", *stopping)
+    records = records_of(place.registry, outcome.version)
+    run, modification = records.run, records.modification
+    assert run is not None
+    assert isinstance(modification, ModificationRecord)
+    kept = run.kept_step
+    assert kept is not None
+    assert kept.step < kept.trained == max(run.curve.steps) < kept.asked
+    (data,) = run.data
+    parts = {part.split: part.rows for part in data.selections}
+    assert parts == {"train": 18, "validation": 3, "test": 3}
+    assert kept.rows == parts["validation"]
+    assert modification.data[0].epochs == kept.epochs
+    assert kept.epochs.value == pytest.approx(kept.step / 3, abs=1e-6)
+    assert ("kept", kept_sentence(kept)) in place.said
+    assert dict(describe_version(place.registry, "early").lines())["kept"] == kept_sentence(kept)
+    assert run.points is not None
+    points = RunPoints.from_json(json.loads(place.registry.store.read_bytes(run.points.sha256))).points
+    looked = {point.step: point.values["validation_loss"] for point in points if "validation_loss" in point.values}
+    assert (
+        looked[kept.step] == min(loss for step, loss in looked.items() if step) == pytest.approx(kept.value, rel=1e-5)
+    )
+    assert outcome.run.config_sha256 != first.run.config_sha256
+    assert verify_version(place.registry, outcome.version).verdict == "verified"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.eval_steps=null", "without training.eval_steps"),
+        ("training.early_stopping.metric=accuracy", "training.early_stopping.metric asks for accuracy"),
+        ("training.early_stopping.patience=0", "`training.early_stopping.patience` is 0"),
+        ("data.validation.fraction=0.01", "too few"),
+    ],
+)
+def test_early_stopping_that_cannot_choose_is_refused_before_training(place: Place, override: str, said: str) -> None:
+    begun = len(place.said)
+    rows = ["data.train.rows=4"] if "fraction" in override else []
+    with pytest.raises(InputRefused, match=re.escape(said)):
+        place.train("name=refused", "training.early_stopping={patience: 1}", override, *rows)
+    assert not [text for label, text in place.said[begun:] if label == "method"]
 
 
 def test_a_repeated_training_that_states_nothing_new_records_and_warns_of_nothing(
