@@ -208,14 +208,12 @@ def test_the_rows_that_chose_a_step_are_not_those_that_are_reported_on(place: Pl
         ("training.eval_steps=null", "without training.eval_steps"),
         ("training.early_stopping.metric=accuracy", "training.early_stopping.metric asks for accuracy"),
         ("training.early_stopping.patience=0", "`training.early_stopping.patience` is 0"),
-        ("data.validation.fraction=0.01", "too few"),
     ],
 )
 def test_early_stopping_that_cannot_choose_is_refused_before_training(place: Place, override: str, said: str) -> None:
     begun = len(place.said)
-    rows = ["data.train.rows=4"] if "fraction" in override else []
     with pytest.raises(InputRefused, match=re.escape(said)):
-        place.train("name=refused", "training.early_stopping={patience: 1}", override, *rows)
+        place.train("name=refused", "training.early_stopping={patience: 1}", override)
     assert not [text for label, text in place.said[begun:] if label == "method"]
 
 
