@@ -224,7 +224,9 @@ def _as_yaml(value: Any) -> str:
 
 def _first_line(version: Version, purposes: Mapping[str, Purpose] | None) -> str:
     if purposes is None:
-        return f"Every field of the modification record of {version.label} that is open, or that its owner has not signed."
+        return (
+            f"Every field of the modification record of {version.label} that is open, or that its owner has not signed."
+        )
     return f"Questions about {version.label}: each answer decides something. `--all` asks what is open besides."
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import RecordNotDerived
@@ -37,7 +39,7 @@ class VersionSummary(Frozen):
     rank: int | None = None
     loss: float | None = None
     metric: tuple[str, float] | None = None
-    tasks: tuple[tuple[str, float], ...] = ()
+    tasks: tuple[tuple[str, float], ...] = Field(default=(), exclude_if=lambda tasks: not tasks)
     gates: tuple[str, ...] = ()
 
     @property
