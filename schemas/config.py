@@ -133,7 +133,8 @@ class TrainingBlock(Block):
     `device` is where it computes: `auto` takes a GPU that torch sees, else the processor; CUDA_VISIBLE_DEVICES says which GPU.
     `dtype` is the number format of the products: `auto` takes bf16 where the device has instructions for it, else fp32.
     `packing` fills each place of a batch with rows up to `max_length`, side by side, none seeing another.
-    `gradient_checkpointing` computes activations twice instead of keeping them. The state is kept for
+    `gradient_checkpointing` computes activations twice instead of keeping them. `sharding: full` spreads weights, gradients and the
+    optimizer's state over the processes of `--nproc`, so that none holds the whole base. The state is kept for
     `--resume` at least every `save_minutes` (null for not by time), after every `save_steps` steps where given, and on
     Ctrl-C. The held-out rows are looked at before the first step and after every `eval_steps` steps where given: their loss,
     accuracy and macro-F1 where they have classes, and what of `evaluation.quality` is generated. `early_stopping` keeps the best.
@@ -154,6 +155,7 @@ class TrainingBlock(Block):
     max_grad_norm: float = Field(default=1.0, ge=0)
     packing: bool = False
     gradient_checkpointing: bool = False
+    sharding: Literal["none", "full"] = "none"
     eval_steps: int | None = Field(default=None, ge=1)
     early_stopping: EarlyStoppingBlock | None = None
     save_steps: int | None = Field(default=None, ge=1)
@@ -292,6 +294,11 @@ class TrainingFile(_WithBlocks):
         return self.quantization is not None
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether the weights are spread over the processes that train."""
+        return self.training.sharding != "none"
+
+    @property
     def trains_biases(self) -> bool:
         """Whether biases of the base are trained with the adapter."""
         return self.setting("bias") not in (None, "none")
@@ -414,6 +421,8 @@ def _used(config: TrainingFile) -> dict[str, Any]:
     for key in ("eval_steps", "early_stopping"):
         if used["training"][key] is None:
             del used["training"][key]  # likewise
+    if not config.is_sharded:
+        del used["training"]["sharding"]  # likewise
     for key in _SCOPE:
         if used["evaluation"][key] is None:
             del used["evaluation"][key]  # likewise

@@ -233,6 +233,7 @@ class TrainableMethod(MethodDeclaration):
         packs: whether rows may lie side by side in one sequence, which what stands in front of each row forbids.
         takes_positions: whether its virtual tokens, where it has some, go through the layers as others do.
         checkpoints: whether activations may be computed twice instead of kept.
+        shards: whether weights, gradients and the optimizer's state may be spread over processes.
         starts: how many starts are trained, of which the best is kept.
         conflicts: settings of its block that contradict each other or something else in the file.
         not_continued: when a training cannot begin at its stored result, and why.
@@ -254,6 +255,7 @@ class TrainableMethod(MethodDeclaration):
     packs: bool = True
     takes_positions: bool = True
     checkpoints: bool = True
+    shards: bool = False
     starts: int = 1
     conflicts: tuple[Conflict, ...] = ()
     not_continued: tuple[Obstacle, ...] = ()

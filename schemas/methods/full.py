@@ -23,6 +23,7 @@ METHOD = TrainableMethod(
     block=FullBlock,
     learning_rate=2e-5,
     trains_base_weights=True,
+    shards=True,
     quantizable=False,
     memory="16 bytes a parameter: fp32 weight, gradient and two AdamW moments",
     defaults=(

@@ -142,6 +142,7 @@ METHOD = TrainableMethod(
     place=1,
     summary="low-rank update of linear layers: W + s·B·A; rsLoRA, DoRA, PiSSA and LoRA+ are its switches",
     block=LoraBlock,
+    shards=True,
     learning_rate=2e-4,
     defaults=(*SETTINGS_DEFAULTS, RATE_DEFAULT),
     advice=(

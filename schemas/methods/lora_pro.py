@@ -22,6 +22,7 @@ class LoraProBlock(Block):
 
 METHOD = replace(
     LORA,
+    shards=False,
     name="lora_pro",
     title="LoRA-Pro",
     module="lora_pro",

@@ -67,7 +67,7 @@ def load_base(
     """
     model = load_model(folder, dtype=dtype, device=device, quantization=quantization, offload=offload, scratch=scratch)
     tokenizer = load_tokenizer(folder)
-    _refuse_tokens_without_embedding(model, tokenizer)
+    refuse_tokens_without_embedding(model, tokenizer)
     return model, tokenizer
 
 
@@ -125,7 +125,7 @@ def placed_at_once(device: str) -> dict[str, Any]:
     return {"device_map": {"": place_of(device)}} if device.startswith("cuda") else {}
 
 
-def _refuse_tokens_without_embedding(model: Any, tokenizer: Any) -> None:
+def refuse_tokens_without_embedding(model: Any, tokenizer: Any) -> None:
     """Let the model raise TokenWithoutEmbedding for a token that it has no embedding for: torch would name an index."""
     embeddings = model.get_input_embeddings()
     rows = embeddings.weight.shape[0]

@@ -63,6 +63,45 @@ def loading_arguments(block: QuantizationBlock, *, dtype: Dtype, device: str) ->
     return {"quantization_config": settings, "device_map": {"": device}}
 
 
+def replace_linear_layers(model: Any, block: QuantizationBlock, *, dtype: Dtype) -> None:
+    """Put layers in 4 bits into the places of those that `from_pretrained` would quantize, without weights.
+
+    Args:
+        model: without weights either.
+        block: of the training file.
+        dtype: in which the dequantized weights are multiplied.
+
+    Raises:
+        QuantizationUnavailable: bitsandbytes is not installed, or does not work here.
+    """
+    from transformers.integrations import replace_with_bnb_linear
+    from transformers.quantizers.base import get_keys_to_not_convert
+
+    arguments = loading_arguments(block, dtype=dtype, device="cpu")
+    left = [*get_keys_to_not_convert(model), *(model._keep_in_fp32_modules or ())]
+    replace_with_bnb_linear(model, left, arguments["quantization_config"])
+    model.is_loaded_in_4bit = True
+    keep_gradients(model)
+
+
+def quantized_now(layer: Any, weight: Any) -> Any:
+    """The packed numbers of a layer's weight, (bytes, 1), quantized where the weight is; the layer keeps the scales."""
+    from transformers.pytorch_utils import Conv1D
+
+    before = layer.weight
+    if issubclass(getattr(layer, "source_cls", type(layer)), Conv1D):
+        weight = weight.t().contiguous()
+    how = {name: getattr(before, name) for name in ("compress_statistics", "quant_type", "quant_storage")}
+    packed = _bitsandbytes().nn.Params4bit(weight, requires_grad=False, **how).to(weight.device)
+    layer.quant_state = packed.quant_state
+    return packed.data
+
+
+def packed_shape(layer: Any) -> tuple[int, int]:
+    """The shape of the packed numbers of a layer's weight: two weights share a byte."""
+    return (layer.in_features * layer.out_features + 1) // 2, 1
+
+
 def keep_gradients(model: Any) -> None:
     """Switch off the repacking of quantized layers, for good."""
     for layer in quantized_layers(model):

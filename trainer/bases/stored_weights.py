@@ -88,13 +88,13 @@ def stored_weights(model: Any, folder: Path) -> StoredWeights:
         for name, parameter in model.named_parameters()
         if parameter.dtype == torch.bfloat16 and not parameter.requires_grad and not parameter.is_meta
     }
-    files = {span.name: (path, span) for path, span in _spans(folder)} if narrow else {}
+    files = {span.name: (path, span) for path, span in spans_of(folder)} if narrow else {}
     if all(span.dtype != "F32" for _, span in files.values()):
         return AS_LOADED
     stored: dict[int, TensorPlace] = {}
     converted = {}
     for name, parameter in narrow.items():
-        path, span = next((files[known] for known in _names(name) if known in files), (None, None))
+        path, span = next((files[known] for known in names_in_files(name) if known in files), (None, None))
         if path is None or span is None or span.shape != tuple(parameter.shape):
             converted[name] = parameter
         elif span.dtype == "F32":
@@ -104,14 +104,15 @@ def stored_weights(model: Any, folder: Path) -> StoredWeights:
     return StoredWeights(stored)
 
 
-def _spans(folder: Path) -> Iterator[tuple[Path, TensorSpan]]:
+def spans_of(folder: Path) -> Iterator[tuple[Path, TensorSpan]]:
+    """Each tensor of a folder's files, and the file that it is in."""
     for file in sorted(folder.glob("*.safetensors")):
         path = file.resolve()
         for span in read_header(path).tensors:
             yield path, span
 
 
-def _names(name: str) -> Iterator[str]:
+def names_in_files(name: str) -> Iterator[str]:
     """What the base may call a parameter of the model that was made of it."""
     parts = _WRAPPERS.sub("", name).split(".")
     for first in range(len(parts)):
@@ -124,6 +125,6 @@ def _widen(narrow: Mapping[str, Any], folder: Path) -> None:
     device = str(next(iter(narrow.values())).device)
     exact = dict(load_base(folder, dtype="fp32", device=device)[0].named_parameters())
     for name, parameter in narrow.items():
-        known = next((known for known in _names(name) if known in exact), None)
+        known = next((known for known in names_in_files(name) if known in exact), None)
         if known is not None and exact[known].shape == parameter.shape:
             parameter.data = exact[known].data

@@ -1,7 +1,8 @@
 """The processes of one training: one, or several under torchrun that add up their gradients.
 
-Every process has the whole model and draws the same batches; each computes its share of a step, and the sums are equal
-everywhere, so that no weight is ever sent. With n processes a step has n times the micro-batches.
+Every process draws the same batches; each computes its share of a step. Where every process has the whole model, the sums of the
+gradients are equal everywhere, so that no weight is ever sent; where the weights are spread (`spreads`), so are the sums. With n
+processes a step has n times the micro-batches.
 """
 
 import os
@@ -16,10 +17,11 @@ BUCKET_BYTES = 1 << 26  # that are added up at once: 64 MiB, which hide what a m
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Which of how many this is."""
+    """Which of how many this is, and whether the weights are spread over them."""
 
     rank: int = 0
     size: int = 1
+    spreads: bool = False
 
     def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
         """Each tensor becomes its sum over the processes, in place; all are of one device and number format."""
@@ -71,10 +73,10 @@ def buckets(tensors: Sequence[torch.Tensor], *, most_bytes: int = BUCKET_BYTES) 
 
 
 @contextmanager
-def under_torchrun(device: str) -> Iterator[Processes]:
+def under_torchrun(device: str, *, spreads: bool = False) -> Iterator[Processes]:
     """The group that torchrun's environment describes; left again at the end."""
     torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield Processes(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        yield Processes(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), spreads)
     finally:
         torch.distributed.destroy_process_group()

@@ -14,6 +14,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods import DECLARED, METHODS
 from peft_registry.schemas.methods.declaration import GOALS, Advice, Conflict, Goal, Obstacle, TrainableMethod
 from peft_registry.schemas.offload import check_offload
+from peft_registry.schemas.sharding import check_sharding
 from peft_registry.schemas.suggestions import closest, did_you_mean
 
 
@@ -98,7 +99,7 @@ def check_combinations(config: TrainingFile) -> TrainableMethod:
 
     Raises:
         CombinationRefused: settings that contradict each other.
-        PackingRefused, CheckpointingRefused, OffloadRefused: the method cannot.
+        PackingRefused, CheckpointingRefused, OffloadRefused, ShardingRefused: the method cannot.
     """
     method = METHODS[config.method]
     if config.training.packing and not method.packs:
@@ -122,6 +123,7 @@ def check_combinations(config: TrainingFile) -> TrainableMethod:
             raise CombinationRefused(conflict.asked, conflict.why, conflict.remedy)
     if config.offload is not None:
         check_offload(config)
+    check_sharding(config)
     if config.continue_from is not None:
         _check_continues(config, method)
     return method

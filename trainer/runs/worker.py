@@ -63,7 +63,7 @@ def _train(job: Job) -> None:
     if job.config.training.device != "cpu" and torch.cuda.is_available():
         device = "cuda"
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    with under_torchrun(device) as processes:
+    with under_torchrun(device, spreads=job.config.is_sharded) as processes:
         leads = processes.rank == 0
         observe: Observe = _tell if leads else ignore
         keeper = Keeper(job.run_folder, job.kept)

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 
 from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.machine.system_metrics import SystemSampler
+from peft_registry.trainer.training.parts import Parts, load_parts, load_whole, remove_other_parts
 
 STATE_NAME = "checkpoint.pt"
 FAILED_NAME = "failed.pt"
@@ -117,7 +119,14 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def save_state(
-    path: Path, model: Any, optimizer: Any, progress: TrainingProgress, *, total: int, generators: list[Any]
+    path: Path,
+    model: Any,
+    optimizer: Any,
+    progress: TrainingProgress,
+    *,
+    total: int,
+    generators: list[Any],
+    parts: Parts | None = None,
 ) -> None:
     """Write the state atomically and durably.
 
@@ -127,6 +136,7 @@ def save_state(
         progress: of the steps that are done.
         total: steps of the whole run.
         generators: `random_state()` of every process, by rank.
+        parts: where parameters and optimizer were written, where they are spread over processes.
 
     Raises:
         OSError: it cannot be written.
@@ -136,8 +146,9 @@ def save_state(
     value = {
         "format": _FORMAT,
         "total": total,
-        "trained": trained_parameters(model),
-        "optimizer": optimizer.state_dict(),
+        "trained": trained_parameters(model) if parts is None else {},
+        "optimizer": optimizer.state_dict() if parts is None else {},
+        "parts": None if parts is None else parts.to_keep(),
         "generators": generators,
         "progress": _progress_to_keep(progress),
     }
@@ -151,6 +162,8 @@ def save_state(
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    if parts is not None:
+        remove_other_parts(path, parts)
 
 
 def _progress_to_keep(progress: TrainingProgress) -> dict[str, Any]:
@@ -165,8 +178,14 @@ def _progress_to_keep(progress: TrainingProgress) -> dict[str, Any]:
     }
 
 
-def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int = 0) -> TrainingProgress:
+def load_state(path: Path, model: Any, optimizer: Any, *, total: int, processes: Processes = ALONE) -> TrainingProgress:
     """Put a saved state into model, optimizer and generators.
+
+    Args:
+        path: of the file.
+        model, optimizer: torch's.
+        total: steps of the whole run.
+        processes: of which this is one; where the state is spread and they are not, all steps must have been trained.
 
     Raises:
         CheckpointBroken: it is not the state of this model and this run.
@@ -177,11 +196,20 @@ def load_state(path: Path, model: Any, optimizer: Any, *, total: int, rank: int 
         generators = value["generators"]
         if value["format"] != _FORMAT or value["total"] != total:
             raise CheckpointBroken(path, "it is of a run with another number of steps, or of another version")
-        if rank >= len(generators):
-            raise CheckpointBroken(path, f"it is of {len(generators)} processes")
-        put_parameters(path, model, value["trained"])
-        optimizer.load_state_dict(value["optimizer"])
-        set_random_state(generators[rank])
+        if processes.size != len(generators):
+            raise CheckpointBroken(path, f"it is of {len(generators)} processes, and here are {processes.size}")
+        # a checkpoint of an earlier release has none
+        parts = None if value.get("parts") is None else Parts.kept(value["parts"])
+        if (parts is not None) != processes.spreads and (parts is None or len(progress["losses"]) < total):
+            raise CheckpointBroken(path, "weights were spread over the processes in one of checkpoint and run alone")
+        if parts is None:
+            put_parameters(path, model, value["trained"])
+            optimizer.load_state_dict(value["optimizer"])
+        elif processes.spreads:
+            load_parts(path, parts, model, optimizer)
+        else:
+            load_whole(path, parts, model)
+        set_random_state(generators[processes.rank])
         shapes = {(tokens, squares, learnt): count for tokens, squares, learnt, count in progress.pop("shapes")}
         # a checkpoint of an earlier release has none
         system = SystemSampler.resumed(progress.pop("system", None))

@@ -22,6 +22,7 @@ from peft_registry.schemas.progress import Advanced, Finished, Measured, Observe
 from peft_registry.schemas.run import KeptStep, LossCurve, kept_sentence
 from peft_registry.schemas.run_points import RunMetricName
 from peft_registry.schemas.values import measured
+from peft_registry.trainer.bases.sharding import whole_of
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
 from peft_registry.trainer.machine.determinism import noted_exceptions
 from peft_registry.trainer.machine.peak_memory import peak_bytes, reset_peak
@@ -45,6 +46,7 @@ from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.meter import Meter
 from peft_registry.trainer.training.optimizers import plain_adamw
 from peft_registry.trainer.training.out_of_memory import translate_out_of_memory
+from peft_registry.trainer.training.parts import save_parts
 from peft_registry.trainer.training.result import BatchShape, TrainResult
 from peft_registry.trainer.training.row_attention import RowAttention, layout_of, row_attention
 from peft_registry.trainer.training.watchdog import LossDiverged, check_loss
@@ -194,7 +196,7 @@ class _TrainingRun:
         if checkpoints is None or not checkpoints.path.exists():
             return
         self.progress = load_state(
-            checkpoints.path, self.model, self.optimizer, total=self.total, rank=self.processes.rank
+            checkpoints.path, self.model, self.optimizer, total=self.total, processes=self.processes
         )
         step = self.progress.step
         if not self.is_finished:
@@ -258,13 +260,18 @@ class _TrainingRun:
         # on the device, where nobody waits for it before the whole step is asked for
         summed = torch.zeros((), dtype=torch.float64, device=self.device)
         vocabulary = 1
-        for batch in micro_batches[self.processes.rank :: self.processes.size]:
+        mine = micro_batches[self.processes.rank :: self.processes.size]
+        shares = [(batch, 1.0) for batch in mine]
+        if self.processes.spreads and len(mine) < math.ceil(len(micro_batches) / self.processes.size):
+            shares.append((micro_batches[0], 0.0))  # the others cannot put a layer together without this process
+        for batch, share in shares:
             if self.attention is not None:
                 self.attention.of(batch.lengths)
             with torch.autocast(self.device, torch.bfloat16) if self.autocast else nullcontext():
                 loss, _, vocabulary = supervised_loss(self.model, batch.to(self.device))  # scalar: a sum over tokens
-            torch.autograd.backward(loss / supervised)
-            summed += loss.detach()
+            torch.autograd.backward(loss / supervised if share else loss * 0.0)
+            if share:
+                summed += loss.detach()
         summed_loss = float(summed.item())
         if self.processes.size > 1:
             summed_loss, vocabulary = self._add_up(summed_loss, vocabulary)
@@ -285,10 +292,19 @@ class _TrainingRun:
             LossDiverged: a gradient is not finite.
         """
         limit = self.settings.max_grad_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))  # L2 over all parameters
+        norm = self._clipped(limit)
         if not math.isfinite(norm):
             raise LossDiverged(step, "a gradient is not finite")
         return norm
+
+    def _clipped(self, limit: float) -> float:
+        """The L2 norm of the gradients of all parameters, which are scaled down to the limit."""
+        if not self.processes.spreads:
+            return float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = whole_of(torch.nn.utils.get_total_norm(gradients))
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
+        return float(norm)
 
     def schedule(self, step: int) -> None:
         """Set the learning rate of each parameter group for this step."""
@@ -389,10 +405,15 @@ class _TrainingRun:
     def save(self, checkpoints: Checkpoints, name: str | None = None, generators: Any = None) -> None:
         """Keep the state; process 0 writes, the others say where their generators are."""
         all_generators = self.processes.gathered(generators or random_state())
+        path = checkpoints.path if name is None else checkpoints.folder / name
+        parts = None
+        if self.processes.spreads:  # every process writes its own
+            parts = save_parts(path, self.progress.step, self.model, self.optimizer)
         if self.processes.rank:
             return
-        path = checkpoints.path if name is None else checkpoints.folder / name
-        save_state(path, self.model, self.optimizer, self.progress, total=self.total, generators=all_generators)
+        save_state(
+            path, self.model, self.optimizer, self.progress, total=self.total, generators=all_generators, parts=parts
+        )
         if name is None:
             checkpoints.saved(self.progress.step, self.total)
 
@@ -426,11 +447,16 @@ class _TrainingRun:
         )
 
     def _add_up(self, total: float, vocabulary: int) -> tuple[float, int]:
-        """Gradients and loss of all processes; one without a micro-batch in this step adds zeros."""
+        """Gradients and loss of all processes; one without a micro-batch in this step adds zeros.
+
+        The gradients of weights that are spread are sums already.
+        """
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        for dtype in sorted({parameter.dtype for parameter in self.parameters}, key=str):
+        for dtype in (
+            [] if self.processes.spreads else sorted({parameter.dtype for parameter in self.parameters}, key=str)
+        ):
             self.processes.add_up(
                 [
                     parameter.grad

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.config import TrainingFile
+from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.methods import METHODS
-from peft_registry.schemas.offload import Waiting
+from peft_registry.schemas.offload import Waiting, obstacle_to_offload
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
 from peft_registry.schemas.run import Trial, coverage_sentence
 from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.offload import waiting_in
+from peft_registry.trainer.bases.sharding import base_to_spread
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import LoadedData, load_data, require_room
 from peft_registry.trainer.evaluation.losses import held_out
@@ -168,14 +169,19 @@ def train_adapter(
             )
         )
     dtype = weights_dtype(config, hardware)
-    model, tokenizer = (load or load_base)(
-        base_folder,
-        dtype=dtype,
-        device=hardware.device,
-        quantization=config.quantization,
-        offload=config.offload,
-        scratch=scratch,
-    )
+    if processes.spreads:
+        model, tokenizer = base_to_spread(
+            base_folder, dtype=dtype, device=hardware.device, quantization=config.quantization
+        )
+    else:
+        model, tokenizer = (load or load_base)(
+            base_folder,
+            dtype=dtype,
+            device=hardware.device,
+            quantization=config.quantization,
+            offload=config.offload or _offload_of_spread(config),
+            scratch=scratch,
+        )
     after_load()
     waiting = _waiting(model, observe)
     setting = Setting(
@@ -188,6 +194,7 @@ def train_adapter(
         checkpoints=checkpoints,
         processes=processes,
         start=start,
+        base_folder=base_folder,
     )
     looks = HeldOutRows.of(
         setting.batches,
@@ -211,6 +218,16 @@ def train_adapter(
         trials=attempts.trials,
         waiting=waiting,
     )
+
+
+def _offload_of_spread(config: TrainingFile) -> OffloadBlock | None:
+    """Where the frozen base waits in the process that registers what several have trained, each with a part of the base.
+
+    It holds the whole as little as they did. A base that is trained, or in 4 bits, cannot wait, and is there.
+    """
+    if not config.is_sharded or obstacle_to_offload(config) is not None:
+        return None
+    return OffloadBlock(to="disk")
 
 
 def _say_model(config: TrainingFile, model: Any, hardware: Hardware, observe: Observe) -> None:

@@ -17,6 +17,7 @@ from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Event, Measured, Observe, Said, ignore
 from peft_registry.schemas.run import Trial
 from peft_registry.trainer.bases.offload import meta_weights, refuse_what_looks_at_weights
+from peft_registry.trainer.bases.sharding import put_back, spread
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.machine.seeding import seed_everything, seed_of
@@ -34,7 +35,8 @@ from peft_registry.trainer.training.row_attention import layout_of
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What every trial has in common. `said` is told of the first prepared model; `checkpoints` keeps the state of a run,
-    where there are several trials in a folder for each; `start` is the folder of the starting adapter."""
+    where there are several trials in a folder for each; `start` is the folder of the starting adapter, `base_folder` that of a base
+    whose weights are spread over the processes."""
 
     config: TrainingFile
     tokenizer: Any  # transformers' PreTrainedTokenizerBase
@@ -45,6 +47,7 @@ class Setting:
     checkpoints: Checkpoints | None = None
     processes: Processes = ALONE
     start: Path | None = None
+    base_folder: Path | None = None
 
     def checkpoints_of(self, seed: int) -> Checkpoints | None:
         """Where the trial of one seed keeps its state."""
@@ -106,6 +109,9 @@ def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
         initialise(model, setting.config, setting.tokenizer)
     if setting.start is not None:
         getattr(method, "start_from", start_from)(model, setting.start)
+    if setting.processes.spreads:
+        assert setting.base_folder is not None, "the weights are read from there"
+        spread(model, setting.base_folder)
     if setting.processes.rank:  # equal weights, and dropout of its own
         seed_everything(seed_of(seed, f"process {setting.processes.rank}") % 2**32)
     return model
@@ -116,6 +122,8 @@ def _trained(model: Any, setting: Setting, held_out: HeldOutRows, seed: int, obs
     layout = layout_of(model, packs=training.packing) if METHODS[setting.config.method].packs else "padded"
     if training.packing and layout == "padded":
         raise PackingRefused("in this architecture rows beside each other would change each other; it was tried")
+    if setting.processes.spreads:
+        put_back(model)  # after the passes that tried it
     return train(
         model,
         replace(setting.batches, seed=seed),
