@@ -9,10 +9,19 @@ import typer
 
 from peft_registry.cli.options import OverridesArgument, PriceOption
 from peft_registry.cli.outcome import READS, Home, Outcome, Part, Table, command
+from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
     from peft_registry.schemas.values import Value
     from peft_registry.trainer.costs.fit import Estimate, Fit
+
+
+class DevicesWithoutSize(InputRefused):
+    what = "--devices {count} says nothing without their memory"
+    why = "processes on a processor share one memory, and spread nothing"
+    fix = "say how much each GPU has: --vram 24GiB"
+
+    count: int
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,6 +38,7 @@ def estimate(
         Path | None, typer.Option(help="A config.json to use instead of the registered base; nothing else is read.")
     ] = None,
     vram: Annotated[str | None, typer.Option(metavar="SIZE", help="GPU memory, such as 12GiB.")] = None,
+    devices: Annotated[int, typer.Option(min=1, max=1024, help="How many GPUs there are, each with --vram.")] = 1,
     ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Main memory; default: this machine's.")] = None,
     claim: Annotated[
         str | None,
@@ -49,8 +59,11 @@ def estimate(
     from peft_registry.trainer.inputs.training_file import load_tasks
     from peft_registry.trainer.use_cases.estimate import estimate_run
 
+    if devices > 1 and vram is None:
+        raise DevicesWithoutSize(devices)
     question = FitQuestion(
         vram=None if vram is None else parse_size(vram),
+        devices=devices,
         ram=_main_memory(ram, vram),
         claim=None if claim is None else parse_size(claim),
         price=price_per_hour,
@@ -97,7 +110,8 @@ def _lines(result: "Estimate") -> Iterator[Part]:
     if trace.coverage:
         yield f"adapts   {coverage_sentence(trace.coverage)}"
     yield f"batch    {shape.rows} × {shape.tokens} tokens, {shape.supervised} carry loss; {result.shape_source}"
-    yield f"device   {result.device} {result.dtype}"
+    count = result.question.devices
+    yield f"device   {result.device} {result.dtype}" + (f", each of {count}" if count > 1 else "")
     yield ""
     names = list(result.columns[0].parts)
     headings = ["bytes", *(column.name for column in result.columns)]

@@ -49,12 +49,14 @@ def load_base(
     quantization: QuantizationBlock | None = None,
     offload: OffloadBlock | None = None,
     scratch: Path | None = None,
+    over_gpus: bool = False,
 ) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder, in evaluation mode on `device`; no network, no remote code, no pickle.
 
     With `quantization` the linear layers are quantized while loading, and `dtype` is that of everything else and of the
-    products. With `offload` blocks stay out, and what must be written for that goes into a folder in `scratch`. The caller
-    compares the files' states before hashing and after this, with `offload` also once the model is no longer used.
+    products; with `over_gpus` its blocks are on all GPUs. With `offload` blocks stay out, and what must be written for that goes
+    into a folder in `scratch`. The caller compares the files' states before hashing and after this, with `offload` also once the
+    model is no longer used.
 
     Raises:
         BaseNotLoadable: transformers does not know the architecture, or the configuration contradicts the weights.
@@ -65,7 +67,15 @@ def load_base(
 
     The model raises TokenWithoutEmbedding where a text has a token that it has no embedding for.
     """
-    model = load_model(folder, dtype=dtype, device=device, quantization=quantization, offload=offload, scratch=scratch)
+    model = load_model(
+        folder,
+        dtype=dtype,
+        device=device,
+        quantization=quantization,
+        offload=offload,
+        scratch=scratch,
+        over_gpus=over_gpus,
+    )
     tokenizer = load_tokenizer(folder)
     refuse_tokens_without_embedding(model, tokenizer)
     return model, tokenizer
@@ -79,6 +89,7 @@ def load_model(
     quantization: QuantizationBlock | None = None,
     offload: OffloadBlock | None = None,
     scratch: Path | None = None,
+    over_gpus: bool = False,
 ) -> Any:
     """The model alone: what was trained of a base is used with the tokenizer of its base, and need not hold one.
 
@@ -94,7 +105,7 @@ def load_model(
         require_quantizable(folder)
     extra = placed_at_once(device)
     if quantization is not None:
-        extra = loading_arguments(quantization, dtype=dtype, device=device)
+        extra = loading_arguments(quantization, dtype=dtype, device=device, over_gpus=over_gpus)
     try:
         if offload is not None:
             assert scratch is not None, "what is offloaded may have to be written"

@@ -39,13 +39,16 @@ class Quantization:
     loaded_as: str
 
 
-def loading_arguments(block: QuantizationBlock, *, dtype: Dtype, device: str) -> dict[str, Any]:
+def loading_arguments(
+    block: QuantizationBlock, *, dtype: Dtype, device: str, over_gpus: bool = False
+) -> dict[str, Any]:
     """What `from_pretrained` needs besides, so that it quantizes while it loads.
 
     Args:
         block: of the training file.
         dtype: in which the dequantized weights are multiplied.
         device: where the model goes; a quantized model is not moved afterwards.
+        over_gpus: whether its blocks go to all GPUs that there are, in equal parts.
 
     Raises:
         QuantizationUnavailable: bitsandbytes is not installed, or does not work here.
@@ -60,7 +63,10 @@ def loading_arguments(block: QuantizationBlock, *, dtype: Dtype, device: str) ->
         bnb_4bit_use_double_quant=block.double,
         bnb_4bit_compute_dtype={"bf16": torch.bfloat16, "fp32": torch.float32}[dtype],
     )
-    return {"quantization_config": settings, "device_map": {"": device}}
+    places: str | dict[str, str] = {"": device}
+    if over_gpus and device.startswith("cuda"):
+        places = "balanced"
+    return {"quantization_config": settings, "device_map": places}
 
 
 def replace_linear_layers(model: Any, block: QuantizationBlock, *, dtype: Dtype) -> None:

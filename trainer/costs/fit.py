@@ -3,7 +3,8 @@
 A figure below the floor, the base's weights alone, is impossible.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 _KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
 MAPPED = "mapped file"
 _VALUES = ("tokens", "tokens_per_second", "scored", "scoring_hours", "hours", "cost")
-Verdict = Literal["fits", "only with checkpointing", "only with offload", "cannot"]
+GATHERED = "put together"  # weights and gradients that a process has whole while they are spread otherwise
+_MORE_DEVICES = (2, 4, 8, 16, 32, 64)  # that are proposed where fewer do not suffice
+Verdict = Literal["fits", "only with checkpointing", "only with sharding", "only with offload", "cannot"]
 
 
 class MalformedSize(InputRefused):
@@ -34,9 +37,11 @@ class MalformedSize(InputRefused):
 
 @dataclass(frozen=True, slots=True)
 class FitQuestion:
-    """What the estimate is asked. Bytes; `price` is for one hour of the machine, in any currency."""
+    """What the estimate is asked. Bytes; `vram` is of each of the `devices`; `price` is for one hour of the machine, in any
+    currency."""
 
     vram: int | None = None
+    devices: int = 1
     ram: int | None = None
     claim: int | None = None
     price: float | None = None
@@ -85,6 +90,41 @@ class Column:
         weights = self.parts["weights"] - blocks + min(there, blocks)
         return Column(self.name, {**self.parts, "weights": weights}, frozen=self.frozen)
 
+    def spread(self, trace: "Trace", *, over: int) -> "Column":
+        """With weights, gradients and the optimizer's state spread over so many devices: what each of them has.
+
+        While it computes, two blocks are whole, one that computes and one that is fetched meanwhile, and what is in no block; and
+        of the gradients those of one block.
+        """
+        parts = dict(self.parts)
+        weights, gradients = parts["weights"], parts.get("gradients", 0)
+        gathered = 0
+        if self.name == "backward":
+            whole = min(weights, 2 * trace.largest_block + trace.outside)
+            share = (trace.largest_block + trace.outside) / weights if weights else 0.0
+            gathered = whole + round(min(1.0, share) * gradients)
+        for name in ("weights", "gradients", "optimizer"):
+            parts[name] = math.ceil(parts.get(name, 0) / over)
+        return Column(self.name, {**parts, GATHERED: gathered}, frozen=self.frozen)
+
+    def over_devices(self, trace: "Trace", *, over: int) -> "Column":
+        """With whole blocks on so many devices, one process computing on one after the other: what the fullest of them has."""
+        weights = self.parts["weights"]
+        there = min(weights, math.ceil(weights / over) + trace.largest_block)
+        return Column(self.name, {**self.parts, "weights": there, GATHERED: 0}, frozen=self.frozen)
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadRun:
+    """A run whose weights are spread: what each device has, and what in the file makes it so."""
+
+    columns: tuple[Column, ...]
+    settings: str
+
+    @property
+    def needed(self) -> int:
+        return max(column.needed for column in self.columns)
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -125,7 +165,7 @@ class Estimate:
             "peak_moment": self.peak.name,
             "moments": {column.name: {**column.parts, "total": column.total} for column in self.columns},
             "floor": {"bytes": trace.floor, "bits_a_weight": trace.floor_bits},
-            "limits": {"vram": self.question.vram, "ram": self.question.ram},
+            "limits": {"vram": self.question.vram, "devices": self.question.devices, "ram": self.question.ram},
             "fit": None if self.fit is None else asdict(self.fit),
             "claim": None if self.claim is None else asdict(self.claim),
             **{name: getattr(self, name).to_json() for name in _VALUES},
@@ -150,16 +190,20 @@ def fits(
     vram: int | None,
     ram: int | None,
     checkpointed: Callable[[], tuple[Column, ...] | None] = lambda: None,
+    devices: int = 1,
+    spread: Callable[[int], Iterable[SpreadRun]] = lambda _: (),
     offloaded: Callable[[], tuple[Column, ...] | OffloadRefused],
 ) -> Fit | None:
     """Against a GPU's memory, or against `ram` where there is none; None without limits.
 
     Args:
         columns: the run as the file says.
-        vram: bytes.
+        vram: bytes, of each device.
         ram: bytes; with `vram`, where the frozen base can wait. It can wait on disk whatever there is.
         checkpointed: asked for the columns with gradient checkpointing, the cheapest remedy: it costs one more forward pass a step.
             None where the run has it already, or its method cannot.
+        devices: how many there are.
+        spread: asked for the run spread over so many devices, the cheapest way first; none where it cannot be.
         offloaded: asked for the columns with the frozen base offloaded, or for the reason why it cannot be.
     """
     peak = max(columns, key=lambda column: column.needed)
@@ -175,20 +219,43 @@ def fits(
         if needed <= limit:
             remedy = f"{_gb(needed)} with gradient checkpointing: set training.gradient_checkpointing=true"
             return Fit("only with checkpointing", peak.largest, f"{short}; {remedy}")
+    if vram is not None and devices > 1:
+        words = _spread_words(spread, (devices,), limit)
+        if words is not None:
+            return Fit("only with sharding", peak.largest, f"{short}; {words}")
     away = offloaded()
     if isinstance(away, OffloadRefused):
-        return Fit("cannot", peak.largest, f"{short}; {away.what}: {away.why}")
-    beside = max(away, key=lambda column: column.needed)
-    if beside.needed > limit:
-        why = f"{short}; with the frozen base elsewhere `{beside.name}` still needs {_gb(beside.needed)}"
-        return Fit("cannot", beside.largest, why)
+        binding, obstacle = peak.largest, f"{away.what}: {away.why}"
+    else:
+        beside = max(away, key=lambda column: column.needed)
+        if beside.needed <= limit:
+            why = f"{short}; {_offload_words(columns, beside, vram=vram, ram=ram)}"
+            return Fit("only with offload", peak.largest, why)
+        binding = beside.largest
+        obstacle = f"with the frozen base elsewhere `{beside.name}` still needs {_gb(beside.needed)}"
+    more = [count for count in _MORE_DEVICES if count > devices and vram is not None]
+    words = _spread_words(spread, more, limit)
+    verdict: Verdict = "cannot" if words is None else "only with sharding"
+    return Fit(verdict, binding, f"{short}; {words or obstacle}")
+
+
+def _offload_words(columns: tuple[Column, ...], beside: Column, *, vram: int | None, ram: int | None) -> str:
+    """What to set so that the frozen base waits where there is room for it."""
     to_disk = vram is None or (ram is not None and max(column.frozen for column in columns) > ram)
     place, words = ("disk", "on disk") if to_disk else ("cpu", "in RAM")
-    why = (
-        f"{short}; {_gb(beside.needed)} with the frozen base {words}: "
+    return (
+        f"{_gb(beside.needed)} with the frozen base {words}: "
         f"set offload.to={place} training.gradient_checkpointing=true"
     )
-    return Fit("only with offload", peak.largest, why)
+
+
+def _spread_words(spread: Callable[[int], Iterable[SpreadRun]], counts: Sequence[int], limit: int) -> str | None:
+    """What to set for the fewest of these devices that suffice; None where none do."""
+    for count in counts:
+        for run in spread(count):
+            if run.needed <= limit:
+                return f"{_gb(run.needed)} on each of {count} such devices: set {run.settings} and --nproc {count}"
+    return None
 
 
 def judge_claim(claim: int, trace: "Trace") -> Fit:

@@ -31,7 +31,7 @@ from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.loop import training_mode
-from peft_registry.trainer.training.loss import summed_cross_entropy
+from peft_registry.trainer.training.loss import MOST_LOGITS, cross_entropy_in_pieces, summed_cross_entropy
 from peft_registry.trainer.training.optimizers import optimizer_for
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -83,7 +83,7 @@ class Trace:
     """What a run needs; sizes in bytes.
 
     - `frozen` are the weights that are not trained. Those `in_blocks` could wait elsewhere, but for the block that computes:
-      `largest_block` at most.
+      `largest_block` at most. `outside` are all that are in no block, trained or not.
     - `mapped` of the weights' file stays in a CPU's memory beside quantized weights, because what is not quantized is used
       where it lies in the file; the system can take it back.
 
@@ -103,6 +103,7 @@ class Trace:
     in_blocks: int
     total: int
     coverage: tuple[Coverage, ...] = ()  # of LoRA
+    outside: int = 0
 
 
 def trace_memory(
@@ -148,6 +149,7 @@ def trace_memory(
         in_blocks=twin.in_blocks,
         total=twin.all_parameters,
         coverage=twin.coverage,
+        outside=twin.outside,
     )
 
 
@@ -224,6 +226,7 @@ class _Twin:
         # the parts that Accelerate moves in one piece; the whole model where it does not name them
         pieces = [block for block in model.modules() if type(block).__name__ in blocks]
         self.largest_block = max((_held(list(block.parameters()), block) for block in pieces), default=self.weights)
+        self.outside = self.weights - sum(_held(list(block.parameters()), block) for block in pieces)
         self.in_blocks = sum(
             _held([part for part in block.parameters() if not part.requires_grad], block) for block in pieces
         )
@@ -239,10 +242,7 @@ class _Twin:
         ]
         with live, training_mode(self.model, self.config.training, "padded"):
             with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
-                logits = _logits(self.model, shape)
-            activations = live.now - _size(logits)
-            loss = summed_cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
-            del logits
+                loss, activations = self._loss(shape, live)
             torch.autograd.backward(loss)
             del loss
             peak = live.peak
@@ -265,6 +265,19 @@ class _Twin:
             Moment("backward", self.weights, kept, state, activations, max(0, peak - at_peak - activations)),
             Moment("optimizer", self.weights, gradients, state, 0, max(0, step_peak - gradients - state)),
         )
+
+    def _loss(self, shape: Shape, live: _Live) -> tuple[torch.Tensor, int]:
+        """The loss of a micro-batch, and the bytes that are kept for the backward pass but for the logits."""
+        head = self.model.get_output_embeddings()
+        rows = MOST_LOGITS // max(1, int(head.weight.shape[0]))
+        if shape.supervised <= max(1, rows):
+            logits = _logits(self.model, shape)
+            activations = live.now - _size(logits)
+            return summed_cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long)), activations
+        kept: list[torch.Tensor] = []
+        _logits(self.model, shape, kept)
+        loss = cross_entropy_in_pieces(head, kept[0], torch.zeros(len(kept[0]), dtype=torch.long), rows)
+        return loss, live.now
 
     def scoring(self, *, second_base: bool, longest: int) -> Moment:
         """Both arms are scored in fp32, a batch of the scorer's own size or the longest text, all of it through the output head.
@@ -339,12 +352,15 @@ def _held(tensors: list[Any], module: Any) -> int:
     )
 
 
-def _logits(model: Any, shape: Shape) -> torch.Tensor:
-    """Logits (supervised, vocabulary), the head given so many hidden states as carry loss."""
+def _logits(model: Any, shape: Shape, kept: list[torch.Tensor] | None = None) -> torch.Tensor:
+    """Logits (supervised, vocabulary), the head given so many hidden states as carry loss; where those are `kept`, one of them."""
 
     def first(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = given[0]  # (rows, virtual + tokens, hidden)
-        return (hidden.flatten(0, 1)[: shape.supervised].clone()[None], *given[1:])
+        hidden = given[0].flatten(0, 1)[: shape.supervised].clone()  # of (rows, virtual + tokens, hidden)
+        if kept is not None:
+            kept.append(hidden)
+            hidden = hidden[:1]
+        return (hidden[None], *given[1:])
 
     hook = model.get_output_embeddings().register_forward_pre_hook(first)
     try:

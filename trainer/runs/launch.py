@@ -68,6 +68,20 @@ class LaunchRefused(InputRefused):
     reason: str
 
 
+class OtherProcesses(InputRefused):
+    reference = "resumed-in-other-processes"
+    what = "a run that was begun in {before} cannot go on in {now}"
+    why = "how many there are decides its steps and which rows each of them has, and where each has kept its part of the state"
+    fix = "leave --nproc out: it goes on in as many as before"
+
+    was: int
+    now: int
+
+    @property
+    def before(self) -> str:
+        return "one process" if self.was == 1 else f"{self.was} processes"
+
+
 class RegisteredElsewhere(Exception):
     """The process of rank 0 ran on another node, which registers the result."""
 
@@ -88,17 +102,23 @@ class Launch:
     def size(self) -> int:
         return self.nproc * self.nnodes
 
-    def require_possible(self, *, resumed: bool) -> "Launch":
+    def require_possible(self, *, began_in: int | None) -> "Launch":
         """Itself, if a run can be started like this.
+
+        Args:
+            began_in: the processes of the run that is resumed; None for a new one.
 
         Raises:
             LaunchRefused: a run is to be resumed on several machines.
+            OtherProcesses: in another number of processes.
         """
-        if resumed and self.nnodes > 1:
+        if began_in is not None and self.nnodes > 1:
             raise LaunchRefused(
                 "a run is resumed on one machine, the one that kept its state; without --nnodes it continues there "
                 "with as many processes"
             )
+        if began_in is not None and self.size != began_in:
+            raise OtherProcesses(began_in, self.size)
         return self
 
     def arguments(self, meeting: str) -> list[str]:

@@ -6,6 +6,7 @@ processes compare base and data: on another machine the same names may mean some
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.dataset import DataIdentity
-from peft_registry.schemas.errors import EXIT_INTERRUPTED, KnownError
+from peft_registry.schemas.errors import EXIT_INTERRUPTED, KnownError, RunFailed
 from peft_registry.schemas.progress import Advanced, Event, Finished, Measured, Observe, Started, Warned, ignore
 from peft_registry.trainer.runs.launch import Job, LaunchRefused
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from peft_registry.trainer.machine.processes import Processes
 
 _LOOK_SECONDS = 1.0
+# what gloo and NCCL say once another process has gone
+_LOST = re.compile(r"Connection (?:closed|reset) by peer|remote process exited|NCCL error: remote")
 _KINDS: dict[type, str] = {
     Started: "started",
     Advanced: "advanced",
@@ -46,10 +49,13 @@ def main(job_file: Path) -> None:
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except KnownError as error:
-        said = {"what": error.what, "why": error.why, "fix": error.fix, "exit": error.exit_code}
-        if os.environ["LOCAL_RANK"] == "0":  # each machine waits for its own
-            _say("error", said)
+        # whichever process it is: the others may know no more than that one of them is gone
+        _say("error", {"what": error.what, "why": error.why, "fix": error.fix, "exit": error.exit_code})
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        sys.exit(RunFailed.exit_code)  # another process ended, and has said why, or was killed
 
 
 def _train(job: Job) -> None:

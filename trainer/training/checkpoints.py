@@ -194,10 +194,10 @@ def load_state(path: Path, model: Any, optimizer: Any, *, total: int, processes:
         value = torch.load(path, map_location="cpu", weights_only=True)
         progress = value["progress"]
         generators = value["generators"]
-        if value["format"] != _FORMAT or value["total"] != total:
-            raise CheckpointBroken(path, "it is of a run with another number of steps, or of another version")
         if processes.size != len(generators):
             raise CheckpointBroken(path, f"it is of {len(generators)} processes, and here are {processes.size}")
+        if value["format"] != _FORMAT or value["total"] != total:
+            raise CheckpointBroken(path, "it is of a run with another number of steps, or of another version")
         # a checkpoint of an earlier release has none
         parts = None if value.get("parts") is None else Parts.kept(value["parts"])
         if (parts is not None) != processes.spreads and (parts is None or len(progress["losses"]) < total):

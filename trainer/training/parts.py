@@ -7,6 +7,7 @@ old state or the new one whole.
 
 import logging
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,11 +154,13 @@ def _key(name: str, of_optimizer: str | None = None) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without torch's notes on what it is asked to do."""
+    """Without torch's notes on what it is asked to do: that one process reads alone, for example."""
     log = logging.getLogger("torch.distributed.checkpoint")
     before = log.level
     log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+            yield
     finally:
         log.setLevel(before)

@@ -181,6 +181,7 @@ def train_adapter(
             quantization=config.quantization,
             offload=config.offload or _offload_of_spread(config),
             scratch=scratch,
+            **({"over_gpus": True} if config.is_sharded and config.is_quantized else {}),
         )
     after_load()
     waiting = _waiting(model, observe)

@@ -8,6 +8,7 @@ Time and cost follow from tokens a second, given or measured by a registered run
 
 import importlib
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +28,26 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.sharding import check_processes, obstacle_to_sharding
 from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, measured, unknown
 from peft_registry.schemas.version import Version
-from peft_registry.trainer.costs.fit import NO_QUESTION, Column, Estimate, FitQuestion, columns_of, fits, judge_claim
+from peft_registry.trainer.costs.fit import (
+    GATHERED,
+    NO_QUESTION,
+    Column,
+    Estimate,
+    FitQuestion,
+    SpreadRun,
+    columns_of,
+    fits,
+    judge_claim,
+)
 from peft_registry.trainer.inputs.evaluation import load_suites
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
 from peft_registry.trainer.methods import check_combinations, implementation
+from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 
 if TYPE_CHECKING:
@@ -45,6 +58,7 @@ CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
+_FEWEST_THAT_SPREAD = 2
 _SUITE_ARMS, _TEXT_ARMS = 3, 2
 _VERSIONS_LOOKED_AT = 1000  # for a run whose speed is known, the newest first
 
@@ -87,8 +101,11 @@ def estimate_run(
             assert model_config is not None, "without a registry there is a configuration"
             loaded = load_training_file(config_path, overrides)
             check_combinations(loaded.config)
+            check_processes(loaded.config, nproc=max(question.devices, _FEWEST_THAT_SPREAD), nnodes=1)
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
-        plan = plan_training(registry, config_path, overrides, observe=observe)  # refuses what the run would refuse
+        # refuses what the run would refuse; how many processes there will be is not in the file
+        launch = Launch(nproc=max(question.devices, _FEWEST_THAT_SPREAD))
+        plan = plan_training(registry, config_path, overrides, launch=launch, observe=observe)
         loaded = plan.loaded
         base = plan.base
         without_weights = checked_folder(
@@ -117,11 +134,17 @@ def _estimate(
     importlib.import_module("peft")
     libraries = _CUDA_CONTEXT_BYTES if question.vram is not None else _resident_bytes() + FIRST_BATCH_BYTES
 
+    traces: dict[tuple[bool, bool], Trace] = {}
+
     def traced(config: TrainingFile) -> "tuple[Trace, tuple[Column, ...]]":
-        dtype = weights_dtype(config, hardware)
-        trace = trace_memory(
-            hf_config, config, work.shape, stored=dtype, products=hardware.dtype, longest_scored=work.longest_scored
-        )
+        # a trace of a large base takes a minute; how many devices there are changes nothing of it
+        key = (config.training.gradient_checkpointing, config.offload is None)
+        if key not in traces:
+            dtype = weights_dtype(config, hardware)
+            traces[key] = trace_memory(
+                hf_config, config, work.shape, stored=dtype, products=hardware.dtype, longest_scored=work.longest_scored
+            )
+        trace = traces[key]
         host = work.tokenizer_bytes if question.vram is None else 0
         columns = columns_of(
             trace,
@@ -130,6 +153,9 @@ def _estimate(
             on_gpu=question.vram is not None,
             keeps_best=config.training.early_stopping is not None,
         )
+        if config.is_sharded:
+            over = max(question.devices, _FEWEST_THAT_SPREAD)
+            return trace, spread_columns(columns, trace, config, over=over, on_gpu=question.vram is not None)
         if config.offload is None:
             return trace, columns
         kept = bytes_of(config.offload.max_memory)
@@ -145,6 +171,17 @@ def _estimate(
         training = config.training.revised(gradient_checkpointing=True)
         return obstacle or traced(config.revised(offload=OffloadBlock(), training=training))[1]
 
+    def spread(count: int) -> Iterator[SpreadRun]:
+        if config.is_sharded or obstacle_to_sharding(config) is not None:
+            return
+        recomputes = (config.training.gradient_checkpointing, True) if METHODS[config.method].checkpoints else (False,)
+        for recomputed in dict.fromkeys(recomputes):
+            training = config.training.revised(gradient_checkpointing=recomputed)
+            asked = config.revised(training=training)
+            words = "training.sharding=full" + (" training.gradient_checkpointing=true" if recomputed else "")
+            trace, whole = traced(asked)
+            yield SpreadRun(spread_columns(whole, trace, asked, over=count, on_gpu=True), words)
+
     trace, columns = traced(config)
     speed = _speed(question, rate)
     hours, cost = _hours_and_cost(work.tokens, speed, question.price)
@@ -158,7 +195,15 @@ def _estimate(
         trace=trace,
         columns=columns,
         question=question,
-        fit=fits(columns, vram=question.vram, ram=question.ram, checkpointed=checkpointed, offloaded=offloaded),
+        fit=fits(
+            columns,
+            vram=question.vram,
+            ram=question.ram,
+            checkpointed=checkpointed,
+            devices=question.devices,
+            spread=spread,
+            offloaded=offloaded,
+        ),
         claim=None if question.claim is None else judge_claim(question.claim, trace),
         tokens=work.tokens,
         tokens_per_second=speed,
@@ -167,6 +212,24 @@ def _estimate(
         hours=hours,
         cost=cost,
     )
+
+
+def spread_columns(
+    columns: tuple[Column, ...], trace: "Trace", config: TrainingFile, *, over: int, on_gpu: bool
+) -> tuple[Column, ...]:
+    """What each device has of a run that is spread over so many; one process scores, as `train_adapter` loads the base for it."""
+    spread = []
+    for column in columns:
+        if column.name != "score":
+            spread.append(column.spread(trace, over=over))
+        elif obstacle_to_offload(config) is None:
+            away = column.offloaded(trace)
+            spread.append(Column(away.name, {**away.parts, GATHERED: 0}, frozen=away.frozen))
+        elif config.is_quantized and on_gpu:
+            spread.append(column.over_devices(trace, over=over))
+        else:
+            spread.append(Column(column.name, {**column.parts, GATHERED: 0}, frozen=column.frozen))
+    return tuple(spread)
 
 
 def _hardware(config: TrainingFile, *, on_gpu: bool) -> Hardware:

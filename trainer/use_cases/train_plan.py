@@ -27,6 +27,7 @@ from peft_registry.schemas.modification import BaseUsed, DataUsed, UpstreamTerms
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.run import KeptRun
+from peft_registry.schemas.sharding import check_processes
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.data.dataset import require_room
@@ -137,7 +138,8 @@ def plan_training(
     if resume is not None and base is not None:
         problems.attempt(lambda: require_same(resume, loaded.config, base.manifest_digest))
     launch = launch or Launch(nproc=resume.processes if resume else 1)
-    problems.attempt(lambda: launch.require_possible(resumed=resume is not None))
+    problems.attempt(lambda: launch.require_possible(began_in=None if resume is None else resume.processes))
+    problems.attempt(lambda: check_processes(config, nproc=launch.nproc, nnodes=launch.nnodes))
     problems.raise_if_any()
     if not is_arm:
         report_power(suites, observe)
