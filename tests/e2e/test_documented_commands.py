@@ -94,6 +94,7 @@ NOT_RUN = {
     "registry runs show 3f2a91 --follow": "needs a run under way; tests/e2e/test_resume.py has one",
     "registry runs remove 3f2a91": "likewise",
     "registry train train.yml --nproc 2": "starts two more processes; tests/e2e/test_processes.py does",
+    "registry train train.yml training.sharding=full --nproc 2": "likewise",
     "registry train train.yml --nproc 8 --nnodes 2 --rdzv-endpoint head:29400": "needs two machines",
     "registry base add HuggingFaceTB/SmolLM2-135M-Instruct --name smollm2 --revision main": "needs the Hub",
     "registry base add SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2": (

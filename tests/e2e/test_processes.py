@@ -240,3 +240,37 @@ def test_a_run_is_not_resumed_on_several_machines(warm: WarmCommand, workplace: 
     refused = warm("train", "--resume", "--nnodes", "2", "--rdzv-endpoint", "127.0.0.1:1", cwd=workplace)
     assert refused.code == 2
     assert "resumed on one machine" in refused.err
+
+
+# --- weights that are spread over the processes ---
+
+
+@pytest.mark.full
+@pytest.mark.processes
+@pytest.mark.cores
+def test_two_processes_that_have_a_part_of_the_base_each_register_one_version_and_a_killed_one_is_resumed(
+    warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+) -> None:
+    spread = ("training.sharding=full", "--nproc", "2")
+    whole = warm(*SHARE, *SHORT, *spread, "-o", "json", cwd=workplace).ok().value
+    assert listed(workplace) == ["polite-replies:1", "tiny:1"]
+    alone = (*SHARE, *SHORT, "training.gradient_accumulation_steps=2", "name=alone")
+    one = warm(*alone, "-o", "json", cwd=workplace).ok().value
+    assert curve_of(workplace, "polite-replies:1") == pytest.approx(curve_of(workplace, "alone:1"), abs=1e-5)
+    assert whole["loss_after"] == pytest.approx(one["loss_after"], rel=1e-4)
+    assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
+    assert list((workplace / ".registry" / "runs").iterdir()) == []
+
+    begun = warm.start(*SHARE, *SHORT, *spread, "name=again", "training.save_steps=2", cwd=workplace)
+    wait_until(lambda: state_of_the_run(workplace)["step"] >= 2)
+    os.kill(max(workers_of(workplace)), signal.SIGKILL)
+    stopped = begun.wait()
+    assert stopped.code == 4, stopped
+    assert "Traceback" not in stopped.err
+    wait_until(lambda: processes_of(workplace) == {}, seconds=30)
+    other = warm("train", "--resume", "--nproc", "3", cwd=workplace)
+    assert other.code == 2
+    assert "begun in 2 processes" in other.err
+    resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=workplace).ok().value
+    assert resumed["weights_digest"] == whole["weights_digest"]
+    assert processes_of(workplace) == {}
