@@ -19,7 +19,7 @@ BASE ?= main
 # the first process that imports a file keeps what it compiled for the hundreds after it, whatever the caller's environment says
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-governance quick test test-all full bench check types style contracts pages docs ui fix help
+.PHONY: demo demo-governance quick test test-all full bench gpu check types style contracts pages docs ui fix help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -59,6 +59,12 @@ full: test-all
 bench:
 	@sh .ci/install "$(VENV)" peers
 	$(PY) -m tests.bench
+
+## gpu       what only a GPU can show: the tests that need one, and a page of figures (gpu-figures.md)
+gpu:
+	@sh .ci/install "$(VENV)" test
+	$(PYTEST) -m gpu
+	$(PY) -m tests.bench.gpu --page gpu-figures.md
 
 ## check     format, lint, types, import contracts, generated docs
 check:

@@ -33,6 +33,10 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "log": ("--versions", "1", "--entries", "300", "--repeats", "1"),
     "reading": ("--versions", "20", "22", "--database", "sqlite", "--page", "5", "--rounds", "1"),
     "ui": ("--times", "0"),
+    "gpu": (
+        *("--device", "cpu", "--rows", "2", "--length", "16"),
+        *("--width", "64", "--layers", "1", "--repeats", "1"),
+    ),
 }
 """The benches in the order in which they run, with the options of the smallest size of each."""
 
