@@ -169,6 +169,8 @@ class OpenRegistry:
         half: "Part | None" = None,
         limit: int | None = None,
         seed: int = 0,
+        tasks: str | Sequence[str] = (),
+        data: str | os.PathLike[str] | None = None,
     ) -> "tuple[Evaluated, ...]":
         """Measure bias and quality, and sign what was found; as `registry evaluate`.
 
@@ -178,6 +180,8 @@ class OpenRegistry:
             half: of each suite, `development` or `test`, or its `screen`, which gives no verdict; None for all of it.
             limit: the maximum number of items of each suite, drawn by `seed`; None for all.
             seed: of that draw.
+            tasks: names of tasks of lm-evaluation-harness (extra `tasks`); `suites=()` for them alone.
+            data: file or folder with their rows, and with those of suites that are neither shipped nor pinned.
 
         Returns:
             Each version with its signed evaluation, in the order of the references.
@@ -188,7 +192,14 @@ class OpenRegistry:
         from peft_registry.trainer.evaluation.scope import EvaluationScope
         from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
-        request = EvaluationRequest(suites=_names(suites), scope=EvaluationScope(half), limit=limit, seed=seed)
+        request = EvaluationRequest(
+            suites=_names(suites),
+            tasks=_names(tasks),
+            data=None if data is None else Path(data),
+            scope=EvaluationScope(half),
+            limit=limit,
+            seed=seed,
+        )
         self._registry.unlock()
         return evaluate_references(self._registry, _names(references), request, observe=self._observe())
 

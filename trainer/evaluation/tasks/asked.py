@@ -14,6 +14,7 @@ import json
 import logging
 import random
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -533,7 +534,9 @@ def _answers(ask: Any, row: TaskRow) -> list[Any]:
 
     # a request's settings are changed where they are read
     requests = [copy.deepcopy(request) for request in row.requests]
-    with torch.inference_mode(), torch.autocast(ask.device.type, enabled=False):
+    with torch.inference_mode(), torch.autocast(ask.device.type, enabled=False), warnings.catch_warnings():
+        # what peft says of every generation behind a learned prompt
+        warnings.filterwarnings("ignore", message="Position ids are not supported", category=UserWarning)
         if requests[0].request_type == "generate_until":
             return list(ask.generate_until(requests, disable_tqdm=True))
         return [

@@ -1,5 +1,6 @@
 """Tasks of lm-evaluation-harness as evidence: equal to its own run, refused where they fetch or execute, re-checked without it."""
 
+import copy
 import json
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from peft_registry.cli.face import open_registry
 from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.items import read_items
 from peft_registry.registry.evaluation.limits import LimitBroken, verdicts_of
@@ -40,6 +42,7 @@ from peft_registry.trainer.evaluation.tasks.declared import (
 )
 from peft_registry.trainer.evaluation.tasks.network import NetworkClosed, without_network
 from peft_registry.trainer.evaluation.tasks.rows import TaskDataMissing, TaskDataNeeded
+from peft_registry.trainer.methods.peft_io import as_base
 from peft_registry.trainer.use_cases.score_again import NothingToScore, TaskIsAnother, score_each_again
 from tests.builders.homes import NOW
 from tests.oracles.lm_eval import Sample, crows_rows, samples_of
@@ -130,8 +133,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     registry.close()
 
 
-def newest(registry: Registry) -> Any:
-    return stored_evaluations(registry, version_named(registry, "cats:1"))[-1]
+def evaluated(registry: Registry) -> Any:
+    """The evaluation of the fixture."""
+    stored = stored_evaluations(registry, version_named(registry, "cats:1"))
+    return next(one for one in stored if "task-gsm8k" in one.record.stated_tasks)
 
 
 def require_equal(task: BenchmarkTask, theirs: list[Sample], model: Any, tokenizer: Any) -> None:
@@ -171,6 +176,18 @@ def test_every_answer_is_that_of_the_harness_with_examples_and_a_selection(embed
     assert choices.labels == ("acc", "acc_norm")
 
 
+def test_the_base_behind_a_learned_prompt_answers_as_the_base_alone(embedded, tmp_path: Path) -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    model, tokenizer = embedded
+    task = load_task("gsm8k", as_lines(tmp_path / "rows.jsonl", SUMS[:3]), SHORT)
+    behind = get_peft_model(copy.deepcopy(model), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=8))
+    alone = [_answers(_asking(model, tokenizer, None), row) for row in task.rows]
+    with as_base(behind):
+        assert [_answers(_asking(behind, tokenizer, None), row) for row in task.rows] == alone
+    assert [_answers(_asking(behind, tokenizer, None), row) for row in task.rows] != alone
+
+
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["gsm8k", "bbq", "crows_pairs_english"])
@@ -196,7 +213,7 @@ def test_every_answer_of_published_rows_is_that_of_the_harness(
 
 
 def test_the_record_says_which_task_on_which_rows_and_how_it_was_asked(home: Registry) -> None:
-    stored = newest(home)
+    stored = evaluated(home)
     record = stored.record
     facts = record.stated_tasks["task-gsm8k"]
     declared = declared_task("gsm8k")
@@ -219,19 +236,19 @@ def test_the_record_says_which_task_on_which_rows_and_how_it_was_asked(home: Reg
 
 
 def test_a_limit_on_a_task_is_planned_in_the_log_and_broken_by_its_interval(home: Registry) -> None:
-    record = newest(home).record
+    record = evaluated(home).record
     (verdict,) = verdicts_of(record)
     assert (verdict.dataset, verdict.figure, verdict.decision) == ("task-gsm8k", "exact_match.strict-match", "broken")
     assert record.extra["limits"]["not_planned"] is None and record.stated_plan["texts"].keys() >= {"task-gsm8k"}
 
 
 def test_rows_that_were_trained_on_are_told(home: Registry) -> None:
-    (found,) = (one for one in newest(home).record.leakage_check.datasets if one.dataset == "task-gsm8k")
+    (found,) = (one for one in evaluated(home).record.leakage_check.datasets if one.dataset == "task-gsm8k")
     assert (found.kind, found.hits, found.items) == ("answers", 3, 12)
 
 
 def test_the_figures_follow_without_the_harness_and_without_torch(home: Registry, tmp_path: Path) -> None:
-    stored = newest(home)
+    stored = evaluated(home)
     (tmp_path / "record.json").write_text(json.dumps(stored.record.to_json()))
     (tmp_path / "items.jsonl").write_bytes(stored.items)
     script = (
@@ -263,8 +280,16 @@ def test_a_version_is_found_and_shown_by_what_a_task_measured(home: Registry, ca
     assert "task-gsm8k: exact_match.strict-match" in capsys.readouterr().out
 
 
+def test_python_asks_a_task_too_and_takes_what_was_measured_before(home: Registry) -> None:
+    with open_registry(home.folder) as registry:
+        (done,) = registry.evaluate("cats:1", (), tasks="arc_easy", data=home.folder.parent / "data", limit=6)
+    assert done.record.datasets[-1].rows_used == 6
+    # two measures of each row were known of each arm
+    assert done.record.extra["reused_scores"]["adapted"] >= 12
+
+
 def test_a_sample_is_asked_again_on_the_same_rows_alone(home: Registry, tmp_path: Path) -> None:
-    version, stored = version_named(home, "cats:1"), newest(home)
+    version, stored = version_named(home, "cats:1"), evaluated(home)
     folder = home.folder.parent / "data"
     (said,) = score_each_again(home, version, [stored], count=4, data=folder)
     assert said.startswith("8 scores repeated")
@@ -278,7 +303,7 @@ def test_a_sample_is_asked_again_on_the_same_rows_alone(home: Registry, tmp_path
 def test_a_task_of_another_version_is_refused_and_told(home: Registry, monkeypatch, capsys) -> None:
     import peft_registry.trainer.evaluation.tasks.declared as declared
 
-    stored = newest(home)
+    stored = evaluated(home)
     own = declared._config_of
 
     def of_later_release(file: Path, folder: Path) -> dict[str, Any]:
