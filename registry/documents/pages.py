@@ -33,6 +33,9 @@ from peft_registry.schemas.values import Timestamp
 
 _TABLES = {"gpai_modifier": ("Model", STATUSES), "high_risk": ("System", SYSTEM_STATUSES)}
 _LONG = 3  # lines of a value that is shown once on a page
+_TALL = 9  # lines of a row that may go on at the next sheet: one that may not leaves as much of this one empty
+# what the cover, which is one sheet, says of each entry; the documents have the rest
+_ON_THE_COVER = {"evaluation.bias": ("suite", "slice", "conclusion", "n")}
 _NO_FORM = "Our own page. It follows the rows of the form, and is not the official form."
 
 
@@ -59,8 +62,8 @@ class AttachedFile:
 class ShownRow:
     """A row of the page.
 
-    `state` is empty where it is filled; `note` says where a text is longer than the form asks for; `files` are attached to what it
-    speaks of.
+    `is_tall` where it may be parted between two sheets; `state` is empty where it is filled; `note` says where a text is longer
+    than the form asks for; `files` are attached to what it speaks of.
     """
 
     row: str
@@ -70,6 +73,7 @@ class ShownRow:
     values: tuple[ShownValue, ...]
     note: str
     files: tuple[AttachedFile, ...]
+    is_tall: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +217,16 @@ def _sections(document: RecipientDocument) -> Iterable[Section]:
 def _row(form_row: FormRow | None, row: DocumentRow, told: dict[str, str] | None) -> ShownRow:
     """A row of the page; `told` has the row in which each long value stands already, and gets those of this one. None: a cover."""
     is_long = row.words is not None and row.words_written is not None and row.words_written > row.words
+    values = tuple(_value(value, row.row, told) for value in row.values)
     return ShownRow(
         row=row.row,
         title="" if form_row is None else form_row.title,
         content="" if form_row is None else form_row.content,
         state=_state(row),
-        values=tuple(_value(value, row.row, told) for value in row.values),
+        values=values,
         note=f"{row.words_written} words; the form asks for {row.words}" if is_long else "",
         files=tuple(AttachedFile(file.rpartition("/")[2], quote(file)) for file in row.attachments),
+        is_tall=sum(len(value.lines) for value in values) > _TALL,
     )
 
 
@@ -234,7 +240,7 @@ def _state(row: DocumentRow) -> str:
 
 
 def _value(value: DocumentValue, row: str, told: dict[str, str] | None) -> ShownValue:
-    lines = tuple(_lines(value.value))
+    lines = tuple(_lines(value.value if told is not None else _for_the_cover(value.path, value.value)))
     if len(lines) > _LONG and told is None:
         lines = (*lines[:_LONG], f"and {len(lines) - _LONG} more in the documents")
     elif len(lines) > _LONG and told is not None:
@@ -250,6 +256,13 @@ def _whose_word(value: DocumentValue) -> str:
     who = f"as said by {value.asserted_by}" if value.typed and value.asserted_by else value.asserted_by
     said = " ".join(filter(None, (who, (value.asserted_at or "")[:10])))
     return "; ".join(filter(None, (said, TYPED if value.typed else "")))
+
+
+def _for_the_cover(path: str, value: Any) -> Any:  # any JSON value
+    members = _ON_THE_COVER.get(path)
+    if members is None or not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        return value
+    return [{member: entry[member] for member in members if entry.get(member) is not None} for entry in value]
 
 
 def _lines(value: Any) -> Iterable[str]:  # any JSON value

@@ -139,15 +139,15 @@ def comparison_page(comparison: MethodComparison) -> str:
         f"<style>{style}</style></head>\n<body><header><p class='kicker'>comparison {escape(comparison.comparison_id)}</p>"
         f"<h1>{escape(title)}</h1><p>base {escape(comparison.base)} ({comparison.base_weights.short}); data {escape(data)}; "
         f"{escape(as_read(comparison.hardware))}; {escape(comparison.created_at)}</p></header>\n"
-        f"<section><h2>Figures</h2>{''.join(_html_table(*parts) for parts in two_tables(comparison))}"
+        f"<main><section><h2>Figures</h2>{''.join(_html_table(*parts) for parts in two_tables(comparison))}"
         "<p>Losses are in nats a token. The interval covers held-out rows, at the median seed; the spread is lowest to highest "
         "over seeds. Neutral loss is the change on neutral text that nobody trained on. Latency is against the base's, as the "
         f"adapter runs and merged; {NONE} where nothing can be merged into the base that it runs on. Bias counts are pairs of a "
         "suite: fixed, of those that were flagged before; introduced, of those that were clear, where that was kept."
         "</p></section>\n"
         f"{_bias_section(comparison)}"
-        f"<section><h2>Held-out loss</h2><div class='scroll drawing'>{loss_drawing(comparison)}</div></section>\n"
-        f"<section><h2>Arms</h2>{_html_table(('method', 'seed', 'version', 'manifest'), arms)}</section></body></html>\n"
+        f"<section><h2>Held-out loss</h2><div tabindex='0' class='scroll drawing'>{loss_drawing(comparison)}</div></section>\n"
+        f"<section><h2>Arms</h2>{_html_table(('method', 'seed', 'version', 'manifest'), arms)}</section></main></body></html>\n"
     )
 
 
@@ -285,4 +285,4 @@ def _unbroken(cell: str) -> str:
 def _html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join("<tr>" + "".join(f"<td>{escape(_unbroken(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"<div tabindex='0' class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

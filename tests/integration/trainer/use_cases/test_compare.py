@@ -278,7 +278,7 @@ def test_the_page_is_one_file_without_script_that_names_every_arm(compared: Comp
     assert page.count("<svg") == 1
     assert not re.findall(r"<td>[^<]*\d (?:%|s\b|[kMG]?B|±)[^<]*</td>", page)  # a number is not broken off its unit
     assert 'name="viewport"' in page
-    assert "<div class='scroll drawing'>" in page
+    assert "<div tabindex='0' class='scroll drawing'>" in page
 
 
 def test_a_row_of_the_table_holds_interval_and_spread(compared: Compared) -> None:
