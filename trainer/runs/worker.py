@@ -55,7 +55,9 @@ def main(job_file: Path) -> None:
     except RuntimeError as error:
         if not _LOST.search(str(error)):
             raise
-        sys.exit(RunFailed.exit_code)  # another process ended, and has said why, or was killed
+        # another process ended, and has said why, or was killed; what torch would tidy up with it at the end is gone
+        sys.stdout.flush()
+        os._exit(RunFailed.exit_code)
 
 
 def _train(job: Job) -> None:

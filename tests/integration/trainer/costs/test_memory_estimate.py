@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import AutoConfig, LlamaConfig
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.methods import METHOD_NAMES, METHODS
 from peft_registry.schemas.offload import obstacle_to_offload
-from peft_registry.trainer.costs.fit import Column, columns_of, fits, judge_claim
+from peft_registry.trainer.costs.fit import GATHERED, Column, SpreadRun, columns_of, fits, judge_claim
 from peft_registry.trainer.costs.memory import Moment, NotTraceable, Shape, Trace, trace_memory
 from peft_registry.trainer.machine.environment import Dtype, Hardware
 from peft_registry.trainer.methods import implementation
@@ -261,6 +262,61 @@ def test_activations_that_are_computed_again_are_proposed_before_a_base_that_wai
     assert found.verdict == verdict
     remedy = "21.0 GB with gradient checkpointing: set training.gradient_checkpointing=true"
     assert (remedy in found.why) == (verdict == "only with checkpointing")
+
+
+def spread_over(columns: tuple[Column, ...], trace: Trace = A_TRACE) -> Callable[[int], list[SpreadRun]]:
+    """As the estimate asks: without and with activations that are computed again."""
+    again = tuple(Column(one.name, {**one.parts, "activations": GB}, frozen=one.frozen) for one in columns)
+    ways = {"training.sharding=full": columns, "training.sharding=full training.gradient_checkpointing=true": again}
+    return lambda count: [
+        SpreadRun(tuple(one.spread(trace, over=count) for one in way), words) for words, way in ways.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("devices", "vram", "verdict", "words"),
+    [
+        # 20 / 2 of weights, 2 of two whole blocks, 3 of activations
+        (2, 16, "only with sharding", "15.0 GB on each of 2 such devices: set training.sharding=full and --nproc 2"),
+        (2, 14, "only with sharding", "set training.sharding=full training.gradient_checkpointing=true and --nproc 2"),
+        (1, 14, "only with sharding", "on each of 2 such devices"),
+        (1, 9, "only with sharding", "8.0 GB on each of 4 such devices"),
+        (2, 24, "fits", "23.0 GB of 24.0 GB"),
+        (1, 3, "cannot", "`quantization`"),
+    ],
+)
+def test_several_devices_have_a_part_each_and_where_one_cannot_the_fewest_that_suffice_are_named(
+    devices: int, vram: int, verdict: str, words: str
+) -> None:
+    refused = obstacle_to_offload(a_training_file(method="qlora", quantization={}))
+    assert refused is not None
+    found = fits(
+        (A_COLUMN,),
+        vram=vram * GB,
+        ram=None,
+        devices=devices,
+        spread=spread_over((A_COLUMN,)),
+        offloaded=lambda: refused,
+    )
+    assert found is not None
+    assert found.verdict == verdict
+    assert words in found.why
+
+
+def test_gradients_and_the_state_of_the_optimizer_are_spread_and_activations_are_not() -> None:
+    parts = {"weights": 40 * GB, "gradients": 8 * GB, "optimizer": 16 * GB, "activations": 3 * GB, "transients": GB}
+    trace = replace(A_TRACE, largest_block=GB, outside=2 * GB)
+    backward = Column("backward", parts).spread(trace, over=4)
+    assert backward.parts == {
+        "weights": 10 * GB,
+        "gradients": 2 * GB,
+        "optimizer": 4 * GB,
+        "activations": 3 * GB,
+        "transients": GB,
+        # two blocks and what is in none; of the gradients as large a share as one block and that are of the weights
+        GATHERED: 4 * GB + round(8 * GB * 3 / 40),
+    }
+    assert Column("optimizer", parts).spread(trace, over=4).parts[GATHERED] == 0
 
 
 def test_what_is_offloaded_is_judged_at_every_moment() -> None:

@@ -11,10 +11,13 @@ import pytest
 
 from peft_registry.schemas.errors import IntegrityBroken, RunFailed
 from peft_registry.schemas.sharding import ShardingRefused, check_processes
+from peft_registry.trainer.costs.fit import columns_of
+from peft_registry.trainer.costs.memory import Shape, trace_memory
 from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.launch import Launch, OtherProcesses
-from tests.builders.training import a_training_file
+from tests.builders.training import a_model, a_training_file
 from tests.processes.interpreter import ROOT
+from tests.processes.sharded import config_of
 
 STEPS = 12
 LARGEST_PART = 0.6  # of all weights between two steps, in one of two processes
@@ -61,6 +64,24 @@ def test_two_processes_that_have_a_part_each_train_to_the_weights_of_one(name: s
     assert_equal_to_one_process(found[name])
 
 
+@pytest.mark.processes
+@pytest.mark.cores
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_what_the_estimate_says_of_each_process_is_what_each_holds(name: str, found: dict[str, Any]) -> None:
+    config = config_of(name)
+    hf_config = a_model(tied=name != "full", hidden_size=64).config
+    trace = trace_memory(hf_config, config, Shape(2, 32, 62), stored="fp32", products="fp32")
+    columns = columns_of(trace, libraries=0, tokenizer=0)
+    step = next(column.spread(trace, over=2) for column in columns if column.name == "optimizer")
+    buffers = 4 * 8  # the inverse frequencies of the rotary embedding, which are no weights
+    for process in found[name]["spread"]:
+        assert process["bytes"]["weights"] == pytest.approx(step.parts["weights"], abs=buffers)
+        assert process["held"]["gradients"] == step.parts["gradients"]
+        # AdamW's own counter of steps is one number for each tensor
+        assert process["held"]["optimizer"] == pytest.approx(step.parts["optimizer"], rel=0.01)
+
+
 @pytest.mark.full
 @pytest.mark.processes
 @pytest.mark.timeout(900)
@@ -77,7 +98,7 @@ def test_a_run_of_which_one_process_was_killed_goes_on_to_the_weights_of_a_whole
     assert resume["killed"] == [None, None]
     assert resume["left"] == ["checkpoint-6.parts", "checkpoint.pt"], "no more than the last state that was kept whole"
     assert [entry["resumed_at"] for entry in resume["resumed"]] == [6, 6]
-    assert resume["resumed"][0]["losses"] == resume["whole"][0]["losses"]
+    assert resume["resumed"][0]["losses"] == found["lora"]["spread"][0]["losses"]
     assert resume["distance"] == 0
     assert resume["after"] == ["checkpoint-12.parts", "checkpoint.pt"]
 
@@ -87,7 +108,7 @@ def test_a_run_of_which_one_process_was_killed_goes_on_to_the_weights_of_a_whole
 @pytest.mark.timeout(900)
 def test_one_process_puts_the_result_together_and_has_no_more_of_the_base_than_computes(found: dict[str, Any]) -> None:
     resume = found["resume"]
-    assert resume["registered"]["losses"] == resume["whole"][0]["losses"]
+    assert resume["registered"]["losses"] == found["lora"]["spread"][0]["losses"]
     assert resume["registered"]["waiting"] == 2, "both blocks are read when they compute"
     assert resume["registered_distance"] == 0
     assert resume["artifact"] == ["adapter_config.json", "adapter_model.safetensors"]
