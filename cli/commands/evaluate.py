@@ -55,10 +55,13 @@ def evaluate(
     ] = None,
     fewshot: Annotated[
         int | None,
-        typer.Option(min=0, help="Solved examples before each question of a task; without it as many as the task has."),
+        typer.Option(
+            min=0, max=1000, help="Solved examples before each question of a task; without it as many as the task has."
+        ),
     ] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest answer to a task, in tokens; without it as the task has it.")
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Longest answer to a task, in tokens; without it as the task has it."),
     ] = None,
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="Accept the licence of that data; who accepted is recorded.")

@@ -25,6 +25,7 @@ BROUGHT_BY = {
     "botocore": "s3fs",  # the exceptions of a bucket
     "httpx2": "huggingface-hub",  # the type of what its session answers
     "aiohttp": "s3fs",  # and of its connection
+    "datasets": "lm-eval",  # the rows that its tasks read
 }
 # imported only in the process of a program that calls our plugin, and that this package never needs
 HOSTS = {"vllm": "calls the entry point `vllm.general_plugins`; it pins other versions of what trains here"}
@@ -42,7 +43,9 @@ def project() -> dict[str, list[str]]:
     """The requirements of the project, and of each of its extras that a user may ask for."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = settings["optional-dependencies"]
-    return {"": settings["dependencies"]} | {name: extras[name] for name in ("s3", "postgres", "shared", "dask", "ray")}
+    return {"": settings["dependencies"]} | {
+        name: extras[name] for name in ("s3", "postgres", "shared", "tasks", "dask", "ray")
+    }
 
 
 def distribution(requirement: str) -> str:
