@@ -212,6 +212,9 @@ class EvaluationBlock(Block):
     `quality` names the figures: `loss`, and of rows that have classes `accuracy` and `macro_f1`, all always measured; `exact_match`
     with `f1` of the words, and `number_match` of the number that an answer comes to, for which answers are generated.
 
+    `samples` is how many of the reported rows are answered before and after, shown when the run ends and in `registry report`, and
+    kept in the store; no copy for others has them, and none are kept by default.
+
     `half` of each suite is asked, `development` or `test`; null for the whole; `screen` for a few fixed items, which give no
     verdict. `guard_text` is a file of passages, one a line, whose loss shows lost capability, relative to the training file, and
     `guard_sha256` the digest that it must have; null for the sentences that ship.
@@ -222,6 +225,7 @@ class EvaluationBlock(Block):
     guard_text: str | None = Field(default=None, min_length=1)
     guard_sha256: Digest | None = None
     quality: tuple[str, ...] = ("loss",)
+    samples: int = Field(default=0, ge=0, le=100)
     retention: tuple[RetentionSource, ...] = ()
 
     @field_validator("retention")
@@ -426,4 +430,6 @@ def _used(config: TrainingFile) -> dict[str, Any]:
     for key in _SCOPE:
         if used["evaluation"][key] is None:
             del used["evaluation"][key]  # likewise
+    if not used["evaluation"]["samples"]:
+        del used["evaluation"]["samples"]  # likewise
     return used

@@ -4,6 +4,7 @@ The template prints what the view holds and decides nothing; every text from a r
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from itertools import groupby
@@ -20,6 +21,7 @@ from peft_registry.registry.reports.drawing import (
 from peft_registry.registry.reports.open_fields import NOT_ASKED
 from peft_registry.registry.reports.text import visible
 from peft_registry.schemas.report import FieldRow, ReportView
+from peft_registry.schemas.run_samples import Sample
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -39,10 +41,11 @@ SOURCES = (
 )
 
 
-def render_html(view: ReportView) -> str:
-    """The page of a report. Same view, same text."""
+def render_html(view: ReportView, samples: Sequence[Sample] = ()) -> str:
+    """The page of a report, with rows of the data where they are given. Same view, same text."""
     return template("report.html.jinja").render(
         view=view,
+        samples=samples,
         sources=SOURCES,
         lineage_svg=lineage_drawing(view.lineage),
         curve_svg=None if view.curve is None else curve_drawing(view.curve),

@@ -4,6 +4,7 @@ The same records, `as_of`, rule set and tool version give the same bytes. A page
 MLflow, is rendered without checks, and says so: what was true when it was written need not be true when it is read.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.version_facts import UNCHECKED, KeyHolders, PageChecks, RecordHistory, VersionFacts
 from peft_registry.registry.reports.view import build_report_view
+from peft_registry.registry.storage.interface import ObjectMissing
 from peft_registry.registry.use_cases.folder_gates import alias_gates_in
 from peft_registry.registry.use_cases.gate import gate_of
 from peft_registry.registry.use_cases.read_folder import ReadFolder
@@ -42,6 +44,8 @@ from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.report import RecordStep
+from peft_registry.schemas.run import RunRecord
+from peft_registry.schemas.run_samples import RunSamples, Sample
 from peft_registry.schemas.trained_templates import NoTemplate, SeveralTemplates, Template
 from peft_registry.schemas.values import RFC3339
 from peft_registry.schemas.version import VerifyOutcome, Version
@@ -135,7 +139,19 @@ def make_report(
     inputs = report_inputs(registry, version, as_of=as_of)
     outcome = with_stops(registry, verify_version(registry, version, trust_problem=trust_problem))
     checks = PageChecks(_with_own_count(registry, inputs, outcome), _gates(registry, inputs, outcome))
-    return render_report(registry, inputs, checks)
+    # rows of the user's data: they stand on the page that is made here, and not on the copies in MLflow and in folders for others
+    return render_report(registry, inputs, checks, samples=_samples(registry, inputs.records.run))
+
+
+def _samples(registry: Registry, run: RunRecord | None) -> tuple[Sample, ...]:
+    """The rows that were answered before and after, where the training file asked for some and the store has them."""
+    if run is None or run.samples is None:
+        return ()
+    try:
+        data = registry.store.read_bytes(run.samples.sha256)
+    except ObjectMissing:
+        return ()
+    return RunSamples.from_json(json.loads(data)).samples
 
 
 def _gates(registry: Registry, inputs: ReportInputs, outcome: VerifyOutcome) -> dict[str, AliasGate]:
@@ -291,7 +307,9 @@ def make_report_in(read: ReadFolder, *, as_of: str | None = None) -> bytes:
     return _rendered(inputs, PageChecks(read.outcome, gates), items_of=items_of, template=template)
 
 
-def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks = UNCHECKED) -> bytes:
+def render_report(
+    registry: Registry, inputs: ReportInputs, checks: PageChecks = UNCHECKED, samples: tuple[Sample, ...] = ()
+) -> bytes:
     """The HTML page, UTF-8. Unchecked the page says that no check was made for it, and nothing of gates.
 
     Raises:
@@ -302,6 +320,7 @@ def render_report(registry: Registry, inputs: ReportInputs, checks: PageChecks =
         checks,
         items_of=lambda record: registry.store.read_bytes(record.items.sha256),
         template=_template(registry, inputs),
+        samples=samples,
     )
 
 
@@ -311,6 +330,7 @@ def _rendered(
     *,
     items_of: Callable[[EvaluationRecord], bytes | None],
     template: Template | None,
+    samples: tuple[Sample, ...] = (),
 ) -> bytes:
     records = inputs.records
     view = build_report_view(
@@ -336,7 +356,7 @@ def _rendered(
         history=RecordHistory(record_steps(records), (*standing_notes(records), *inputs.judged_again)),
         checks=checks,
     )
-    return render_html(view).encode()
+    return render_html(view, samples).encode()
 
 
 def _template(registry: Registry, inputs: ReportInputs) -> Template | None:

@@ -10,17 +10,20 @@ from peft_registry.registry.evaluation.sentences import loss_line, measure_line
 from peft_registry.registry.evaluation.staleness import base_composition
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.config import TrainingFile
-from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
+from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
+from peft_registry.schemas.run_samples import RunSamples, Sample
 from peft_registry.trainer.bases.quantization import describe
 from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
-from peft_registry.trainer.evaluation.arms import Arms, Questions
+from peft_registry.trainer.evaluation.arms import Arms, Questions, base_of
 from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
 from peft_registry.trainer.evaluation.neutral import GuardText, shipped_guard
+from peft_registry.trainer.evaluation.quality import answer_of_row, held_out_answers
 from peft_registry.trainer.evaluation.retention import PREFIX
+from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 from peft_registry.trainer.inputs.evaluation import report_comparisons
@@ -39,10 +42,11 @@ class QuestionsOfFile:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedRun:
-    """The evidence record, the item table that it is bound to, and the held-out loss."""
+    """The evidence record, the item table that it is bound to, the held-out loss, and samples where the file asks for some."""
 
     record: EvaluationRecord
     items: bytes
+    samples: RunSamples | None = None
 
     @property
     def loss(self) -> LossComparison:
@@ -97,7 +101,10 @@ def evaluate_before_after(
         conditions,
         observe=observe,
     )
-    evaluated = EvaluatedRun(outcome.record, outcome.items)
+    samples = None
+    if config.evaluation.samples:
+        samples = samples_of(trained, config, held.dataset, base_model=base_model, stored=stored)
+    evaluated = EvaluatedRun(outcome.record, outcome.items, samples)
     names = {HELD_OUT, *(f"{PREFIX}{source.label}" for source in config.evaluation.retention)}
     if any(source.ships for source in config.evaluation.retention):
         names.add(NEUTRAL)
@@ -105,7 +112,43 @@ def evaluate_before_after(
     for measure in recorded_measures(evaluated.record):
         observe(Said("answers", measure_line(measure)))
     report_comparisons(evaluated.record, "", observe)
+    for sample in () if samples is None else samples.samples:
+        for label, text in (("sample", sample.prompt), ("wanted", sample.answer)):
+            observe(Said(label, " ".join(text.split())))
+        for label, text in (("before", sample.before), ("after", sample.after)):
+            observe(Said(label, " ".join(text.split()) or "(nothing)"))
     return evaluated
+
+
+def samples_of(
+    trained: Trained, config: TrainingFile, used: DatasetUsed, *, base_model: Any | None, stored: StoredWeights
+) -> RunSamples:
+    """The first of the rows that are reported on, with what the base and the result write behind their prompts.
+
+    Args:
+        trained: the run.
+        config: its file, which says how many.
+        used: what the record says of these rows.
+        base_model, stored: as `evaluate_before_after`.
+    """
+    tasks = trained.data.tasks[: config.evaluation.samples]
+    figure = "number_match" if "number_match" in config.evaluation.quality else "exact_match"
+    (answers,) = held_out_answers(tasks, (), used, trained.tokenizer, (figure,))
+
+    def written(model: Any) -> list[str]:
+        return [answer_of_row(model, trained.tokenizer, answers, row) for row in answers.rows]
+
+    base, entered = base_of(trained.model, base_model)
+    with in_float32(base, stored), entered():
+        before = written(base)
+    with in_float32(trained.model, stored):
+        after = written(trained.model)
+    return RunSamples(
+        samples=tuple(
+            Sample(prompt=task.prompt, answer=task.answer, before=one, after=other)
+            for task, one, other in zip(tasks, before, after, strict=True)
+        )
+    )
 
 
 def texts_of(trained: Trained, config: TrainingFile) -> Iterator[str]:

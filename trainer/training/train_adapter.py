@@ -12,6 +12,7 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.dataset import Split
+from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import Waiting, obstacle_to_offload
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
@@ -44,6 +45,12 @@ if TYPE_CHECKING:
 Load = Callable[
     ..., tuple["PreTrainedModel", "PreTrainedTokenizerBase"]
 ]  # as `peft_registry.trainer.bases.loading.load_base`
+
+
+class SamplesOfOtherRows(InputRefused):
+    what = "evaluation.samples asks for answers, which these rows do not have"
+    why = "a sample is a prompt with its answer in words, and plain text and conversations are not read so"
+    fix = "take it out, or say with data.train.format how the rows are read"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +111,8 @@ def read_data(
     stopping = config.training.early_stopping
     if stopping is not None:
         require_fitting((stopping.metric,), data, key="training.early_stopping.metric")
+    if config.evaluation.samples and not data.tasks:
+        raise SamplesOfOtherRows
     room = None if base_record.context_length is None else base_record.context_length - config.virtual_tokens
     for split in dict.fromkeys((data.reported_split, "validation")):
         for answers in answers_of_rows(config, data, split, tokenizer):

@@ -228,6 +228,7 @@ def _complete(
         passes=passes,
         texts=texts.describe(kept_texts),
         points=points,
+        samples=evaluated.samples,
         warnings=warnings,
         finished_at=registry.clock(),
         observe=observe,
@@ -247,7 +248,7 @@ def _complete(
     modification = derived.record
     warn_of_overtaken_facts(modification, facts, observe)
     observe(Said("record", completeness(modification).sentence))
-    kept = kept_objects(kept_texts, trained, points)
+    kept = kept_objects(kept_texts, trained, points, evaluated.samples)
     product = product_of_run(run, manifest, record, derived, evaluated, kept=kept)
     registered = register_product(registry, product, observe=observe)
     if shared is not None:

@@ -20,6 +20,7 @@ from peft_registry.schemas.manifest import Kind, Layout, Manifest, Parent
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.run_points import RunPoints
+from peft_registry.schemas.run_samples import RunSamples
 from peft_registry.trainer.methods import optimizer_name
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 from peft_registry.trainer.use_cases.train_run import TrainingRun
@@ -155,8 +156,10 @@ def product_of_run(
     )
 
 
-def kept_objects(texts: bytes, trained: "Trained", points: RunPoints | None) -> tuple[bytes, ...]:
-    """The objects that the record of a run binds by digest: hashes of its texts, how busy the machine was, and its points."""
+def kept_objects(
+    texts: bytes, trained: "Trained", points: RunPoints | None, samples: RunSamples | None
+) -> tuple[bytes, ...]:
+    """The objects that the record of a run binds by digest: hashes of its texts, how busy the machine was, points and samples."""
     system = trained.result.system
-    documents = [document for document in (system, points) if document is not None]
+    documents = [document for document in (system, points, samples) if document is not None]
     return (texts, *(document.to_canonical() for document in documents))

@@ -19,8 +19,10 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.report import make_report, render_report, report_inputs
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Event, Said
+from peft_registry.schemas.run_samples import KeptSamples, RunSamples
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.evaluation.quality import MetricOfOtherRows, PromptTooLong
@@ -49,7 +51,7 @@ data:
   validation: {path: held.jsonl, format: classification}
 training:
   {learning_rate: 1e-2, num_train_epochs: 12, per_device_train_batch_size: 8, max_length: 64, seed: 7, dtype: fp32, eval_steps: 8}
-evaluation: {bias: [], quality: [loss, exact_match]}
+evaluation: {bias: [], quality: [loss, exact_match], samples: 2}
 """
 
 
@@ -71,8 +73,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     said: list[str] = []
 
     def observe(event: Event) -> None:
-        if isinstance(event, Said) and event.label == "answers":
-            said.append(event.text)
+        if isinstance(event, Said):
+            said.append(f"{event.label} {event.text}")
 
     registry = open_home(folder / "home")
     intake_base(registry, "embedded", name="tiny")
@@ -127,7 +129,29 @@ def test_accuracy_is_that_of_an_independent_loop_with_classes_that_begin_alike(t
     assert accuracy["after"] == 1, "the shorter class, which is always likelier without its end, does not win"
     assert measures["exact_match"]["after"] == 1
     assert measures["exact_match"]["before"] == 0
-    assert any(line.startswith("accuracy ") and "→ 1.000" in line and "n=8" in line for line in trained.said)
+    assert any(line.startswith("answers accuracy ") and "→ 1.000" in line and "n=8" in line for line in trained.said)
+
+
+def test_samples_are_answered_before_and_after_and_stand_on_the_page_that_is_made_here_alone(trained: Trained) -> None:
+    run = records_of(trained.registry, trained.version).run
+    assert run is not None
+    assert run.samples is not None
+    kept = RunSamples.from_json(json.loads(trained.registry.store.read_bytes(run.samples.sha256)))
+    assert KeptSamples.of(kept) == run.samples
+    assert [(sample.answer, sample.after) for sample in kept.samples] == [
+        (row["label"], row["label"]) for row in ROWS[:2]
+    ]
+    first = kept.samples[0]
+    assert first.before != first.after
+    at = trained.said.index(f"sample {' '.join(first.prompt.split())}")
+    assert trained.said[at + 1 : at + 4] == [f"wanted {first.answer}", f"before {first.before}", f"after {first.after}"]
+    assert ROWS[0]["text"] in make_report(trained.registry, trained.version).decode()
+    copies = [
+        render_report(trained.registry, report_inputs(trained.registry, trained.version)),  # as MLflow has it
+        run.to_canonical(),
+        *(stored.statement.to_canonical() for stored in records_of(trained.registry, trained.version).statements),
+    ]
+    assert not [copy for copy in copies if ROWS[0]["text"].encode() in copy]
 
 
 def test_the_curve_of_the_looks_begins_and_ends_at_the_figures_of_the_evaluation(trained: Trained) -> None:
