@@ -21,6 +21,7 @@ TEXTS = "texts"  # the part of a plan with the digests of answers and texts that
 LIMITS = "limits"  # the part of `extra` with what an organisation demands of figures, and the verdict on each
 TASKS = "tasks"  # the part of a plan, and of `extra`, that says which tasks of lm-evaluation-harness were asked and how
 TASK_PREFIX = "task-"  # how the figures of such a task are called: a suite may have its name, and other figures
+REUSED_SCORES = "reused_scores"  # the part of `extra` that counts, by arm, the scores that were known already
 STATISTICS = "statistics"  # the part of `extra` that says how figures are computed from the items
 CODES_FROM = 5  # the first edition of the figures that says in codes why and how
 # units are signed as they are written here, as names of fields are: another one is another figure to whoever derives a record again

@@ -17,6 +17,7 @@ from peft_registry.schemas.evaluation import (
     CONTROL_ARMS,
     LIMITS,
     PLAN,
+    REUSED_SCORES,
     STATISTICS,
     TASKS,
     Arm,
@@ -90,7 +91,7 @@ def record_of_scoring(
             NOISE: floors_json(figures.floors),
             PLAN: _plan_json(made),
             "truncated": made.truncated,
-            **({"reused_scores": reused} if reused else {}),
+            **({REUSED_SCORES: reused} if reused else {}),
             **_where_it_applies(arms, questions, conditions, made, figures),
         },
     )

@@ -7,7 +7,7 @@ paired with its base and with each parent. Scores are kept under HOME/scores by 
 evaluation goes on where it was, and a base is scored once for everything that was made from it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +18,15 @@ from peft_registry.registry.disk.files import unwritable
 from peft_registry.registry.evaluation.items import TableRow
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import tries_of_ancestors
+from peft_registry.registry.records.evaluations import NoEvaluation, stored_evaluations
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.trained_templates import trained_template
+from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_with_evaluations
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.evaluation import REUSED_SCORES, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.trained_templates import Template, require_for_questions
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
     from peft_registry.trainer.evaluation.thresholds import ThresholdsFile
+
+
+_ANY_TIME = "2000-01-01T00:00:00Z"
 
 
 class NothingToEvaluate(InputRefused):
@@ -94,9 +99,11 @@ class _Session:
     observe: Observe
     thresholds: "ThresholdsFile"
     guard: "GuardText"
-    templates: Mapping[Digest, Template] = field(default_factory=dict)  # of the versions whose answers are asked for
+    templates: dict[Digest, Template] = field(default_factory=dict)  # of the versions whose answers are asked for
     tasks: "tuple[BenchmarkTask, ...]" = ()
-    questions: "Questions | None" = None
+    questions: "dict[LoadedBase, Questions]" = field(
+        default_factory=dict
+    )  # texts are cut as the tokenizer of a base counts
 
 
 def evaluate_references(
@@ -110,8 +117,34 @@ def evaluate_references(
         RunFailed: a model gives no finite score, or memory ran out; what was scored is kept for the next try.
     """
     registry.require_writable()
-    signer = registry.trainer_key  # asked for now, not after an hour of scoring
     versions = [version_named(registry, reference) for reference in references]
+    with evaluator(registry, request, versions, observe=observe) as evaluate:
+        return tuple(evaluated for version in versions for evaluated in evaluate(version))
+
+
+@contextmanager
+def evaluator(
+    registry: Registry,
+    request: EvaluationRequest,
+    versions: Sequence[Version] | None = None,
+    *,
+    append_again: bool = True,
+    observe: Observe = ignore,
+) -> Iterator[Callable[[Version], tuple[Evaluated, ...]]]:
+    """Evaluates any number of versions, each when it is asked to: what they share is loaded and scored once.
+
+    Args:
+        registry: open and writable.
+        request: what is asked of each.
+        versions: those that will come, which are then refused before anything is loaded; None where nobody knows yet.
+        append_again: append what was measured also where the version has the same record already, but for its time; else that one
+            is given, so that an item which is run twice is recorded once.
+        observe: hears of everything.
+
+    Raises:
+        NotFound, InputRefused: as `evaluate_references`.
+    """
+    signer = registry.trainer_key  # asked for now, not after an hour of scoring
     if not (request.suites or request.tasks or request.retain) and request.answers is None:
         raise NothingToEvaluate
     _check_once(request)
@@ -119,7 +152,7 @@ def evaluate_references(
     tasks = _tasks(request)
     thresholds = _thresholds(request, tasks)
     guard = request.scope.guard()
-    templates = _templates(registry, versions, request)
+    templates = _templates(registry, versions or (), request)
     if request.accepts_licence:
         _accept(registry, request, signer.public.key_id)
     loaded = load_suites(
@@ -130,26 +163,57 @@ def evaluate_references(
         limit=request.limit,
         seed=request.seed,
     )
-    if any(version.kind != "base" for version in versions):  # a base alone is compared with nothing
+    # a base alone is compared with nothing
+    if versions is None or any(version.kind != "base" for version in versions):
         report_power(loaded, observe)
-    done: list[Evaluated] = []
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)
         loader = ArmLoader(registry, setup, scratch, request.with_placebo, observe)
         session = _Session(registry, request, setup, loader, observe, thresholds, guard, templates, tasks)
-        for version in versions:
+
+        def evaluate(version: Version) -> tuple[Evaluated, ...]:
+            if version.manifest_digest not in session.templates:
+                session.templates |= _templates(registry, [version], request)
+            done = []
             for record, items in _evaluate(session, version, loaded):
-                signed = append_statement(
-                    registry,
-                    subject=version.manifest_digest,
-                    kind="bias-evaluation",
-                    predicate=record.to_json(),
-                    signer=signer,
-                    evidence=(items,),
-                )
-                done.append(Evaluated(version, record, items, signed.digest))
+                known = None if append_again else _recorded_before(registry, version, record)
+                done.append(known or _appended(registry, version, record, items, signer))
             _close_the_gap(registry, version, observe)
-    return tuple(done)
+            return tuple(done)
+
+        yield evaluate
+
+
+def _appended(
+    registry: Registry, version: Version, record: EvaluationRecord, items: bytes, signer: Signer
+) -> Evaluated:
+    signed = append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record.to_json(),
+        signer=signer,
+        evidence=(items,),
+    )
+    return Evaluated(version, record, items, signed.digest)
+
+
+def _recorded_before(registry: Registry, version: Version, record: EvaluationRecord) -> Evaluated | None:
+    """The evaluation of a version that says the same, but for when and with which kept scores; None where none does."""
+    try:
+        stored = stored_evaluations(registry, version)
+    except NoEvaluation:
+        return None
+    for evaluation in reversed(stored):
+        if _at_any_time(evaluation.record) == _at_any_time(record):
+            return Evaluated(version, evaluation.record, evaluation.items, evaluation.statement)
+    return None
+
+
+def _at_any_time(record: EvaluationRecord) -> EvaluationRecord:
+    """The record without what differs where the same is measured again."""
+    extra = {name: value for name, value in record.extra.items() if name != REUSED_SCORES}
+    return record.revised(created_at=_ANY_TIME, protocol=record.protocol.revised(preregistered_at=None), extra=extra)
 
 
 def _close_the_gap(registry: Registry, version: Version, observe: Observe) -> None:
@@ -192,13 +256,13 @@ def evaluate_references_again(
     session = _Session(registry, request, setup, loader, observe, thresholds, request.scope.guard(), tasks=asked)
     manifest = stored_manifest(registry, version.manifest_digest)
     base = session.loader.base_of(version, manifest)
-    session.questions = _questions(session, tuple(suites), base)
+    questions = _questions(session, tuple(suites), base)
     rows: list[TableRow] = []
     for arms in session.loader.arms_of(version, manifest, base):
         with arms as given:
             scored = {arm.canonical_digest() for arm in (given.base, given.after) if arm is not None}
             if scored <= compositions:
-                outcome = evaluate_pair(given, session.questions, _conditions(session, base), observe=observe)
+                outcome = evaluate_pair(given, questions, _conditions(session, base), observe=observe)
                 rows += read_items(outcome.items)
     return tuple(rows)
 
@@ -248,9 +312,7 @@ def _thresholds(request: EvaluationRequest, tasks: "Sequence[BenchmarkTask]" = (
     return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers, tasks=figures))
 
 
-def _templates(
-    registry: Registry, versions: Sequence[Version], request: EvaluationRequest
-) -> Mapping[Digest, Template]:
+def _templates(registry: Registry, versions: Sequence[Version], request: EvaluationRequest) -> dict[Digest, Template]:
     """The template of each version that is asked for answers in words; none where they are asked as typed."""
     if request.answers is None or request.raw:
         return {}
@@ -282,11 +344,11 @@ def _evaluate(
 
     manifest = stored_manifest(session.registry, version.manifest_digest)
     base = session.loader.base_of(version, manifest)
-    if session.questions is None:
-        session.questions = _questions(session, suites, base)
+    if base not in session.questions:
+        session.questions[base] = _questions(session, suites, base)
     announce = session.setup.plan_announcer(version, session.observe)
     conditions = replace(_conditions(session, base), announce=announce)
-    questions = _prompted(session, session.questions, version, base)
+    questions = _prompted(session, session.questions[base], version, base)
     if manifest.kind != "base":
         questions = replace(questions, trained=texts_of_ancestors(session.registry, [version]))
         conditions = replace(conditions, tries=tries_of_ancestors(session.registry, [version]))
