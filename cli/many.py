@@ -7,12 +7,12 @@ whoever works. Each worker opens the home once, and keeps what its items share: 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from multiprocessing import util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from peft_registry.cli import wiring
 from peft_registry.cli.outcome import Home, ListWords, Note, Outcome, Part
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from peft_registry.schemas.identity import Digest
 
 Act = Callable[["Item"], "Answer"]
+
+
+Takes = Literal["version", "versions", "source"]
 
 
 class Work(Protocol):
@@ -42,7 +45,7 @@ class Work(Protocol):
     @property
     def verb(self) -> str: ...
     @property
-    def takes(self) -> str: ...
+    def takes(self) -> Takes: ...
     @property
     def signs(self) -> bool: ...
     @property
@@ -136,6 +139,16 @@ def _answered(act: Act, item: "Item") -> "Answer":
         return met_a_bug(item, error)
 
 
+def answer_of(item: "Item", outcome: Outcome) -> "Answer":
+    """The answer of an item whose command came to an end: what it prints, and the problem that it ended with."""
+    from peft_registry.registry.bulk.answers import Answer
+
+    problem = outcome.problem
+    if problem is None:
+        return Answer(item, outcome.json)
+    return Answer(item, outcome.json, problem.exit_code, problem.reference, (problem.what, problem.why, problem.fix))
+
+
 def over_many(home: Home, work: Work, typed: Mapping[str, object]) -> Outcome:
     """Do the work for every item of the list that is meant, but for what is done already.
 
@@ -204,6 +217,17 @@ def plan_of(work: Work) -> "Digest":
     return canonical_digest(_plain(work))
 
 
+def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
+    """The same with whole paths: a worker may have another working folder."""
+    if isinstance(value, Path):
+        return value.absolute()
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{one.name: _from_anywhere(getattr(value, one.name)) for one in fields(value) if one.init}
+        )
+    return value
+
+
 def _plain(value: Any) -> Any:  # any value of an option, as JSON
     from peft_registry.schemas.identity import Digest
 
@@ -256,7 +280,11 @@ def _answers(
         yield from ((answer.item, answer) for group in groups for answer in answers(group))
         return
     worker = Worker(
-        work, _place(home.registry), home.registry.settings.registry_id, home.passphrase_file, tool_version()
+        work,
+        _place(home.registry),
+        home.registry.settings.registry_id,
+        _from_anywhere(home.passphrase_file),
+        tool_version(),
     )
     executor = executor_named(home.words.on)
     closing.callback(executor.shutdown, wait=True)

@@ -1,21 +1,27 @@
 """evaluate: measuring what a change did, and re-checking what was measured."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from peft_registry.cli.completion import offer_suites, offer_versions
+from peft_registry.cli.many import Act, Takes, answer_of, over_many
 from peft_registry.cli.options import MAX_SEED, GuardDigestOption, GuardTextOption, HalfOption, SuiteHalf
-from peft_registry.cli.outcome import SIGNS, Home, Note, Outcome, Part, Table, command
+from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Note, Outcome, Part, Table, command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from peft_registry.registry.bulk.answers import Answer
+    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.evaluation import EvaluationRecord
-    from peft_registry.trainer.use_cases.evaluate import Evaluated
+    from peft_registry.trainer.use_cases.evaluate import Evaluated, EvaluationRequest
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,17 +29,18 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
-@command(SIGNS)
+@command((*SIGNS, *OVER_MANY))
 def evaluate(
     home: Home,
     references: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="REFERENCE",
-            help="Versions (name:3, name@alias, sha256:…), or a folder to re-check.",
+            help="Versions (name:3, name@alias, sha256:…), or a folder to re-check; or a list, with --where or --list.",
+            show_default=False,
             autocompletion=offer_versions,
         ),
-    ],
+    ] = None,
     suite: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,7 +113,9 @@ def evaluate(
     ] = None,
 ) -> Outcome:
     """Measure bias, quality and retention. A base alone; an adapter against its base; a merged version against its parents."""
-    if recheck:
+    if not references and not home.is_for_many:
+        raise typer.BadParameter("name a version, or a list with --where or --list", param_hint="REFERENCE")
+    if recheck and references and not home.is_for_many:
         return _recheck(home, references, sample, data)
     if sample is not None:
         raise typer.BadParameter("--sample works on recorded evaluations: add --recheck", param_hint="--sample")
@@ -139,8 +148,38 @@ def evaluate(
         retain=tuple(retain or ()),
         policy=policy,
     )
+    if home.is_for_many or not references:
+        return over_many(home, EvaluateWork(asked), {"REFERENCE": references, "--recheck": recheck})
     home.registry.unlock()
-    done = evaluate_references(home.registry, references, asked, observe=home.story)
+    return _evaluated(evaluate_references(home.registry, references, asked, observe=home.story))
+
+
+@dataclass(frozen=True)
+class EvaluateWork:
+    """`registry evaluate` of registered versions; what is measured again, and is the same, is not recorded again."""
+
+    verb: ClassVar[str] = "evaluate"
+    takes: ClassVar[Takes] = "version"
+    signs: ClassVar[bool] = True
+    at_once: ClassVar[int] = 1
+
+    request: "EvaluationRequest"
+
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:
+        """Evaluate each item on the bases that this process has loaded for those before it."""
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.trainer.use_cases.evaluate import evaluator
+
+        evaluate = closing.enter_context(evaluator(registry, self.request, append_again=False))
+
+        def act(item: "Item") -> "Answer":
+            return answer_of(item, _evaluated(evaluate(version_named(registry, item.parts[0]))))
+
+        return act
+
+
+def _evaluated(done: "Sequence[Evaluated]") -> Outcome:
+    """What came of the evaluations of one command."""
     values = [_as_json(evaluated) for evaluated in done]
     return Outcome(
         values[0] if len(values) == 1 else {"evaluations": values},

@@ -1,17 +1,23 @@
 """export: a version as other tools want it, or whether they would take it."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from peft_registry.cli.options import ReferenceArgument, RootOption, TrustOption
-from peft_registry.cli.outcome import READS, Home, Line, Outcome, Part, command
+from peft_registry.cli.completion import offer_versions
+from peft_registry.cli.many import Act, Takes, answer_of, over_many
+from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
+from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Part, command
 from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
+    from peft_registry.registry.bulk.answers import Answer
+    from peft_registry.registry.bulk.lists import Item
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.check_serving import ServingCheck
     from peft_registry.schemas.policy import TrustPolicy
@@ -35,10 +41,17 @@ def add_to(app: typer.Typer) -> None:
     app.command()(export)
 
 
-@command(READS)
+@command((*READS, *OVER_MANY))
 def export(
     home: Home,
-    reference: ReferenceArgument,
+    reference: Annotated[
+        str | None,
+        typer.Argument(
+            help="Version: name, name:3, name@alias or sha256:…; or a list, with --where or --list",
+            show_default=False,
+            autocompletion=offer_versions,
+        ),
+    ] = None,
     destination: Annotated[
         str | None,
         typer.Argument(metavar="ORG/NAME", help="Repository of the Hub, with --as hub.", show_default=False),
@@ -68,6 +81,16 @@ def export(
     root: RootOption = None,
 ) -> Outcome:
     """Send a version to the Hub, or check it for a server. What is withheld is listed."""
+    if home.is_for_many:
+        of_one = {"REFERENCE": reference, "ORG/NAME": destination, "--as": form, "--dry-run": dry_run}
+        of_one |= {"--public": public, "--with-records": with_records}
+        if check is None and form is None:
+            raise OptionNeeded(
+                "--check vllm", "a list is checked for a server; to the Hub versions are sent one by one"
+            )
+        return over_many(home, ExportWork(max_lora_rank, base, trust, tuple(root or ())), of_one)
+    if reference is None:
+        raise typer.BadParameter("name a version, or a list with --where or --list", param_hint="REFERENCE")
     from peft_registry.cli.wiring import chosen_trust
     from peft_registry.registry.records.references import version_named
 
@@ -87,6 +110,42 @@ def export(
     return _publish(
         home.registry, version, destination, policy, public=public, dry_run=dry_run, with_records=with_records
     )
+
+
+@dataclass(frozen=True)
+class ExportWork:
+    """`registry export --check vllm` of registered versions."""
+
+    verb: ClassVar[str] = "export"
+    takes: ClassVar[Takes] = "version"
+    signs: ClassVar[bool] = False
+    at_once: ClassVar[int] = 1
+
+    max_lora_rank: int | None
+    base: Path | None
+    trust: Path | None
+    root: tuple[str, ...]
+
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two versions
+        """Check each item."""
+        from peft_registry.cli.wiring import chosen_trust
+        from peft_registry.registry.exports.vllm import DEFAULT_MAX_RANK
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.use_cases.check_serving import check_for_vllm
+
+        policy, problem = chosen_trust(registry, self.trust, list(self.root))
+        if problem is not None:
+            raise problem
+
+        def act(item: "Item") -> "Answer":
+            version = version_named(registry, item.parts[0], trust=policy)
+            checked = check_for_vllm(
+                registry, version, max_rank=self.max_lora_rank or DEFAULT_MAX_RANK, served=self.base, trust=policy
+            )
+            first = next(iter(checked.problems), None)
+            return answer_of(item, Outcome(checked.to_json(), problem=first))
+
+        return act
 
 
 class OptionOfAnotherPurpose(InputRefused):

@@ -1,16 +1,23 @@
 """import: bringing in what was made elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from peft_registry.cli.many import Act, Takes, answer_of, over_many
 from peft_registry.cli.options import MirrorOption, ProjectOption
-from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
+from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
+    from peft_registry.registry.bulk.answers import Answer
+    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.import_folder import ImportOutcome
+    from peft_registry.schemas.progress import Observe
 
 _QUESTIONS_SHOWN = 5  # an import leaves a hundred open
 
@@ -20,16 +27,17 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_command)
 
 
-@command(SIGNS)
+@command((*SIGNS, *OVER_MANY))
 def import_command(
     home: Home,
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE",
-            help="Folders of adapters as peft saves them, or of whole models; hub:OWNER/NAME[@REVISION] of the Hub.",
+            help="Folders of adapters as peft saves them, or of whole models; hub:OWNER/NAME[@REVISION] of the Hub; or --list.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help="Registered base that they were made on; default: the one that they name.")
     ] = None,
@@ -39,17 +47,56 @@ def import_command(
     mirror: MirrorOption = True,
 ) -> Outcome:
     """Register what was made elsewhere. What lies beside the weights enters the record as imported; the rest is asked for."""
-    from peft_registry.cli.mirror import push_after
-    from peft_registry.registry.use_cases.import_plan import ImportRequest
-    from peft_registry.trainer.use_cases.import_hub import import_sources
+    from peft_registry.schemas.identity import check_project
 
+    work = ImportWork(base, name, facts, project, mirror)
+    if home.is_for_many:
+        if project is not None:
+            check_project(project)
+        return over_many(home, work, {"SOURCE": sources})
+    if not sources:
+        raise typer.BadParameter("name a folder or a repository of the Hub, or a list with --list", param_hint="SOURCE")
     home.registry.unlock()
-    request = ImportRequest(folders=(), base=base, name=name, facts=facts, project=project)
-    outcomes = import_sources(home.registry, sources, request, observe=home.story)
-    labels = [outcome.version.label for outcome in outcomes]
-    pushed = push_after(home.registry, *labels) if mirror else None
-    lines = [line for outcome in outcomes for line in _lines(outcome, pushed)]
-    return Outcome([outcome.to_json() for outcome in outcomes], lines, f"registry verify {labels[0]}")
+    return work.imported(home.registry, sources, home.story)
+
+
+@dataclass(frozen=True)
+class ImportWork:
+    """`registry import` of folders and repositories."""
+
+    verb: ClassVar[str] = "import"
+    takes: ClassVar[Takes] = "source"
+    signs: ClassVar[bool] = True
+    at_once: ClassVar[int] = 1
+
+    base: str | None
+    name: str | None
+    facts: Path | None
+    project: str | None
+    mirror: bool
+
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two sources
+        """Import each item by itself."""
+        from peft_registry.schemas.progress import ignore
+
+        def act(item: "Item") -> "Answer":
+            outcome = self.imported(registry, item.parts, ignore)
+            return answer_of(item, replace(outcome, json=outcome.json[0]))
+
+        return act
+
+    def imported(self, registry: "Registry", sources: Sequence[str], observe: "Observe") -> Outcome:
+        """All of these, or none where one of them is refused."""
+        from peft_registry.cli.mirror import push_after
+        from peft_registry.registry.use_cases.import_plan import ImportRequest
+        from peft_registry.trainer.use_cases.import_hub import import_sources
+
+        request = ImportRequest(folders=(), base=self.base, name=self.name, facts=self.facts, project=self.project)
+        outcomes = import_sources(registry, sources, request, observe=observe)
+        labels = [outcome.version.label for outcome in outcomes]
+        pushed = push_after(registry, *labels) if self.mirror else None
+        lines = [line for outcome in outcomes for line in _lines(outcome, pushed)]
+        return Outcome([outcome.to_json() for outcome in outcomes], lines, f"registry verify {labels[0]}")
 
 
 def _lines(outcome: "ImportOutcome", pushed: str | None) -> Iterator[str]:

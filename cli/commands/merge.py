@@ -1,13 +1,17 @@
 """merge: folding adapters into their base."""
 
+import shlex
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from peft_registry.cli.completion import offer_versions
+from peft_registry.cli.many import Act, Takes, answer_of, over_many
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -17,9 +21,14 @@ from peft_registry.cli.options import (
     ProjectOption,
     SuiteHalf,
 )
-from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
+from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
+from peft_registry.cli.wiring import typed_command
 
 if TYPE_CHECKING:
+    from peft_registry.registry.bulk.answers import Answer
+    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.homes.home import Registry
+    from peft_registry.schemas.progress import Observe
     from peft_registry.trainer.merge.request import MergeRequest
 
 
@@ -35,17 +44,18 @@ def add_to(app: typer.Typer) -> None:
     app.command()(merge)
 
 
-@command(SIGNS)
+@command((*SIGNS, *OVER_MANY))
 def merge(
     home: Home,
     references: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="REF",
-            help="Adapters to merge: name, name:3, name@alias or sha256:…",
+            help="Adapters to merge: name, name:3, name@alias or sha256:…; or a list, with the adapters of a merge on each line.",
+            show_default=False,
             autocompletion=offer_versions,
         ),
-    ],
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name to register it under; default: the first adapter's, with -merged.")
     ] = None,
@@ -94,8 +104,11 @@ def merge(
     from peft_registry.cli.scope import scope_of_options
     from peft_registry.trainer.merge.request import MergeRequest
 
+    if not references and not home.is_for_many:
+        raise typer.BadParameter("name an adapter, or a list with --where or --list", param_hint="REF")
     request = MergeRequest(
-        references=tuple(references),
+        # of a list each item brings its own, as many as there are weights
+        references=tuple(references or ()) or ("",) * max(1, len(_numbers(weights))),
         name=name,
         base=base,
         algorithm=algorithm,
@@ -112,24 +125,59 @@ def merge(
         facts=facts,
         project=project,
     )
+    if home.is_for_many:
+        return over_many(home, MergeWork(request, check, mirror), {"REF": references, "--plan": plan})
     if plan:
         return _plan(home, request)
     if not check:
         home.registry.unlock()
-    return _merged(home, request, check=check, mirror=mirror)
+    return _merged(home.registry, request, check=check, mirror=mirror, command=typed_command(), observe=home.story)
 
 
-def _merged(home: Home, request: "MergeRequest", *, check: bool, mirror: bool) -> Outcome:
+@dataclass(frozen=True)
+class MergeWork:
+    """`registry merge` of the adapters of each item."""
+
+    verb: ClassVar[str] = "merge"
+    takes: ClassVar[Takes] = "versions"
+    signs: ClassVar[bool] = True
+    at_once: ClassVar[int] = 1
+
+    request: "MergeRequest"
+    check: bool
+    mirror: bool
+
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two merges
+        """Merge each item by itself."""
+        from peft_registry.schemas.progress import ignore
+
+        def act(item: "Item") -> "Answer":
+            request = replace(self.request, references=item.parts)
+            command = tuple(shlex.split(_command(request))[1:])
+            merged = _merged(registry, request, check=self.check, mirror=self.mirror, command=command, observe=ignore)
+            return answer_of(item, merged)
+
+        return act
+
+
+def _merged(
+    registry: "Registry",
+    request: "MergeRequest",
+    *,
+    check: bool,
+    mirror: bool,
+    command: tuple[str, ...],
+    observe: "Observe",
+) -> Outcome:
     from peft_registry.cli.mirror import push_after
-    from peft_registry.cli.wiring import typed_command
     from peft_registry.trainer.use_cases.merge import merge_and_register
 
-    outcome = merge_and_register(home.registry, request, check_only=check, command=typed_command(), observe=home.story)
+    outcome = merge_and_register(registry, request, check_only=check, command=command, observe=observe)
     version = outcome.version
     if version is None:
         lines = ["checked  nothing was registered", *(f"lost     {lost.line}" for lost in outcome.lost)]
         return Outcome(outcome.to_json(), lines, _command(request))
-    pushed = push_after(home.registry, version.label) if mirror else None
+    pushed = push_after(registry, version.label) if mirror else None
     done = "already registered" if outcome.was_there else "registered"
     registered = (
         f"{done} {version.label}  manifest {version.manifest_digest.short}  signed {outcome.signed_by}  "
@@ -161,8 +209,6 @@ def _plan(home: Home, request: "MergeRequest") -> Outcome:
 
 def _command(request: "MergeRequest") -> str:
     """The merge that was asked for, as it is typed."""
-    import shlex
-
     options = {
         "--name": request.name,
         "--project": request.project,

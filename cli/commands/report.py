@@ -1,8 +1,10 @@
 """report: an HTML page about a version."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -15,11 +17,15 @@ from peft_registry.cli.dossier import (
     WithBaseOption,
     write_dossier,
 )
+from peft_registry.cli.many import Act, Takes, answer_of, over_many
 from peft_registry.cli.options import KeyPassphraseOption, RootOption, TrustOption
-from peft_registry.cli.outcome import READS, Home, Line, Outcome, Page, Part, command, of_folder
+from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Page, Part, command, of_folder
 
 if TYPE_CHECKING:
     from peft_registry.cli.verifying import VerifyRequest
+    from peft_registry.registry.bulk.answers import Answer
+    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.reports.whole_registry import WholeRegistry
     from peft_registry.schemas.version import Version
 
@@ -29,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(report)
 
 
-@command(READS)
+@command((*READS, *OVER_MANY))
 def report(
     home: Home,
     reference: Annotated[
@@ -51,7 +57,7 @@ def report(
     out: Annotated[
         str | None,
         typer.Option(
-            help="File to write; - for stdout. Default: NAME-NUMBER-report.html; with --all no page is written."
+            help="File to write (of a list the folder); - for stdout. Default: NAME-NUMBER-report.html, with --all none."
         ),
     ] = None,
     as_of: Annotated[
@@ -73,8 +79,14 @@ def report(
             )
         _require_one_thing_on_stdout(home, out)
         return _report_all(home, out, 90 if within is None else within)
+    if home.is_for_many:
+        of_one = {"REFERENCE": reference, "FOLDER": folder, "--within": within, "--to": to, "--with-base": with_base}
+        work = ReportWork(Path(out or "."), as_of)
+        return over_many(home, work, of_one | {"--key": key, "--trust": trust, "--root": root})
     if reference is None:
-        raise typer.BadParameter("name a version, or write --all", param_hint="REFERENCE")
+        raise typer.BadParameter(
+            "name a version, or a list with --where or --list, or write --all", param_hint="REFERENCE"
+        )
     if within is not None:
         raise typer.BadParameter("what falls due is listed with --all", param_hint="--within")
     _require_one_thing_on_stdout(home, out)
@@ -94,7 +106,35 @@ def report(
     if is_artifact_folder(reference):
         return _report_folder(VerifyRequest(target=reference, home=home.folder, trust=trust, root=root), out, as_of)
     require_absent({"--trust": trust, "--root": root}, beside="a version of the registry")
-    return _report_version(home, reference, out, as_of)
+    return _report_version(home.registry, reference, out, as_of)
+
+
+@dataclass(frozen=True)
+class ReportWork:
+    """`registry report` of registered versions, a page each in one folder."""
+
+    verb: ClassVar[str] = "report"
+    takes: ClassVar[Takes] = "version"
+    signs: ClassVar[bool] = False
+    at_once: ClassVar[int] = 1
+
+    out: Path
+    as_of: str | None
+
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two pages
+        """Write a page for each item."""
+        from peft_registry.registry.records.references import version_named
+
+        def act(item: "Item") -> "Answer":
+            version = version_named(registry, item.parts[0])
+            page = self.out / _file_of(version)
+            return answer_of(item, _report_version(registry, item.parts[0], str(page), self.as_of))
+
+        return act
+
+
+def _file_of(version: "Version") -> str:
+    return f"{version.name}-{version.number}-report.html"
 
 
 def _require_one_thing_on_stdout(home: Home, out: str | None) -> None:
@@ -102,20 +142,20 @@ def _require_one_thing_on_stdout(home: Home, out: str | None) -> None:
         raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
 
 
-def _report_version(home: Home, reference: str, out: str | None, as_of: str | None) -> Outcome:
+def _report_version(registry: "Registry", reference: str, out: str | None, as_of: str | None) -> Outcome:
     from peft_registry.cli.wiring import chosen_trust
     from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.decide import count_deciding
     from peft_registry.registry.use_cases.gate import read_gate_policy
     from peft_registry.registry.use_cases.report import make_report
 
-    version = version_named(home.registry, reference)
-    _, problem = chosen_trust(home.registry, None, None)
-    page = make_report(home.registry, version, as_of=as_of, trust_problem=problem)
+    version = version_named(registry, reference)
+    _, problem = chosen_trust(registry, None, None)
+    page = make_report(registry, version, as_of=as_of, trust_problem=problem)
     if out == "-":
         return Outcome(None, [Page(page)])
     next_step = f"registry promote {version.label} champion"
-    if count_deciding(home.registry, version, read_gate_policy("regulated")):
+    if count_deciding(registry, version, read_gate_policy("regulated")):
         next_step = f"registry decide {version.label} --form gaps.yml"
     return _written(version, page, out, next_step)
 
@@ -125,7 +165,7 @@ def _written(version: "Version", page: bytes, out: str | None, next_step: str) -
     from peft_registry.cli.pages import write_page
     from peft_registry.schemas.identity import Digest
 
-    path = Path(out or f"{version.name}-{version.number}-report.html")
+    path = Path(out or _file_of(version))
     write_page(path, page)
     value = {"report": str(path), "sha256": str(Digest.of(page)), "version": version.label}
     return Outcome(value | {"manifest_digest": str(version.manifest_digest)}, [f"report   {path}"], next_step)

@@ -1,17 +1,19 @@
 """verify: is this what was registered and signed?"""
 
+import contextlib
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from peft_registry.cli import console
+from peft_registry.cli import console, wiring
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import over_many
+from peft_registry.cli.many import Act, Takes, over_many
 from peft_registry.cli.options import RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
@@ -23,9 +25,11 @@ from peft_registry.cli.verifying import (
     verified,
     verified_lineage,
 )
-from peft_registry.cli.works import VerifyWork, as_tuple
 
 if TYPE_CHECKING:
+    from peft_registry.registry.bulk.answers import Answer
+    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.version import (
         Check,
         LineageOutcome,
@@ -105,7 +109,7 @@ def verify(
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
     if home.is_for_many:
         of_one = {"TARGET": target, "--deep": deep, "--audit": audit, "--key": key, "--signature": signature}
-        work = VerifyWork(trust, as_tuple(root), base, as_tuple(require), file_digests, no_cache)
+        work = VerifyWork(trust, tuple(root or ()), base, tuple(require or ()), file_digests, no_cache)
         return over_many(home, work, of_one | {"--ignore-paths": ignore_paths, "--checkpoint": home.checkpoint})
     if target is None:
         raise typer.BadParameter("name a version or a folder, or a list with --where or --list", param_hint="TARGET")
@@ -130,6 +134,69 @@ def verify(
         )
         return of_audit(audited(request))
     return _of_lineage(verified_lineage(request), request) if deep else _of_version(verified(request), request)
+
+
+@dataclass(frozen=True)
+class VerifyWork:
+    """`registry verify` of registered versions."""
+
+    verb: ClassVar[str] = "verify"
+    takes: ClassVar[Takes] = "version"
+    signs: ClassVar[bool] = False
+    at_once: ClassVar[int] = 32
+
+    trust: Path | None = None
+    root: tuple[str, ...] = ()
+    base: Path | None = None
+    require: tuple[str, ...] = ()
+    file_digests: bool = False
+    no_cache: bool = False
+
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:
+        """Verify each item with what this process hashed for those before it."""
+        from peft_registry.cli.verifying import VerifyRequest
+        from peft_registry.registry.disk.hashing import RunDigests
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.records.stops import with_stops
+        from peft_registry.registry.use_cases.verify import verifier
+
+        policy, problem = wiring.chosen_trust(registry, self.trust, list(self.root))
+        kept = None if self.no_cache else wiring.digests_of_earlier_runs()
+        digests = closing.enter_context(contextlib.closing(RunDigests(kept)))
+        asked = VerifyRequest("", require=self.require, file_digests=self.file_digests)
+        verify = closing.enter_context(
+            verifier(
+                registry,
+                trust=policy,
+                trust_problem=problem,
+                base=self.base,
+                require=asked.requirements(),
+                digests=digests,
+            )
+        )
+
+        def act(item: "Item") -> "Answer":
+            outcome = verify(version_named(registry, item.parts[0], trust=policy))
+            return _verdict(item, outcome if outcome.verdict == "broken" else with_stops(registry, outcome))
+
+        return act
+
+
+def _verdict(item: "Item", outcome: "VerifyOutcome") -> "Answer":
+    """How an item verified; grouped by the first check that decided against it."""
+    from peft_registry.registry.bulk.answers import Answer
+
+    value = outcome.model_dump(mode="json")
+    if outcome.verdict == "verified":
+        return Answer(item, value)
+    wrong = "failed" if outcome.verdict == "broken" else "unchecked"
+    check = next(check for check in outcome.checks if check.status == wrong)
+    sentences = (
+        f"{outcome.subject} is {outcome.verdict}",
+        check.text,
+        f"`registry verify {outcome.subject}` says more",
+    )
+    return Answer(item, value, outcome.exit_code, check.error or check.step, sentences)
 
 
 def _verified_foreign(target: Path, key: Path, signature: Path | None, ignored: list[str]) -> "VerifyOutcome":

@@ -46,7 +46,7 @@ IN_AN_EMPTY_FOLDER = {
     "suites ids": 2,
 }
 # they ask first where to write, and what for
-IN_AN_EMPTY_FOLDER |= {"pull": 2, "export": 2, "verify": 2}
+IN_AN_EMPTY_FOLDER |= {"pull": 2, "export": 2, "verify": 2, "evaluate": 2, "merge": 2, "import": 2}
 IN_AN_EMPTY_FOLDER |= {"trust init": 2, "trust add": 2, "trust revoke": 2, "trust sign": 2}
 # every other command is named on a page that somebody wrote
 ON_NO_PAGE = {

@@ -102,7 +102,7 @@ def _wait_for(happened: "Callable[[], bool]", *, seconds: float) -> None:
 
 
 ENGINES = [
-    pytest.param(local_processes, id="local"),
+    pytest.param(local_processes, id="local", marks=pytest.mark.processes),
     pytest.param(dask_cluster, id="dask", marks=pytest.mark.peers),
     pytest.param(ray_cluster, id="ray", marks=pytest.mark.full),
 ]

@@ -178,12 +178,14 @@ def test_results_of_another_list_or_of_other_options_are_refused(
 # --- other processes ---
 
 
+@pytest.mark.processes
 def test_processes_answer_as_one_does(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, *VERIFY, "--json-lines", "one")
     said(capsys, *VERIFY, "--json-lines", "two", "--on", "local:2")
     assert sorted(map(str, lines("one"))) == sorted(map(str, lines("two")))
 
 
+@pytest.mark.processes
 def test_a_worker_that_finds_another_home_is_told_and_nothing_is_done(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_worker_that_finds_another_home_is_told_and_nothing_is_done(
     assert lines("out") == []
 
 
+@pytest.mark.processes
 def test_a_worker_of_another_release_is_told_and_nothing_is_done(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
