@@ -76,6 +76,7 @@ def run_demo(folder: Path, run: Run, *, governance: bool = False) -> int:
     _make_a_model(story, folder)
     if governance:
         _decide(story, folder)
+        _hand_over(story, folder)
         _recall(story, folder)
     _what_next(folder, governance=governance)
     return 0
@@ -143,6 +144,18 @@ def _decide(story: "_Story", folder: Path) -> None:
             story.type("gate", "approve", NAME, "--policy", str(policy), "--reason", "read the report", "--key", key)
         story.type(*promote)
     story.type("gate", "status", f"{NAME}@served")
+
+
+def _hand_over(story: "_Story", folder: Path) -> None:
+    """Whoever builds on the version gets what is theirs, signed by the person who answers for it."""
+    story.chapter(
+        "Documents for others",
+        "A provider who builds on the model gets the documents that the law gives them, and no other figure.",
+    )
+    customer = folder / "customer"
+    key = folder / "keys" / APPROVERS[0] / "approver.key"
+    report = ("report", NAME, str(customer), "--to", "downstream", "--key", str(key))
+    story.once(customer.exists(), f"{customer.name} was handed over already", *report)
 
 
 def _recall(story: "_Story", folder: Path) -> None:
