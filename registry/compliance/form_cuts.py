@@ -5,6 +5,7 @@ behind, because a code that tells it may hold figures that are somebody else's.
 """
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field
@@ -62,6 +63,8 @@ class CutRow(Frozen):
         values: what answers it, and what goes with it.
         words: how many the form asks for at most.
         words_written: how many the texts that answer it have, where the form asks for a number; none are cut.
+        figures: how many significant figures of a number the form asks for at least.
+        figures_written: the fewest of those that people stated, where the form asks for some; what was counted is exact.
     """
 
     row: str
@@ -74,16 +77,19 @@ class CutRow(Frozen):
     values: tuple[CutValue, ...] = ()
     words: int | None = None
     words_written: int | None = None
+    figures: int | None = None
+    figures_written: int | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where an answer is longer or coarser than the form asks for; empty where it is not."""
+        return notes_of(self.words, self.words_written, self.figures, self.figures_written)
 
     @property
     def state_in_words(self) -> str:
         if self.state == "open":
             return f"open ({', '.join(self.owners)})"
         return self.state if self.reason is None else f"{self.state}: {reason_in_words(self.reason)}"
-
-    @property
-    def is_too_long(self) -> bool:
-        return self.words is not None and self.words_written is not None and self.words_written > self.words
 
 
 Keeps = Callable[[FormRow, Part], bool]
@@ -138,6 +144,8 @@ def _cut(row: AnsweredRow, record: RecordSections, by_rule: dict[str, list[Leaf]
         values=values,
         words=form_row.words,
         words_written=_words(form_row, by_rule) if form_row.words else None,
+        figures=form_row.figures,
+        figures_written=_figures(form_row, by_rule) if form_row.figures else None,
     )
 
 
@@ -179,6 +187,30 @@ def label_of(path: str) -> str:
         return path
     named = f"{rule.label}: {member.replace('_', ' ')}" if member else rule.label
     return named if place.item is None else f"{named}, {place.item[0]} {place.item[1] + 1}"
+
+
+def notes_of(
+    words: int | None, words_written: int | None, figures: int | None, figures_written: int | None
+) -> tuple[str, ...]:
+    """Where an answer has more words, or fewer significant figures, than a form asks for."""
+    notes = []
+    if words is not None and words_written is not None and words_written > words:
+        notes.append(f"{words_written} words; the form asks for {words}")
+    if figures is not None and figures_written is not None and figures_written < figures:
+        counted = "1 significant figure" if figures_written == 1 else f"{figures_written} significant figures"
+        notes.append(f"{counted}; the form asks for {figures}")
+    return tuple(notes)
+
+
+def _figures(row: FormRow, by_rule: dict[str, list[Leaf]]) -> int | None:
+    """The fewest significant figures of a number that somebody stated; None where all were counted, or are whole numbers."""
+    values = [part.leaf.value for field in row.fields for part in parts_of(field, by_rule)]
+    stated = [value.value for value in values if value.source in ("declared", "imported")]
+    # of a whole number nobody knows which of its zeros are meant
+    counts = [
+        len(Decimal(repr(number)).normalize().as_tuple().digits) for number in stated if isinstance(number, float)
+    ]
+    return min(counts, default=None)
 
 
 def _words(row: FormRow, by_rule: dict[str, list[Leaf]]) -> int:

@@ -36,6 +36,7 @@ class FormRow(Frozen):
         title: what the form calls it, in our words; empty where its number is all it has.
         content: what it asks for.
         words: how many words the form asks for at most.
+        figures: how many significant figures of a number it asks for at least.
         fields: paths of the record that answer it; `data[].crawler.period` is a member of an object.
         beside: paths that whoever gets the row gets with it, and that do not answer it.
         parts: whether the row needs all of its fields, or one of them answers it.
@@ -50,6 +51,7 @@ class FormRow(Frozen):
     title: str = ""
     content: str
     words: int | None = None
+    figures: int | None = None
     fields: tuple[str, ...]
     beside: tuple[str, ...] = ()
     parts: Literal["all", "any"] = "any"

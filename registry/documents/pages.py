@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.form_cuts import label_of
+from peft_registry.registry.compliance.form_cuts import label_of, notes_of
 from peft_registry.registry.compliance.form_rows import FormRow, reason_in_words
 from peft_registry.registry.compliance.verdicts.words import STATUSES, SYSTEM_STATUSES
 from peft_registry.registry.documents.materials import bill_of_materials
@@ -62,8 +62,8 @@ class AttachedFile:
 class ShownRow:
     """A row of the page.
 
-    `is_tall` where it may be parted between two sheets; `state` is empty where it is filled; `note` says where a text is longer
-    than the form asks for; `files` are attached to what it speaks of.
+    `is_tall` where it may be parted between two sheets; `state` is empty where it is filled; `note` says where an answer is longer
+    or coarser than the form asks for; `files` are attached to what it speaks of.
     """
 
     row: str
@@ -216,7 +216,6 @@ def _sections(document: RecipientDocument) -> Iterable[Section]:
 
 def _row(form_row: FormRow | None, row: DocumentRow, told: dict[str, str] | None) -> ShownRow:
     """A row of the page; `told` has the row in which each long value stands already, and gets those of this one. None: a cover."""
-    is_long = row.words is not None and row.words_written is not None and row.words_written > row.words
     values = tuple(_value(value, row.row, told) for value in row.values)
     return ShownRow(
         row=row.row,
@@ -224,7 +223,7 @@ def _row(form_row: FormRow | None, row: DocumentRow, told: dict[str, str] | None
         content="" if form_row is None else form_row.content,
         state=_state(row),
         values=values,
-        note=f"{row.words_written} words; the form asks for {row.words}" if is_long else "",
+        note="; ".join(notes_of(row.words, row.words_written, row.figures, row.figures_written)),
         files=tuple(AttachedFile(file.rpartition("/")[2], quote(file)) for file in row.attachments),
         is_tall=sum(len(value.lines) for value in values) > _TALL,
     )

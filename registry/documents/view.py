@@ -61,6 +61,8 @@ class DocumentRow(Document):
         reason: why it is not applicable: a code, or what somebody wrote.
         words: how many the form asks for at most.
         words_written: how many the texts that answer it have, where the form asks for a number; none are cut.
+        figures: how many significant figures it asks for at least.
+        figures_written: the fewest of a number that people stated.
         attachments: where the files lie that one of its fields speaks of.
     """
 
@@ -71,6 +73,8 @@ class DocumentRow(Document):
     values: tuple[DocumentValue, ...]
     words: int | None
     words_written: int | None
+    figures: int | None = Field(default=None, exclude_if=lambda figures: figures is None)
+    figures_written: int | None = Field(default=None, exclude_if=lambda figures: figures is None)
     attachments: tuple[str, ...] = Field(default=(), exclude_if=lambda files: not files)
 
 
@@ -184,6 +188,8 @@ def _rows(
             values=tuple(_value(value, persons=persons) for value in row.values),
             words=row.words,
             words_written=row.words_written,
+            figures=row.figures,
+            figures_written=row.figures_written,
             attachments=() if row.state == "not for this recipient" else tuple(_files_of(fields[row.row], attached)),
         )
         for row in rows

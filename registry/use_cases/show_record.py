@@ -448,9 +448,7 @@ def _row_text(row: CutRow, vouched: Mapping[str, str]) -> str:
     if row.state == "open" or not row.values:
         return row.state_in_words
     text = "; ".join(_cut_text(value, vouched.get(value.path, "")) for value in row.values)
-    if row.is_too_long:
-        text += f" [{row.words_written} words, and the form asks for {row.words}]"
-    return text
+    return text + "".join(f" [{note}]" for note in row.notes)
 
 
 def _cut_text(value: CutValue, vouched: str) -> str:

@@ -23,10 +23,10 @@ from peft_registry.registry.compliance.form_rows import answered, forms
 from peft_registry.registry.compliance.recorded_evaluation import EvaluationSignature, with_later_evaluations
 from peft_registry.registry.compliance.superseding import with_values
 from peft_registry.registry.exports.model_card import merge_card
-from peft_registry.schemas.codes import in_words
+from peft_registry.schemas.codes import code, in_words
 from peft_registry.schemas.errors import SeveralProblems
 from peft_registry.schemas.modification import ASKED, ModificationRecord
-from peft_registry.schemas.values import declared, imported, measured, unknown
+from peft_registry.schemas.values import Value, declared, derived, imported, measured, unknown
 from tests.builders.provider import (
     BY_PATH,
     RULES,
@@ -323,8 +323,21 @@ def test_a_text_that_is_longer_than_the_form_asks_is_told_and_not_cut():
     text = " ".join(["word"] * 120)
     record = a_record(facts={"product": {"design_specifications": text}})
     cut = next(one for one in cut_form(record, forms().named("mdf"), "aio") if one.row == "8")
-    assert (cut.words, cut.words_written, cut.is_too_long) == (100, 120, True)
+    assert (cut.words, cut.words_written, cut.notes) == (100, 120, ("120 words; the form asks for 100",))
     assert cut.values[0].value == text
+
+
+def test_a_number_that_somebody_stated_coarser_than_the_form_asks_is_told():
+    def row_40(flop: Value):
+        record = with_values(a_record(), {"compute.param_update_flop": flop})
+        return next(one for one in cut_form(record, forms().named("mdf"), "aio") if one.row == "40")
+
+    coarse = row_40(declared(5e17, by="sam", at=NOW))
+    assert (coarse.figures, coarse.figures_written) == (2, 1)
+    assert coarse.notes == ("1 significant figure; the form asks for 2",)
+    assert row_40(declared(5.4e17, by="sam", at=NOW)).notes == ()
+    counted = row_40(derived(5e17, method=code("order_of_magnitude")))
+    assert (counted.figures_written, counted.notes) == (None, ()), "what was counted is exact"
 
 
 def test_exact_flop_energy_and_size_do_not_go_to_downstream_providers():
