@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from peft_registry.schemas.block import Block
-from peft_registry.schemas.evaluation import Part
+from peft_registry.schemas.evaluation import AskedPart
 from peft_registry.schemas.identity import Digest, Reference, check_name, check_project
 from peft_registry.schemas.methods import BLOCKS, METHOD_NAMES, METHODS
 from peft_registry.schemas.methods.declaration import AnyBlock, Goal
@@ -216,12 +216,13 @@ class EvaluationBlock(Block):
     kept in the store; no copy for others has them, and none are kept by default.
 
     `half` of each suite is asked, `development` or `test`; null for the whole; `screen` for a few fixed items, which give no
-    verdict. `guard_text` is a file of passages, one a line, whose loss shows lost capability, relative to the training file, and
-    `guard_sha256` the digest that it must have; null for the sentences that ship.
+    verdict; `auto` for the development half where that is less work than the training, else for the screen. `guard_text` is a
+    file of passages, one a line, whose loss shows lost capability, relative to the training file, and `guard_sha256` the digest
+    that it must have; null for the sentences that ship.
     """
 
     bias: tuple[str, ...] = ("house",)
-    half: Part | None = "screen"
+    half: AskedPart | None = "auto"
     guard_text: str | None = Field(default=None, min_length=1)
     guard_sha256: Digest | None = None
     quality: tuple[str, ...] = ("loss",)

@@ -31,6 +31,7 @@ CONTROL_ARMS: tuple[ArmName, ...] = ("noise", "placebo")  # changes that mean no
 _IS_KEY_ID = re.compile(r"[0-9a-f]{64}").fullmatch
 Half = Literal["development", "test"]  # of a suite: `registry/evaluation/halves.py`
 Part = Half | Literal["screen"]  # what of a suite is asked: a half, or the few fixed items for a quick look
+AskedPart = Part | Literal["auto"]  # `auto`: which of them is decided by what they cost
 State = Literal["stereo", "neutral", "inverted", "band"]
 # `changed` and `confounded` are words of editions of the figures before 6
 Conclusion = Literal[

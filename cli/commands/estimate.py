@@ -131,6 +131,8 @@ def _lines(result: "Estimate") -> Iterator[Part]:
         ("tokens", result.tokens),
         ("time", result.hours),
         ("scoring", result.scoring_hours),
+        ("screen", result.screen_hours),
+        ("full", result.full_hours),
         ("cost", result.cost),
     ):
         yield f"{label:<8} {_text(value)}"

@@ -53,12 +53,14 @@ class EvaluationScope:
         return read_guard_text(self.guard_text, self.guard_sha256)
 
 
+SCREENED: Part = "screen"
+FULL: Part = "development"  # the other half stays unseen by whoever trains, and is as large
 EVERYTHING = EvaluationScope()  # whole suites, and the sentences that ship
-SCREEN = EvaluationScope("screen")  # what is looked at after a training or a merge, where nobody says more
+SCREEN = EvaluationScope(SCREENED)  # what is looked at after a training or a merge, where nobody says more
 
 
 def scope_of_file(asked: EvaluationBlock, folder: Path) -> EvaluationScope:
-    """What a training file says of it.
+    """What a training file says of it; the screen where it leaves the part to what that costs.
 
     Args:
         asked: its section `evaluation`.
@@ -68,4 +70,4 @@ def scope_of_file(asked: EvaluationBlock, folder: Path) -> EvaluationScope:
         GuardDigestWithoutText: as `EvaluationScope`.
     """
     text = None if asked.guard_text is None else folder / asked.guard_text
-    return EvaluationScope(asked.half, text, asked.guard_sha256)
+    return EvaluationScope(SCREENED if asked.half == "auto" else asked.half, text, asked.guard_sha256)

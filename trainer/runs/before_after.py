@@ -16,7 +16,7 @@ from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.run_samples import RunSamples, Sample
 from peft_registry.trainer.bases.quantization import describe
 from peft_registry.trainer.bases.stored_weights import AS_LOADED, StoredWeights
-from peft_registry.trainer.evaluation.arms import Arms, Questions, base_of
+from peft_registry.trainer.evaluation.arms import Arms, Keep, Questions, base_of
 from peft_registry.trainer.evaluation.evaluate import evaluate_pair
 from peft_registry.trainer.evaluation.leakage import TrainedOn
 from peft_registry.trainer.evaluation.losses import HELD_OUT, HeldOut, held_out
@@ -63,6 +63,7 @@ def evaluate_before_after(
     conditions: EvaluationConditions,
     base_model: Any | None = None,
     stored: StoredWeights = AS_LOADED,
+    keep: Keep,
     observe: Observe = ignore,
 ) -> EvaluatedRun:
     """Score both arms from the same loaded weights.
@@ -76,6 +77,7 @@ def evaluate_before_after(
         conditions: of the record; the hardware is the run's.
         base_model: the base, where the trained model has no adapter to disable.
         stored: where the digits of the base stand that loading dropped.
+        keep: gives each arm the scores that are known of it.
         observe: hears of progress and of the result in a line each.
     """
     data = trained.data
@@ -89,6 +91,7 @@ def evaluate_before_after(
             after=before.revised(adapters=(weights_digest,)),
             base_model=base_model,
             stored=stored,
+            keep=keep,
         ),
         Questions(
             suites=questions.suites,

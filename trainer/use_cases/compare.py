@@ -9,7 +9,7 @@ earlier comparison of the same file that was cut short or by hand, is taken as i
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from peft_registry.schemas.methods import BLOCKS, METHOD_NAMES, METHODS
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.evaluation.scope import scope_of_file
 from peft_registry.trainer.inputs.evaluation import load_suites, report_power
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
@@ -111,7 +112,7 @@ def compare_methods(
         NothingCompared: every arm failed.
     """
     registry.require_writable()
-    loaded = load_training_file(config_path, overrides)
+    loaded = _as_asked(load_training_file(config_path, overrides))
     base = version_named(registry, loaded.config.base)
     comparison = comparison_id(loaded.config)
     require_effect(overrides, plan.methods)
@@ -119,7 +120,7 @@ def compare_methods(
     for arm in arms:
         pinned(registry, load_training_file(arm.config, arm.overrides), base)  # before the first of them is trained
     asked = loaded.config.evaluation
-    report_power(load_suites(registry, asked.bias, half=asked.half), observe)
+    report_power(load_suites(registry, asked.bias, half=scope_of_file(asked, loaded.folder).half), observe)
     bench = _Bench(registry, base, comparison, plan, command, observe)
     results = tuple(bench.result(arm) for arm in arms)
     failures = tuple(result.failure for result in results if result.failure)
@@ -173,6 +174,13 @@ def parse_rates(words: Iterable[str]) -> dict[str, float]:
         if not 0 < arms[method] < math.inf:
             raise MalformedRate(word)
     return arms
+
+
+def _as_asked(loaded: LoadedConfig) -> LoadedConfig:
+    """The file with the part of each suite that every arm is asked: the screen where it leaves that to what an arm costs."""
+    asked = loaded.config.evaluation
+    part = scope_of_file(asked, loaded.folder).half
+    return replace(loaded, config=loaded.config.revised(evaluation=asked.revised(half=part)))
 
 
 def comparison_id(config: TrainingFile) -> str:

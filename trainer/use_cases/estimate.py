@@ -13,24 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES, refuse_code_in_config
-from peft_registry.registry.records.bases import base_record
-from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
-from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.evaluation import Part
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.sharding import check_processes, obstacle_to_sharding
 from peft_registry.schemas.sizes import bytes_of
-from peft_registry.schemas.values import Value, derived, measured, unknown
+from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.costs.fit import (
     GATHERED,
@@ -43,24 +39,30 @@ from peft_registry.trainer.costs.fit import (
     fits,
     judge_claim,
 )
-from peft_registry.trainer.inputs.evaluation import load_suites
+from peft_registry.trainer.evaluation.scope import FULL, SCREENED
+from peft_registry.trainer.inputs.evaluation import load_suites, report_power
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
 from peft_registry.trainer.methods import check_combinations, implementation
 from peft_registry.trainer.runs.launch import Launch
+from peft_registry.trainer.use_cases.train_costs import (
+    SUITE_ARMS,
+    TEXT_ARMS,
+    RunCosts,
+    costs_of,
+    first_epoch,
+    recorded_speed,
+)
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.memory import Shape, Trace
-    from peft_registry.trainer.data.dataset import LoadedData
 
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
 _FEWEST_THAT_SPREAD = 2
-_SUITE_ARMS, _TEXT_ARMS = 3, 2
-_VERSIONS_LOOKED_AT = 1000  # for a run whose speed is known, the newest first
 
 
 class UnknownArchitecture(InputRefused):
@@ -112,7 +114,7 @@ def estimate_run(
             registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
         )
         folder = without_weights.folder
-        work = _workload(registry, plan, folder, base_record(registry, base).context_length, observe)
+        work = _workload(registry, plan, folder, observe)
         return _estimate(
             loaded,
             _read_config(folder / CONFIG_FILE),
@@ -141,8 +143,9 @@ def _estimate(
         key = (config.training.gradient_checkpointing, config.offload is None)
         if key not in traces:
             dtype = weights_dtype(config, hardware)
+            longest = 0 if work.costs is None else work.costs.longest
             traces[key] = trace_memory(
-                hf_config, config, work.shape, stored=dtype, products=hardware.dtype, longest_scored=work.longest_scored
+                hf_config, config, work.shape, stored=dtype, products=hardware.dtype, longest_scored=longest
             )
         trace = traces[key]
         host = work.tokenizer_bytes if question.vram is None else 0
@@ -185,7 +188,6 @@ def _estimate(
     trace, columns = traced(config)
     speed = _speed(question, rate)
     hours, cost = _hours_and_cost(work.tokens, speed, question.price)
-    scoring = _scoring_hours(work.scored, speed)
     return Estimate(
         method=config.method,
         device=hardware.device,
@@ -207,8 +209,10 @@ def _estimate(
         claim=None if question.claim is None else judge_claim(question.claim, trace),
         tokens=work.tokens,
         tokens_per_second=speed,
-        scored=work.scored,
-        scoring_hours=scoring,
+        scored=work.scored_of(work.part),
+        scoring_hours=work.scoring_hours(work.part, speed),
+        screen_hours=work.scoring_hours(SCREENED, speed),
+        full_hours=work.scoring_hours(FULL, speed),
         hours=hours,
         cost=cost,
     )
@@ -245,12 +249,38 @@ def _hardware(config: TrainingFile, *, on_gpu: bool) -> Hardware:
 
 @dataclass(frozen=True, slots=True)
 class _Workload:
+    """What the data are as batches, and what is counted of them; `costs` None where no text was read."""
+
     shape: "Shape"
     source: str
     tokens: Value
-    scored: Value
-    longest_scored: int = 0  # tokens; 0 where no text was read
+    costs: RunCosts | None = None
+    part: Part | None = SCREENED  # of each suite that the run would ask
     tokenizer_bytes: int = 0
+
+    def scored_of(self, part: Part | None) -> Value:
+        """The tokens that an evaluation reads."""
+        if self.costs is None:
+            return unknown("without a tokenizer nobody can count the tokens of the suites")
+        method = (
+            f"tokens of the suites × {SUITE_ARMS} arms (base, base again, adapted), "
+            f"and of the guard text, the held-out rows, their answers and the texts to retain × {TEXT_ARMS}"
+        )
+        return derived(self.costs.scored[part], "tokens", method=method)
+
+    def scoring_hours(self, part: Part | None, speed: Value) -> Value:
+        """A forward pass alone: the backward pass of training, which is left out, costs at least as much."""
+        costs = self.costs
+        if costs is None:
+            return unknown(self.scored_of(part).reason or "")
+        share = f"{costs.share(part):.2g} × the work of the training"
+        if not speed.known:
+            return unknown(f"{share}; the speed is {speed.reason}")
+        method = (
+            f"{share}: scored tokens ÷ ({costs.passes} × tokens a second ({speed.source})) ÷ 3600; "
+            "a GPU whose fp32 is slower than its bf16 takes longer"
+        )
+        return derived(round(costs.scoring_seconds(part, speed.value) / 3600, 4), "h", method=method)
 
 
 def _read_config(path: Path) -> Any:
@@ -279,17 +309,13 @@ def _assumed(config: TrainingFile) -> _Workload:
         Shape(rows, tokens, rows * (tokens - 1)),
         "assumed: every row fills training.max_length and every token carries loss",
         unknown("without a tokenizer nobody can count the tokens of the data"),
-        unknown("without a tokenizer nobody can count the tokens of the suites"),
     )
 
 
-def _workload(
-    registry: Registry, plan: TrainingPlan, folder: Path, context_length: int | None, observe: Observe
-) -> _Workload:
-    """The data as the run would read them: the largest batch, and the tokens of all epochs."""
+def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Observe) -> _Workload:
+    """The data as the run would read them: the largest batch, and the tokens of all epochs and of the evaluation."""
     from peft_registry.trainer.bases.loading import load_tokenizer
     from peft_registry.trainer.costs.memory import Shape
-    from peft_registry.trainer.data.collate import Batches, Layout, padding_id
     from peft_registry.trainer.data.dataset import load_data
 
     loaded = plan.loaded
@@ -305,84 +331,26 @@ def _workload(
         chooses=config.chooses,
         observe=observe,
     )
-    batches = Batches(
-        data.train,
-        training.per_device_train_batch_size,
-        padding_id(tokenizer),
-        training.seed,
-        pack_to=training.max_length if training.packing else None,
-    )
-    # whether the model takes rows side by side is tried with its weights; nearly all do
-    layout: Layout = "rows" if METHODS[config.method].packs else "padded"
-    shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in batches.of_epoch(0, layout)]
+    shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in first_epoch(config, data, tokenizer)]
     _, rows, tokens, _ = max(shapes)
-    total = round(sum(shape[0] for shape in shapes) * training.num_train_epochs) * len(config.seeds)
+    part = plan.scope.half
+    costs = costs_of(registry, plan, data, tokenizer, parts={part, SCREENED, FULL})
+    if config.evaluation.half == "auto":
+        part = costs.default_part
+        report_power(load_suites(registry, config.evaluation.bias, half=part), observe)
     sooner = "" if training.early_stopping is None else "; early stopping may end it sooner"
     return _Workload(
         Shape(rows, tokens, max(shape[3] for shape in shapes)),
         "measured: the largest batch of the first epoch",
-        derived(total, "tokens", method=f"tokens of the first epoch, padding included, × epochs × seeds tried{sooner}"),
-        *_scored_tokens(registry, plan, tokenizer, data, context_length),
+        derived(
+            costs.training,
+            "tokens",
+            method=f"tokens of the first epoch, padding included, × epochs × seeds tried{sooner}",
+        ),
+        costs,
+        part,
         tokenizer_bytes(folder),
     )
-
-
-def _scored_tokens(
-    registry: Registry,
-    plan: TrainingPlan,
-    tokenizer: Any,  # a transformers tokenizer
-    data: "LoadedData",
-    context_length: int | None,
-) -> tuple[Value, int]:
-    """What the run's evaluation reads, and the tokens of its longest text.
-
-    What several texts begin with is counted for each, though it is computed once.
-    """
-    from peft_registry.trainer.evaluation.neutral import guards_beside
-    from peft_registry.trainer.evaluation.retention import retained
-    from peft_registry.trainer.evaluation.scoring import encode
-    from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
-
-    asked = plan.loaded.config.evaluation
-    suites = load_suites(registry, asked.bias, half=asked.half)
-    requests = [request for suite in suites for request in getattr(suite, "requests", ())]
-    in_suites = [
-        len(tokenizer.encode(request.context + request.continuation, add_special_tokens=False)) for request in requests
-    ]
-    passages = [
-        len(encode(tokenizer, request, prefix_token_id=None, max_length=context_length).ids)
-        for guard in guards_beside(plan.scope.guard())
-        for request in guard.requests
-    ]
-    kept = retained(
-        asked.retention,
-        locate=locate_locally_or_on_hub(plan.loaded.folder),
-        tokenizer=tokenizer,
-        longest=context_length,
-    )
-    rows = [len(example.ids) for example in data.reported]
-    rows += [len(row.ids) for texts in kept for row in texts.rows]
-    rows += _answered_tokens(plan, tokenizer, data)
-    method = (
-        f"tokens of the suites × {_SUITE_ARMS} arms (base, base again, adapted), "
-        f"and of the guard text, the held-out rows, their answers and the texts to retain × {_TEXT_ARMS}"
-    )
-    total = _SUITE_ARMS * sum(in_suites) + _TEXT_ARMS * (sum(passages) + sum(rows))
-    return derived(total, "tokens", method=method), max((*in_suites, *passages, *rows), default=0)
-
-
-def _answered_tokens(plan: TrainingPlan, tokenizer: Any, data: "LoadedData") -> list[int]:  # a transformers tokenizer
-    """The tokens of each held-out row with each answer that it may have, and with the longest that is generated."""
-    from peft_registry.trainer.evaluation.scoring import encode
-    from peft_registry.trainer.training.train_adapter import answers_of_rows
-
-    tokens = []
-    for answers in answers_of_rows(plan.loaded.config, data, data.reported_split, tokenizer):
-        for row in answers.rows:
-            asked = [encode(tokenizer, request, prefix_token_id=None, max_length=None).ids for request in row.requests]
-            written = [] if asked else [len(answers.prompting.ids(tokenizer, row.prompt)) + answers.max_new_tokens]
-            tokens += [*map(len, asked), *written]
-    return tokens
 
 
 def tokenizer_bytes(folder: Path) -> int:
@@ -404,45 +372,12 @@ def _resident_bytes() -> int:
 # --- time and cost ---
 
 
-def recorded_speed(registry: Registry, base: Version, config: TrainingFile) -> Value | None:
-    """Tokens a second of the newest registered run of this method on this base, if there is one, by what was signed.
-
-    Which versions are of the method and on the base their signed manifests say, and not their rows.
-
-    Raises:
-        VersionsDiffer: a row of the version that it would rest on is not what was signed or logged.
-    """
-    with registry.database.read() as tx:
-        newest = catalog.newest_versions(tx, limit=_VERSIONS_LOOKED_AT)
-    for version in newest:
-        manifest = stored_manifest(registry, version.manifest_digest)
-        if manifest.method != config.method or manifest.base is None:
-            continue
-        if manifest.base.manifest != base.manifest_digest:
-            continue
-        signed_versions(registry, (version,))  # or raises: its row is not what was signed
-        run = records_of(registry, version).run
-        if run is not None and run.compute.tokens.known and run.compute.wall_seconds.value:
-            speed = run.compute.tokens.value / run.compute.wall_seconds.value
-            return measured(round(speed, 1), "tokens/s", method=f"the training of {version.label}")
-    return None
-
-
 def _speed(question: FitQuestion, rate: Value | None) -> Value:
     if question.tokens_per_second is not None:
         return Value(
             value=question.tokens_per_second, unit="tokens/s", source="declared", method="given to the estimate"
         )
     return rate or unknown("not given, and no run of this method on this base is registered")
-
-
-def _scoring_hours(scored: Value, speed: Value) -> Value:
-    """A forward pass alone: the backward pass of training, which is left out, costs at least as much."""
-    for figure in (scored, speed):
-        if not figure.known:
-            return unknown(figure.reason or "")
-    method = f"scored tokens ÷ (2 × tokens a second ({speed.source})) ÷ 3600; a GPU whose fp32 is slower than its bf16 takes longer"
-    return derived(round(scored.value / (2 * speed.value) / 3600, 4), "h", method=method)
 
 
 def _hours_and_cost(tokens: Value, speed: Value, price: float | None) -> tuple[Value, Value]:

@@ -34,6 +34,7 @@ from peft_registry.trainer.runs.folder import remove_superseded, run_folder, wri
 from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.runs.resume import report_resume_command
 from peft_registry.trainer.runs.run_log import run_log
+from peft_registry.trainer.use_cases.train_costs import decide_part, with_part
 from peft_registry.trainer.use_cases.train_evaluation import evaluate_run
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 from peft_registry.trainer.use_cases.train_product import (
@@ -146,7 +147,11 @@ def train_and_register(
             require_usable(registry, plan.loaded)
             heard = log.observing(observe)
             is_resumed = resume is not None
-            data = data_of_plan(registry, plan, kept, folder, is_resumed=is_resumed, observe=heard)
+            data, texts = data_of_plan(registry, plan, kept, folder, is_resumed=is_resumed, observe=heard)
+            if is_arm:  # all arms are asked the same, whatever each costs to train
+                plan = with_part(plan, plan.scope.half)
+            else:
+                plan, heard = decide_part(registry, plan, data, texts, heard)
             run = TrainingRun(
                 plan=plan,
                 data=data,
@@ -157,7 +162,8 @@ def train_and_register(
                 comparison=comparison,
                 command=command,
             )
-            outcome = _complete(registry, run, signer.public.key_id, shared=shared, observe=heard)
+            # `again` asks whether the figures come out equal: kept scores would answer for the model
+            outcome = _complete(registry, run, signer.public.key_id, shared=shared, reuse=not again, observe=heard)
             log.end_registered(outcome.version.label, was_there=outcome.was_there)
         remove_superseded(runs, kept)
         return outcome
@@ -197,7 +203,13 @@ def _registered_again(registry: Registry, plan: TrainingPlan, key_id: str, obser
 
 
 def _complete(
-    registry: Registry, run: TrainingRun, key_id: str, *, shared: "SharedBase | None", observe: Observe
+    registry: Registry,
+    run: TrainingRun,
+    key_id: str,
+    *,
+    shared: "SharedBase | None",
+    reuse: bool,
+    observe: Observe,
 ) -> TrainOutcome:
     """Train, evaluate, describe, register."""
     from peft_registry.trainer.evaluation.text_hashes import hash_texts
@@ -217,6 +229,7 @@ def _complete(
         weights_digest=manifest.weights_digest,
         texts=texts,
         key_id=key_id,
+        reuse=reuse,
         observe=observe,
     )
     points = _points_of(run, trained)

@@ -30,6 +30,7 @@ def evaluate_run(
     weights_digest: Digest,
     texts: "TextHashes",
     key_id: str,
+    reuse: bool,
     observe: Observe,
 ) -> "tuple[EvaluatedRun, Passes]":
     """Score before and after on the same items; what was found, and the forward passes that it took.
@@ -41,6 +42,7 @@ def evaluate_run(
         weights_digest: of what was trained.
         texts: that it learnt from.
         key_id: of whoever is responsible for the record.
+        reuse: whether scores are taken that an earlier start of the run, or another evaluation of the same, kept.
         observe: hears of progress and of the result in a line each.
 
     Raises:
@@ -50,6 +52,7 @@ def evaluate_run(
     from peft_registry.trainer.runs.before_after import evaluate_before_after
     from peft_registry.trainer.training.forward_passes import count_passes
 
+    setup = EvaluationSetup(registry, key_id, "trainer", reuse)
     second_base = _second_base(run, trained)
     stored = _stored(run, trained)
     with count_passes(trained.model, second_base) as passes:
@@ -61,7 +64,8 @@ def evaluate_run(
             base_model=second_base,
             stored=stored,
             questions=_questions(registry, run, trained, texts),
-            conditions=EvaluationSetup(registry, key_id, "trainer").conditions(
+            keep=setup.score_keeper(trained.hardware.device),
+            conditions=setup.conditions(
                 trained.hardware,
                 run.config.evaluation.bias,
                 seed=run.config.training.seed,

@@ -106,7 +106,8 @@ def plan_training(
         resume: the stopped run that is to be resumed.
         launch: the processes to train in; None for this one, or as many as the resumed run had.
         is_arm: whether a comparison trains it: its overrides may be for the methods of other arms.
-        observe: hears of data that is fetched, and of what a comparison over each suite can show; of an arm the comparison says it.
+        observe: hears of data that is fetched, and of what a comparison over each suite can show, where the file says which part is
+            asked; of an arm the comparison says it.
 
     Raises:
         KnownError: the only thing that is wrong, under its own reference.
@@ -141,7 +142,7 @@ def plan_training(
     problems.attempt(lambda: launch.require_possible(began_in=None if resume is None else resume.processes))
     problems.attempt(lambda: check_processes(config, nproc=launch.nproc, nnodes=launch.nnodes))
     problems.raise_if_any()
-    if not is_arm:
+    if not is_arm and config.evaluation.half != "auto":
         report_power(suites, observe)
     assert method is not None and base is not None and scope is not None, "what was not found was raised"
     return TrainingPlan(

@@ -1,6 +1,7 @@
 """How a run of a training file begins: what it is kept as, what is noted of it, and what is registered or recalled by then."""
 
 import time
+from collections.abc import Iterator
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.hashing import hash_file
@@ -13,13 +14,14 @@ from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.registry.records.tries import contents_digest, plan_digest, rows_digest
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.config import config_identity, config_record
+from peft_registry.schemas.config import TrainingFile, config_identity, config_record
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import NotFound
 from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.run import BegunRun, KeptRun
 from peft_registry.schemas.run_log import RunBegun
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.evaluation.scope import FULL, SCREENED
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.runs.begun import content_digest, unordered_digest
@@ -94,18 +96,27 @@ def require_usable(registry: Registry, loaded: LoadedConfig) -> None:
 def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -> Version | None:
     """The version that this very file gave before: same configuration, base, start and data, by what was signed of each.
 
+    A file that leaves to the costs which part of each suite is asked gave a version that says which it was.
+
     Raises:
         VersionsDiffer: a row of a version of that name is not what was signed or logged.
     """
     loaded, _ = pinned(registry, loaded, base)
-    wanted = canonical_digest(config_identity(loaded.config))
+    wanted = {canonical_digest(config_identity(config)) for config in _files_as_recorded(loaded.config)}
     for version in reversed(_versions_of(registry, loaded.config.name)):
         run = records_of(registry, version).run
         if run is None or run.base.manifest != base.manifest_digest:
             continue
-        if run.config_sha256 == wanted and same_data(loaded, run.data):
+        if run.config_sha256 in wanted and same_data(loaded, run.data):
             return version
     return None
+
+
+def _files_as_recorded(config: TrainingFile) -> Iterator[TrainingFile]:
+    """The file as the record of its run would have it: one for each part that the costs may have chosen."""
+    asked = config.evaluation
+    for part in (SCREENED, FULL) if asked.half == "auto" else (asked.half,):
+        yield config.revised(evaluation=asked.revised(half=part))
 
 
 def _versions_of(registry: Registry, name: str) -> tuple[Version, ...]:

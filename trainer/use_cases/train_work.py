@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 def data_of_plan(
     registry: Registry, plan: TrainingPlan, kept: KeptRun, folder: Path, *, is_resumed: bool, observe: Observe
-) -> "LoadedData":
-    """The rows of a plan as tokens. Of the base its tokenizer alone is read, because its weights may take minutes to be compared.
+) -> "tuple[LoadedData, Path]":
+    """The rows of a plan as tokens, and the folder with the tokenizer.
+
+    Of the base its tokenizer alone is read, because its weights may take minutes to be compared.
 
     Args:
         registry: holds the base, and knows what is recalled.
@@ -65,7 +67,7 @@ def data_of_plan(
     sources = (Source(identity.sha256, f"the data {identity.name}") for identity in data.identities)
     require_sources_not_stopped(registry, "train", config.name, sources)
     Keeper(folder, kept if is_resumed else None).data(data.identities)
-    return data
+    return data, texts.folder
 
 
 def train_as_planned(

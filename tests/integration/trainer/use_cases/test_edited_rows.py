@@ -56,7 +56,8 @@ def a_base(registry: Registry, folder: Path, name: str, *, seed: int) -> AddedBa
 
 def register_run(registry: Registry, folder: Path, base: AddedBase, loaded: LoadedConfig) -> Version:
     """As if the file had been trained on this base."""
-    config: Any = loaded.config
+    asked = loaded.config.evaluation.revised(half="screen")  # a run records which part of each suite was asked
+    config: Any = loaded.config.revised(evaluation=asked)
     adapter_files(folder, value=0.5)
     rows = loaded.folder / "rows.jsonl"
     data = (a_data_identity(name="rows.jsonl", sha256=hash_file(rows).sha256),)

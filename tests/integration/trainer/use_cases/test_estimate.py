@@ -39,6 +39,9 @@ def test_it_says_what_a_run_takes_and_registers_nothing(example: Path, capsys: p
     assert found["hours"]["value"] == pytest.approx(found["tokens"]["value"] / 100 / 3600, abs=1e-4)
     assert found["cost"]["value"] == pytest.approx(3 * found["hours"]["value"], abs=1e-3)
     assert found["scoring_hours"]["value"] == pytest.approx(found["scored"]["value"] / 200 / 3600, abs=1e-4)
+    assert found["screen_hours"] == found["scoring_hours"], "half is more work than this training"
+    # 640 pairs are asked instead of 160, and the guard text and the held-out rows as well
+    assert 2 < found["full_hours"]["value"] / found["screen_hours"]["value"] < 4
     unasked = answer(capsys, "estimate", str(example), "evaluation.bias=[]", *home)
     # the screen of `house`: 160 pairs of sentences, most of them longer than ten tokens
     assert found["scored"]["value"] > 3 * 160 * 2 * 10 + unasked["scored"]["value"] > 0
@@ -77,6 +80,7 @@ def test_a_dry_run_is_the_same_answer(example: Path, capsys: pytest.CaptureFixtu
         del one["peak_bytes"], one["fit"]
     assert dry == asked
     assert dry["tokens_per_second"]["source"] == "unknown"
+    assert "× the work of the training; the speed is not given" in dry["full_hours"]["reason"]
 
 
 def test_without_a_limit_it_is_held_against_this_machine_and_says_how_to_go_on(

@@ -247,6 +247,9 @@ def test_a_training_that_is_repeated_on_purpose_gives_the_same_version_and_count
     assert again.run.run_id != first.run.run_id
     tries = tries_of_run(place.registry, again.run)
     assert (tries.seeds, tries.others) == (1, 0)
+    told = [label for label, _ in place.said]
+    assert told.index("cost") < told.index("loss")
+    assert f"(measured: the training of {first.version.label})" in dict(place.said)["cost"]
 
 
 def test_facts_of_a_repeated_training_are_recorded_by_a_record_that_supersedes(
@@ -272,9 +275,12 @@ def test_another_name_records_its_own_facts(place: Place, first: TrainOutcome) -
     assert ("bytes", f"the same bytes as {first.version.label}") in place.said
     assert "facts-not-recorded" not in warnings
     assert renamed.version.manifest_digest == first.version.manifest_digest
-    recorded = records_of(place.registry, renamed.version).modification
+    records = records_of(place.registry, renamed.version)
+    recorded = records.modification
     assert recorded is not None
     assert recorded.use.intended.value == "teaching"
+    # neither the base nor an equal result is scored anew; `--again` would
+    assert {"base", "adapted"} <= records.evaluations[-1].extra["reused_scores"].keys()
     assert verify_version(place.registry, renamed.version).verdict == "verified"
 
 

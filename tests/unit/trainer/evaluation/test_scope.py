@@ -82,5 +82,5 @@ def test_what_was_asked_is_part_of_what_a_version_is_and_no_path_is():
     assert canonical_digest(config_identity(plain)) != canonical_digest(config_identity(half))
     whole = file_with("evaluation.half=null")
     assert "half" not in config_record(whole)["evaluation"], "records of earlier releases have no such key"
-    assert config_record(plain)["evaluation"]["half"] == "screen"
+    assert config_record(plain)["evaluation"]["half"] == "auto"
     assert "secret" not in f"{config_record(half)} {config_identity(half)}"

@@ -1,0 +1,1 @@
+"""Tests of trainer/runs, without a home."""
