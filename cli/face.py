@@ -1,11 +1,14 @@
 """The Python face: what `peft_registry` hands on, each name loaded on first use (docs/adr/0012).
 
 A call does what the command of its name does: the same checks, the same records, the same errors. Notes and progress go to stderr.
+Threads may share an open registry. What computes with a model waits for its turn: PyTorch has one seed and one set of number
+formats for the whole process.
 """
 
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -18,9 +21,18 @@ from peft_registry.cli.wiring import opened
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.signing.keys import PrivateKey
+    from peft_registry.registry.use_cases.approve import ActShown
+    from peft_registry.registry.use_cases.gate import GateShown
+    from peft_registry.registry.use_cases.import_folder import ImportOutcome
+    from peft_registry.registry.use_cases.promote import Replaced
+    from peft_registry.registry.use_cases.recall import Recalled
+    from peft_registry.registry.use_cases.show import VersionShown
+    from peft_registry.registry.use_cases.show_log import EntryShown
     from peft_registry.registry.use_cases.show_record import RecordShown
     from peft_registry.registry.use_cases.summaries import VersionSummary
     from peft_registry.schemas.evaluation import Part
+    from peft_registry.schemas.lineage import Lineage
     from peft_registry.schemas.progress import Observe
     from peft_registry.schemas.version import VerifyOutcome, Version
     from peft_registry.trainer.use_cases.evaluate import Evaluated
@@ -31,6 +43,7 @@ if TYPE_CHECKING:
 
     Summarize = Callable[[Sequence[Version]], Sequence[VersionSummary]]
 
+_ONE_MODEL_AT_A_TIME = threading.Lock()
 HOME_VARIABLE = "REGISTRY_HOME"
 _COLUMNS = ("name", "number", "kind", "method", "manifest_digest", "weights_digest", "base_weights", "size_bytes")
 _FURTHER_COLUMNS = ("registered_at", "aliases")
@@ -99,10 +112,11 @@ class Versions(Sequence["Version"]):
 
 
 class OpenRegistry:
-    """A registry that stays open for several calls: `with open_registry() as registry: …`."""
+    """A registry that stays open for several calls: `with open_registry() as registry: …`. Threads may share it."""
 
     def __init__(self, home: Path | None, passphrase_file: Path | None, *, mirror: bool, quiet: bool) -> None:
         self._home = home
+        self._passphrase_file = passphrase_file
         self._mirror = mirror
         self._quiet = quiet
         self._closing = ExitStack()
@@ -151,12 +165,13 @@ class OpenRegistry:
         tasks = load_tasks(path, words)
         self._registry.unlock()
         outcome: TrainOutcome | TasksOutcome
-        if tasks:
-            outcome = of_tasks = train_tasks(self._registry, path, tasks, words, observe=self._observe())
-            labels = [result.version.label for result in of_tasks.results]
-        else:
-            outcome = of_one = train_and_register(self._registry, path, words, again=again, observe=self._observe())
-            labels = [of_one.version.label]
+        with _ONE_MODEL_AT_A_TIME:
+            if tasks:
+                outcome = of_tasks = train_tasks(self._registry, path, tasks, words, observe=self._observe())
+                labels = [result.version.label for result in of_tasks.results]
+            else:
+                outcome = of_one = train_and_register(self._registry, path, words, again=again, observe=self._observe())
+                labels = [of_one.version.label]
         if self._mirror:
             push_after(self._registry, *labels)
         return outcome
@@ -201,7 +216,8 @@ class OpenRegistry:
             seed=seed,
         )
         self._registry.unlock()
-        return evaluate_references(self._registry, _names(references), request, observe=self._observe())
+        with _ONE_MODEL_AT_A_TIME:
+            return evaluate_references(self._registry, _names(references), request, observe=self._observe())
 
     def merge(
         self,
@@ -242,7 +258,8 @@ class OpenRegistry:
             evaluate=evaluate,
         )
         self._registry.unlock()
-        outcome = merge_and_register(self._registry, request, observe=self._observe())
+        with _ONE_MODEL_AT_A_TIME:
+            outcome = merge_and_register(self._registry, request, observe=self._observe())
         if self._mirror and outcome.version is not None:
             push_after(self._registry, outcome.version.label)
         return outcome
@@ -265,7 +282,7 @@ class OpenRegistry:
         from peft_registry.trainer.use_cases.load import load_version
 
         version = version_named(self._registry, reference)
-        with self._scratch() as scratch:
+        with self._scratch() as scratch, _ONE_MODEL_AT_A_TIME:
             return load_version(
                 self._registry, version, Path(scratch), dtype=dtype, device=device, observe=self._observe()
             ).model
@@ -301,6 +318,215 @@ class OpenRegistry:
         if with_base:
             return pull_with_base(self._registry, version, Path(folder)).outcome
         return pull_version(self._registry, version, Path(folder), with_decisions=True)
+
+    def import_results(
+        self,
+        sources: str | os.PathLike[str] | Sequence[str],
+        *,
+        base: str | None = None,
+        name: str | None = None,
+        project: str | None = None,
+        facts: str | os.PathLike[str] | None = None,
+    ) -> "tuple[ImportOutcome, ...]":
+        """Register what was trained elsewhere; as `registry import`.
+
+        Args:
+            sources: folders of adapters or of whole models, or `hub:OWNER/NAME`.
+            base: the registered base that they were made on; None for the one that they name.
+            name: to register them under; None for that of the folder.
+            project: what they are for.
+            facts: YAML file of facts that only people know.
+
+        Returns:
+            Each version with what is open in its record, in the order of the sources.
+
+        Raises:
+            KnownError: as the command; nothing is registered then.
+        """
+        from peft_registry.cli.mirror import push_after
+        from peft_registry.registry.use_cases.import_plan import ImportRequest
+        from peft_registry.trainer.use_cases.import_hub import import_sources
+
+        path = None if facts is None else Path(facts)
+        request = ImportRequest(folders=(), base=base, name=name, facts=path, project=project)
+        named = (os.fspath(sources),) if isinstance(sources, str | os.PathLike) else tuple(sources)
+        self._registry.unlock()
+        with _ONE_MODEL_AT_A_TIME:
+            outcomes = import_sources(self._registry, named, request, observe=self._observe())
+        if self._mirror:
+            push_after(self._registry, *(outcome.version.label for outcome in outcomes))
+        return tuple(outcomes)
+
+    def show(self, reference: str, *, at: str | None = None) -> "VersionShown":
+        """Everything that is known about one version; as `registry show`.
+
+        Args:
+            reference: of the version.
+            at: a day or a time, UTC, RFC 3339: the version that the alias `reference` pointed at then; None for now.
+
+        Raises:
+            KnownError: there is none, or it is not what was signed.
+        """
+        from peft_registry.registry.use_cases.show import describe_version
+        from peft_registry.registry.use_cases.show_moves import version_at
+
+        if at is not None:
+            _, reference = version_at(self._registry, reference, at)
+        return describe_version(self._registry, reference)
+
+    def gate(self, reference: str, policy: str | None = None) -> "GateShown":
+        """How a version stands before a policy today, with each reason that closes the gate; as `registry promote --explain`.
+
+        Args:
+            reference: a version, such as `name:3`; or an alias, `name@champion`, which is held against its own policy.
+            policy: `starter`, `regulated` or a file; None for the alias's own, and `starter` for a version.
+
+        Returns:
+            `decision.is_open`, and `decision.reasons` with a rule, a text and a remedy each. A closed gate is not an error.
+
+        Raises:
+            KnownError: there is no such version or policy, or the alias was moved without one.
+        """
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.use_cases.gate import SUGGESTED, explain_gate, gate_status, read_gate_policy
+
+        asked = None if policy is None else read_gate_policy(policy)
+        if "@" in reference:
+            return gate_status(self._registry, reference, asked)
+        return explain_gate(
+            self._registry, version_named(self._registry, reference), asked or read_gate_policy(SUGGESTED)
+        )
+
+    def promote(
+        self,
+        reference: str,
+        alias: str,
+        *,
+        policy: str | None = None,
+        if_current: int | None = None,
+        reason: str | None = None,
+    ) -> "Replaced":
+        """Point an alias at a version that its policy lets through; as `registry promote`.
+
+        Args:
+            reference: of the version.
+            alias: such as `champion`.
+            policy: `starter`, `regulated` or a file; None for what the alias is bound to, else `starter`.
+            if_current: only if the alias points at this number now, 0 for at nothing; None: wherever it points.
+            reason: kept in the signed record.
+
+        Returns:
+            What it pointed at before; `pending` until the log is signed.
+
+        Raises:
+            KnownError: the gate is closed (`Refused`), the alias points elsewhere (`Taken`), or the version does not verify;
+                nothing is moved then.
+        """
+        from peft_registry.cli.mirror import push_after
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.use_cases.gate import SUGGESTED, policy_for, promote, read_gate_policy
+
+        version = version_named(self._registry, reference)
+        if policy is None:
+            asked = policy_for(self._registry, version.name, alias, otherwise=SUGGESTED)
+        else:
+            asked = read_gate_policy(policy)
+        self._registry.unlock()
+        replaced = promote(self._registry, version, alias, asked, reason=reason, if_current=if_current)
+        if self._mirror:
+            push_after(self._registry, version.label)
+        return replaced
+
+    def approve(
+        self,
+        reference: str,
+        *,
+        reason: str,
+        key: str | os.PathLike[str],
+        key_passphrase_file: str | os.PathLike[str] | None = None,
+        policy: str = "regulated",
+    ) -> "ActShown":
+        """Approve a version as it is now, under a policy, with a person's own key; as `registry gate approve`.
+
+        Args:
+            reference: of the version.
+            reason: kept in the signed statement.
+            key: file of the approver's private key.
+            key_passphrase_file: holds its passphrase; None for a key without one.
+            policy: `starter`, `regulated` or a file.
+
+        Raises:
+            KnownError: as the command; nothing is signed then.
+        """
+        from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.use_cases.approve import approve
+        from peft_registry.registry.use_cases.gate import read_gate_policy
+
+        asked = read_gate_policy(policy)
+        version = version_named(self._registry, reference)
+        return approve(self._registry, version, asked, self._signer(key, key_passphrase_file), reason=reason)
+
+    def recall(
+        self,
+        reference: str,
+        *,
+        reason: str,
+        key: str | os.PathLike[str],
+        key_passphrase_file: str | os.PathLike[str] | None = None,
+        undo: bool = False,
+    ) -> "Recalled":
+        """Forbid the use of something and of what was made from it, or allow it again; as `registry recall`.
+
+        Args:
+            reference: a version, a file of data, or a digest.
+            reason: kept in the signed statement, and shown to everybody who is refused.
+            key: file of the approver's private key.
+            key_passphrase_file: holds its passphrase; None for a key without one.
+            undo: take the recall back.
+
+        Returns:
+            What was recalled, with each version that this reaches and its aliases.
+
+        Raises:
+            KnownError: as the command; nothing is signed then.
+        """
+        from peft_registry.registry.use_cases.recall import recall
+
+        signer = self._signer(key, key_passphrase_file)
+        return recall(self._registry, reference, signer, reason=reason, undo=undo)
+
+    def lineage(self, reference: str, *, depth: int | None = None, limit: int = 100) -> "Lineage":
+        """What something was made from and what was made from it; as `registry lineage`.
+
+        Args:
+            reference: a version, a file of data, or a digest.
+            depth: the maximum number of steps either way; None for all.
+            limit: the maximum number of arrows below it; `rest` of the graph counts the versions beyond.
+
+        Raises:
+            KnownError: nothing is meant by it, or what is recorded is not what was signed.
+        """
+        from peft_registry.registry.records.subjects import subject_of_lineage
+        from peft_registry.registry.verification.signed_versions import signed_lineage
+
+        subject = subject_of_lineage(self._registry, reference)
+        return signed_lineage(self._registry, subject.digest, depth=depth, limit=limit)
+
+    def events(self, since: int = 0, *, limit: int = 1000) -> "tuple[EntryShown, ...]":
+        """The entries of the log from a number on, the oldest first: what a service asks again and again.
+
+        The next call begins at the number of the last entry plus one. An entry that is `pending` may still be rejected.
+
+        Args:
+            since: the number of the first entry.
+            limit: the maximum number of entries.
+
+        Raises:
+            KnownError: an entry is not what was signed.
+        """
+        from peft_registry.registry.use_cases.show_log import entries_since
+
+        return entries_since(self._registry, since, limit=limit)
 
     def versions(self, name: str | None = None, *, where: str | None = None, sort: str | None = None) -> Versions:
         """The registered versions, by name and number, each as its signed manifest says; as `registry list`.
@@ -375,6 +601,12 @@ class OpenRegistry:
 
         question = VerifyRequest(reference, require=require)
         return verify_version(self._registry, version_named(self._registry, reference), require=question.requirements())
+
+    def _signer(self, key: str | os.PathLike[str], key_passphrase_file: str | os.PathLike[str] | None) -> "PrivateKey":
+        from peft_registry.cli.settings import unlocked_signer
+
+        file = None if key_passphrase_file is None else Path(key_passphrase_file)
+        return unlocked_signer(self._registry, Path(key), file, self._passphrase_file)
 
     def _observe(self) -> "Observe":
         from peft_registry.cli.progress import Progress

@@ -1,4 +1,4 @@
-"""`registry log show`: the entries of the log, newest first, each with what its leaf and its statement say."""
+"""The entries of the log, each with what its leaf and its statement say: newest first for `registry log show`, else onwards."""
 
 from dataclasses import dataclass, field
 
@@ -66,46 +66,66 @@ def show_log(registry: Registry, *, limit: int, before: int | None = None) -> Lo
         VersionsDiffer: the version that a statement is about is another one in the log.
         ProofRejected, LogForked, LogTruncated: an entry is not the one that was signed over.
     """
-    persons = {key.key_id: key.person for key in registry.trust.keys}
     with view_of(registry) as view:
-        tx, newest = view.tx, view.newest
-        size = SqlLogStore(tx).size()
-        latest = registry.recorded_checkpoint(tx) if newest is None else newest.checkpoint
-        covered = note.read_unverified(latest)[1] if latest else 0
+        size, covered = _sizes(registry, view)
         last = size if before is None else min(before, size)
-        entries = []
-        labels = _Labels(view)
-        for index in range(last - 1, max(last - limit, 0) - 1, -1):
-            leaf = view.leaf(index)
-            pending = index >= covered
-            if isinstance(leaf, LogSnapshot):
-                entries.append(EntryShown(index=index, kind="snapshot", at=leaf.at, pending=pending))
-                continue
-            if isinstance(leaf, LogEpoch):
-                lost = f"{leaf.number}, {leaf.lost_size} entries before"
-                entries.append(EntryShown(index=index, kind="epoch", at=leaf.at, pending=pending, about=lost))
-                continue
-            predicate = statement_of_entry(tx, index, leaf).statement.predicate
-            about = f"{predicate.get('name', '')}"
-            if leaf.kind == "alias":
-                about += f"@{predicate.get('alias', '')}" + (" removed" if predicate.get("removed") else "")
-            entries.append(
-                EntryShown(
-                    index=index,
-                    kind=leaf.says or leaf.kind,
-                    at=leaf.at,
-                    pending=pending,
-                    subject=leaf.subject,
-                    statement=leaf.statement,
-                    key_id=leaf.key,
-                    person=persons.get(leaf.key),
-                    about=about if leaf.kind in ("registration", "alias") else labels.of(leaf.subject),
-                )
-            )
+        entries = _entries(registry, view, range(last - 1, max(last - limit, 0) - 1, -1), covered)
         waiting_since = view.leaf(covered).at if covered < size else None
-    return LogPage(
-        origin=registry.origin, size=size, covered=covered, entries=tuple(entries), waiting_since=waiting_since
-    )
+    return LogPage(origin=registry.origin, size=size, covered=covered, entries=entries, waiting_since=waiting_since)
+
+
+def entries_since(registry: Registry, first: int, *, limit: int) -> tuple[EntryShown, ...]:
+    """At most `limit` entries from number `first` on, the oldest first; none where there is no such entry yet.
+
+    Raises:
+        EntryRejected, SnapshotMalformed, VersionsDiffer, ProofRejected, LogForked, LogTruncated: as `show_log`.
+    """
+    with view_of(registry) as view:
+        size, covered = _sizes(registry, view)
+        first = max(first, 0)
+        return _entries(registry, view, range(first, min(first + limit, size)), covered)
+
+
+def _sizes(registry: Registry, view: View) -> tuple[int, int]:
+    """How many entries there are, and how many of them the newest checkpoint covers."""
+    newest = view.newest
+    latest = registry.recorded_checkpoint(view.tx) if newest is None else newest.checkpoint
+    return SqlLogStore(view.tx).size(), note.read_unverified(latest)[1] if latest else 0
+
+
+def _entries(registry: Registry, view: View, numbers: range, covered: int) -> tuple[EntryShown, ...]:
+    """The entries of these numbers, in their order."""
+    persons = {key.key_id: key.person for key in registry.trust.keys}
+    labels = _Labels(view)
+    entries = []
+    for index in numbers:
+        leaf = view.leaf(index)
+        pending = index >= covered
+        if isinstance(leaf, LogSnapshot):
+            entries.append(EntryShown(index=index, kind="snapshot", at=leaf.at, pending=pending))
+            continue
+        if isinstance(leaf, LogEpoch):
+            lost = f"{leaf.number}, {leaf.lost_size} entries before"
+            entries.append(EntryShown(index=index, kind="epoch", at=leaf.at, pending=pending, about=lost))
+            continue
+        predicate = statement_of_entry(view.tx, index, leaf).statement.predicate
+        about = f"{predicate.get('name', '')}"
+        if leaf.kind == "alias":
+            about += f"@{predicate.get('alias', '')}" + (" removed" if predicate.get("removed") else "")
+        entries.append(
+            EntryShown(
+                index=index,
+                kind=leaf.says or leaf.kind,
+                at=leaf.at,
+                pending=pending,
+                subject=leaf.subject,
+                statement=leaf.statement,
+                key_id=leaf.key,
+                person=persons.get(leaf.key),
+                about=about if leaf.kind in ("registration", "alias") else labels.of(leaf.subject),
+            )
+        )
+    return tuple(entries)
 
 
 def prove_entry(registry: Registry, index: int) -> str:

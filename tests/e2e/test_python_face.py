@@ -2,12 +2,14 @@
 
 import re
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import peft_registry
+from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import open_home
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stored_manifests import stored_manifest
@@ -101,6 +103,8 @@ def test_a_version_whose_bytes_changed_is_broken_and_not_loaded(copy: Path) -> N
 
 def test_every_example_of_the_page_runs(copy: Path) -> None:
     """In one session, from its first line to its last."""
+    an_approver()
+    an_adapter_of_others(copy / "their-adapter")
     names: dict[str, object] = {}
     blocks = BLOCK.findall(PAGE.read_text("utf-8"))
     assert len(blocks) > 3
@@ -108,6 +112,72 @@ def test_every_example_of_the_page_runs(copy: Path) -> None:
         exec(compile(block, str(PAGE), "exec"), names)
     with closing(open_home(copy / ".registry")) as registry:
         assert check_log(registry).contradictions == ()
+
+
+def test_threads_share_a_registry_and_every_act_of_theirs_is_in_the_log(copy: Path) -> None:
+    """Two open registries on one home, four threads on each: all read, all move an alias, half of them load a model."""
+
+    def work(registry: peft_registry.OpenRegistry, number: int) -> list[object]:
+        label = "polite-replies:1"
+        answers: list[object] = [registry.show(label).version.label, len(registry.lineage(label).nodes)]
+        answers.append(registry.promote(label, f"lane-{number}").version)
+        answers += [registry.gate(f"polite-replies@lane-{number}").decision.is_open, registry.verify(label).verdict]
+        answers.append(len(registry.versions("polite")))
+        if number % 2:
+            answers.append(sum(parameter.numel() for parameter in registry.load(label).parameters()))
+        return answers
+
+    with peft_registry.open_registry(quiet=True) as first, peft_registry.open_registry(quiet=True) as second:
+        before = len(first.events())
+        alone = work(first, 0), work(first, 1)
+        with ThreadPoolExecutor(8) as threads:
+            asked = [threads.submit(work, (first, second)[number // 4], 2 + number) for number in range(8)]
+            answers = [future.result() for future in asked]
+        assert answers == [*alone] * 4
+        events = second.events(since=before)
+        assert [event.index for event in events] == list(range(before, before + len(events)))
+        moved = [event.about for event in events if event.kind == "alias"]
+        assert sorted(moved) == sorted(f"polite-replies@lane-{number}" for number in range(10))
+        assert first.events(since=before, limit=3) == events[:3]
+        assert first.events(since=before + len(events)) == ()
+    with closing(open_home(copy / ".registry")) as registry:
+        assert check_log(registry).contradictions == ()
+
+
+def test_a_closed_gate_is_a_value_with_its_reasons_and_moves_nothing(copy: Path) -> None:
+    with peft_registry.open_registry(quiet=True) as registry:
+        gate = registry.gate("polite-replies:1", "regulated")
+        assert not gate.decision.is_open
+        assert {"approvals"} <= {reason.rule for reason in gate.decision.reasons}
+        with pytest.raises(peft_registry.Refused, match="blocked by policy regulated"):
+            registry.promote("polite-replies:1", "champion", policy="regulated")
+        with pytest.raises(peft_registry.NotFound):
+            registry.show("polite-replies@champion")
+        assert registry.promote("polite-replies:1", "champion", if_current=0).version is None
+        with pytest.raises(peft_registry.Taken):
+            registry.promote("polite-replies:1", "champion", if_current=0)
+
+
+def an_approver() -> None:
+    """A key of a person who may approve and recall, in KEYS."""
+    assert run(["keys", "create", "approver", "--person", "alex", "--out", "KEYS", "--unencrypted"]) == 0
+    assert run(["trust", "add", "KEYS/approver.pub", "--person", "alex", "--role", "approver"]) == 0
+
+
+def an_adapter_of_others(folder: Path) -> None:
+    """What peft saves of an adapter on the embedded base."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from peft_registry.trainer.embedded import embedded_base
+
+    torch.manual_seed(3)
+    base = AutoModelForCausalLM.from_pretrained(embedded_base())
+    config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        get_peft_model(base, config).save_pretrained(str(folder))
 
 
 def test_the_lines_of_the_readme_run(copy: Path) -> None:
