@@ -73,7 +73,7 @@ def test_it_says_what_is_in_use_undecided_open_and_due(registry: Registry, polic
     assert (before.versions, before.bases, before.in_use_count) == (3, 1, 0)
     assert [entry.version for entry in before.undecided] == ["idle:1", "other:1", "sums:1"]
     assert {entry.version for entry in before.open} == {"idle:1", "other:1", "sums:1"}
-    assert all(entry.status and "fields filled" in entry.fields for entry in before.open)
+    assert all(entry.status and "% complete, " in entry.fields for entry in before.open)
     version = version_named(registry, "sums")
     approve(registry, version, policy, ALEX, reason="read all of it")
     waive(registry, version, policy, "worse", ALEX, until=date(2026, 12, 1), reason="mended in December")
