@@ -60,11 +60,11 @@ class Completeness(Frozen):
 
     @property
     def sentence(self) -> str:
-        """`62 % complete, 23 questions open (modifier 9, data owner 11, legal 3)`; 100 % only where nothing is open."""
+        """`62 % complete, 23 fields open (modifier 9, data owner 11, legal 3)`; 100 % only where nothing is open."""
         text = f"{100 * self.filled // self.total if self.total else 100} % complete"
         if self.open:
             owners = ", ".join(f"{owner} {count}" for owner, count in self.by_owner)
-            text += f", {len(self.open)} {'question' if len(self.open) == 1 else 'questions'} open ({owners})"
+            text += f", {len(self.open)} {'field' if len(self.open) == 1 else 'fields'} open ({owners})"
         return f"{text}, {self.not_applicable} not applicable" if self.not_applicable else text
 
 

@@ -22,5 +22,5 @@ def masked_figures(text: str) -> str:
     text = re.sub(r"(?<=device ).*", "DEVICE", text)
     text = re.sub(r"(?<=energy: ).*", "ENERGY", text)
     text = re.sub(r"(?<=opposite )[-−+]?\d+:? [^;\n]*", "N: CONCLUSION", text)
-    text = re.sub(r"(?<=% complete, ).*", "N questions open (WHOSE)", text)
+    text = re.sub(r"(?<=% complete, ).*", "N fields open (WHOSE)", text)
     return re.sub(r"(?<![\w:.-])[−+]?\d[\d.:]*(e[+-]?\d+)?", "N", masked(text))

@@ -390,7 +390,7 @@ def test_completeness_adds_up():
     assert found.filled + len(found.open) == found.total
     assert sum(count for _, count in found.by_owner) == len(found.open)
     assert found.sentence.startswith(
-        f"{100 * found.filled // found.total} % complete, {len(found.open)} questions open ("
+        f"{100 * found.filled // found.total} % complete, {len(found.open)} fields open ("
     )
 
 
