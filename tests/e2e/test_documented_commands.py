@@ -39,6 +39,7 @@ from tests.processes.interpreter import ROOT
 PAGES = ("README.md", "docs/tutorials", "docs/how-to")
 PROGRAM = get_command(app)
 
+_NEEDS_A_DAEMON = "needs a daemon; tests/unit/test_dockerfiles.py reads the files"
 # line → why it is not run here, and what runs it
 NOT_RUN = {
     "make demo": "installs from the package index; tests/e2e/test_demo.py runs `registry demo`",
@@ -54,6 +55,17 @@ NOT_RUN = {
     "pip install -r requirements-verify.txt && pip install --no-deps peft-registry": (
         "needs the package index; tests/e2e/test_auditor.py makes such an environment"
     ),
+    "docker build -f docs/how-to/docker/verify.Dockerfile -t registry-verify .": _NEEDS_A_DAEMON,
+    (
+        'docker run --rm --user "$(id -u)" --network none -v "$PWD:/work:ro" -v registry-state:/state registr'
+        "y-verify verify pulled --trust trust/trust.json"
+    ): _NEEDS_A_DAEMON,
+    "docker build -f docs/how-to/docker/ui.Dockerfile -t registry-ui .": _NEEDS_A_DAEMON,
+    (
+        'docker run --rm --user "$(id -u)" -p 127.0.0.1:5000:5000 -v "$PWD/.registry:/home-of-registry:ro" -v'
+        ' "$PWD/login:/srv/registry" -v registry-state:/state -e MLFLOW_AUTH_ADMIN_PASSWORD registry-ui --nam'
+        "e models.example.org"
+    ): _NEEDS_A_DAEMON,
     "registry ui": "runs until Ctrl-C; tests/servers/ui.py starts it",
     "registry ui --no-open --port 5001": "runs until Ctrl-C; tests/servers/ui.py starts it",
     "registry ui --shared --name models.example.org": "runs until Ctrl-C; tests/servers/ui.py starts it",

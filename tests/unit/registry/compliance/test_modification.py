@@ -389,9 +389,7 @@ def test_completeness_adds_up():
     found = completeness(a_modification_record())
     assert found.filled + len(found.open) == found.total
     assert sum(count for _, count in found.by_owner) == len(found.open)
-    assert found.sentence.startswith(
-        f"{100 * found.filled // found.total} % complete, {len(found.open)} fields open ("
-    )
+    assert found.sentence.startswith(f"{100 * found.filled // found.total} % complete, {len(found.open)} fields open (")
 
 
 def test_one_more_answer_is_one_more_filled_field():
