@@ -27,7 +27,6 @@ from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.schemas.sharding import check_processes, obstacle_to_sharding
 from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, unknown
-from peft_registry.schemas.version import Version
 from peft_registry.trainer.costs.fit import (
     GATHERED,
     NO_QUESTION,
