@@ -176,14 +176,8 @@ class TakenAnswers(Frozen):
     taken_over: tuple[FromElsewhere, ...]
 
 
-def count_questions(registry: Registry, version: Version) -> int:
-    """How many questions of a version's record people can answer and nobody has; 0 where it has no record."""
-    said = version_statements(registry, version)
-    return len(_open_questions(registry, record_to_supersede(said, version), version)) if said.chain else 0
-
-
 def count_deciding(registry: Registry, version: Version, policy: ReadPolicy) -> int:
-    """How many of these questions decide something: a status, a document that is owed, or the gate of a policy."""
+    """How many questions that people can answer decide something: a status, a document that is owed, or the gate of a policy."""
     said = version_statements(registry, version)
     if not said.chain:
         return 0
