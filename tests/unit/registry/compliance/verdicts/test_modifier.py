@@ -80,6 +80,8 @@ def test_each_row_of_the_table_gives_its_status(changes, row, status):
          "no base is stated to be a general-purpose model, and the result is stated not to be one by itself"),
         ({"is_gpai": False, "cumulative_flop": 1.1e23},
          "no base is stated to be a general-purpose model, and 1.1e+23 FLOP in all are more than 1e+23"),
+        ({"is_gpai": False, "cumulative_flop": 0.0},
+         "no base is stated to be a general-purpose model, and 0 FLOP in all are not more than 1e+23"),
         ({"is_gpai": False, "cumulative_flop": 1e22},
          "no base is stated to be a general-purpose model, and 1e+22 FLOP in all are not more than 1e+23"),
         ({"own_flop": 0.0},
