@@ -14,7 +14,10 @@ from peft_registry.schemas.acts import (
     USE_STOPS,
     Act,
     ActKind,
+    GatePredicate,
+    HoldPredicate,
     Quorum,
+    RecallPredicate,
     ShownStop,
     Verb,
     acts_that_stop,
@@ -22,6 +25,7 @@ from peft_registry.schemas.acts import (
     guarded_subject,
     spelled_to_bind,
 )
+from peft_registry.schemas.document import Document
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS, statement_about
 
@@ -128,3 +132,26 @@ def test_a_binding_in_capitals_binds_nothing() -> None:
     assert not GATE.forbids(guarded_subject(None, "Prod"), said), "nobody signs over one with capital letters"
     assert GATE.forbids(guarded_subject(None, "prod"), said)
     assert not GATE.forbids(guarded_subject(None, "prod"), {"policy": said["policy"]})
+
+
+@pytest.mark.parametrize(
+    ("predicate", "said"),
+    [
+        (RecallPredicate, {"reason": "why", "undone": False}),
+        (HoldPredicate, {"reason": "why", "until": None, "released": False}),
+        (GatePredicate, {"name": None, "alias": "prod", "policy": None, "policy_name": None, "reason": "why"}),
+    ],
+)
+def test_what_was_signed_before_a_stop_said_who_lifts_it_reads_back_to_its_own_bytes(
+    predicate: type[Document], said: dict[str, object]
+) -> None:
+    said = said | {"nonce": "00"}
+    assert predicate.from_json(said).to_json() == said
+    by_two = said | {"lifted_by": {"count": 2, "by_others": True}}
+    assert predicate.from_json(by_two).to_json() == by_two
+
+
+def test_a_binding_of_one_name_is_about_the_alias_of_that_name() -> None:
+    said = {**ALIAS, "name": "sums", "policy": f"{Digest.of(b'policy')}"}
+    assert GATE.forbids(guarded_subject("sums", "prod"), said)
+    assert not GATE.forbids(guarded_subject(None, "prod"), said)
