@@ -31,7 +31,6 @@ BROUGHT_BY = {
 HOSTS = {"vllm": "calls the entry point `vllm.general_plugins`; it pins other versions of what trains here"}
 # declared and imported by no line of the source
 NOT_IMPORTED = {
-    "accelerate": "peft and transformers call it to place weights; its version is part of a run's record",
     "bitsandbytes": "imported by name, where a base is quantized (trainer/bases/quantization.py)",
     "flask-wtf": "MLflow's login imports it",
     "s3fs": "fsspec's plugin for s3://",
