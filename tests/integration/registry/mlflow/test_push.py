@@ -137,6 +137,7 @@ def test_a_second_push_sends_nothing_and_everything_says_that_it_is_a_copy(
     assert [note for note in notes if "A copy: it proves nothing" not in note] == []
     report = client.download_artifacts(run.info.run_id, REPORT_PATH, str(tmp_path))
     assert "twice:2" in Path(report).read_text()
+    assert not list(server.database.parent.rglob("items*")), "the scores of single rows stay in the registry"
 
 
 def test_pushes_that_are_killed_after_every_write_end_complete_and_without_doubles(
