@@ -543,6 +543,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "run-on-postgres-and-s3": for_a_base,
     "state-the-facts": for_facts,
     "track-an-existing-script": lambda _: {"polite-sft": "polite-replies:1"},  # test_callback.py runs its scripts
+    "train-on-several-devices": for_all_tasks,
     "train-on-your-data": for_training,
     "verify-offline": for_verifying,
     "work-with-several-people": for_several_people,
