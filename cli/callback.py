@@ -28,7 +28,7 @@ from peft_registry.cli.face import folder_of_home
 from peft_registry.cli.wiring import opened
 from peft_registry.schemas.errors import InputRefused, KnownError, RunFailed
 from peft_registry.schemas.identity import check_name, check_project
-from peft_registry.trainer.training.foreign_trainer import has_own_optimizer, unwrapped
+from peft_registry.trainer.training.foreign_trainer import gathered_result, has_own_optimizer, unwrapped
 from peft_registry.trainer.training.pass_counts import WatchedPasses
 from peft_registry.trainer.use_cases.follow import FollowedRun, FollowRequest
 
@@ -189,10 +189,12 @@ class RegistryCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         """Register the result; what goes wrong is said on stderr, and kept for `outcome`."""
         self._passes.stop()
         self._add_up()
+        result = gathered_result(self._trainer.model)  # of all processes, where none has it whole
         if self._run is None:
             return
         try:
-            self._outcome = self._run.end(state, processes=int(self._trainer.accelerator.num_processes))
+            processes = int(self._trainer.accelerator.num_processes)
+            self._outcome = self._run.end(state, processes=processes, result=result)
             self._after(self._run, self._outcome)
         except (KnownError, OSError) as error:
             self._error = error

@@ -1,6 +1,7 @@
 """Scripts as the documentation of transformers and TRL has them, with the lines of the callback: each in its own process."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -144,6 +145,66 @@ def test_of_several_processes_the_first_registers_with_the_tokens_of_all(
     tokens = [_supervised(warm, folder, "polite-trainer:1") for folder in (workplace, alone)]
     assert tokens[0] == tokens[1] > 0
     check_registered("trainer", workplace, warm)
+
+
+# Accelerate spreads weights over accelerators alone; PyTorch does it over processes of a processor too
+SPREADS_ON_A_PROCESSOR = """\
+from accelerate.state import AcceleratorState, DistributedType
+
+own = AcceleratorState.__init__
+
+def on_a_processor(self, *arguments, fsdp_plugin=None, **options):
+    own(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
+    if fsdp_plugin is not None:
+        self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+
+AcceleratorState.__init__ = on_a_processor
+
+"""
+
+
+@pytest.mark.full
+@pytest.mark.peers
+@pytest.mark.processes
+@pytest.mark.cores
+@pytest.mark.timeout(1500)
+def test_of_processes_that_have_a_part_of_the_weights_each_the_first_registers_what_one_process_would(
+    ran: Callable[[str], tuple[Path, Done]], workplace: Path, warm: WarmCommand
+) -> None:
+    from peft_registry.trainer.embedded import embedded_base
+
+    launch = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1")
+    spread = (
+        'report_to="none"',
+        'report_to="none", use_cpu=True, fsdp=True, fsdp_config={"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}',
+    )
+    text = SPREADS_ON_A_PROCESSOR + script("sft", embedded_base(), ("max_steps=4", "max_steps=2"), spread)
+    done = run_script(text, workplace, before=(*launch, "--master-port", "29519")).ok()
+    assert done.err.count("next: registry record polite-sft:") == 1
+    check_registered("sft", workplace, warm)
+    alone, _ = ran("sft")
+    assert _known_fields(warm, workplace, "polite-sft:1") == _known_fields(warm, alone, "polite-sft:1")
+    shown = warm("show", "polite-sft:1", "--output", "json", cwd=workplace).ok().out
+    assert "the weights are spread over processes (FSDP2)" in shown
+
+
+def _known_fields(warm: WarmCommand, folder: Path, label: str) -> set[str]:
+    """The fields of a record that have a value, by their path."""
+    found: set[str] = set()
+
+    def look(value: object, path: str) -> None:
+        if isinstance(value, dict):
+            if value.get("value") is not None and "source" in value:
+                found.add(path)
+            for key, inner in value.items():
+                look(inner, f"{path}.{key}")
+        elif isinstance(value, list):
+            for inner in value:
+                look(inner, f"{path}[]")
+
+    look(json.loads(warm("record", label, "--output", "json", cwd=folder).ok().out), "")
+    assert found
+    return found
 
 
 def _supervised(warm: WarmCommand, folder: Path, label: str) -> int:

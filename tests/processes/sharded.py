@@ -38,6 +38,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "full": {"method": "full", "training__learning_rate": 1e-3},
     "qlora": {"method": "qlora", "quantization": {}},
 }
+LARGE = {  # 16 layers of 151 MB in fp32
+    "hidden_size": 1536,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 12,
+    "initializer_range": 0.02,
+}
 DIES_AFTER = 7  # steps; the state is kept each third
 PATIENCE_SECONDS = 240
 
@@ -259,6 +267,23 @@ def out_of_memory(folder: Path, name: str) -> dict[str, Any]:
     return {"processes": in_processes(2, a_port(), work, folder)}
 
 
+def of_a_large_base(folder: Path) -> dict[str, Any]:
+    """The most that each of two processes takes beyond its imports while it loads and trains on a base of over 2 GB, in bytes."""
+    from tests.processes.memory_probe import status
+
+    base = a_base_folder(folder / "large", **LARGE)
+    size = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+
+    def work(processes: Processes) -> Any:
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts here
+        before = status("VmRSS:")
+        changes = {"training__max_length": 16, "training__num_train_epochs": 0.2}
+        trained = train_on(folder, base, config_of("lora", **changes), processes=processes)
+        return {"grown": status("VmHWM:") - before, "share": facts_of(trained, processes, folder / "large.pt")["share"]}
+
+    return {"weights": size, "processes": in_processes(2, a_port(), work, folder)}
+
+
 def imported() -> None:
     """Everything that a fork would import otherwise, each anew."""
     for name in (
@@ -283,6 +308,8 @@ def main(folder: Path, names: list[str]) -> None:
     found = {name: compared(folder, name) for name in names if name in METHODS}
     if "resume" in names:
         found["resume"] = killed_and_resumed(folder, "lora")
+    if "large" in names:
+        found["large"] = of_a_large_base(folder)
     if "memory" in names:
         found["memory"] = out_of_memory(folder, "lora")
     sys.stdout.write(json.dumps(found) + "\n")

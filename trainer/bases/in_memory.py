@@ -23,7 +23,7 @@ def compare_in_memory(model: Any, folder: Path, *, frozen_only: bool = False) ->
     """Hold the parameters of a model of transformers against the safetensors files that it was loaded from.
 
     A value is equal where rounding the stored one to the number format in memory gives it. Quantized weights, and tensors that
-    loading joined or renamed, are not compared.
+    loading joined or renamed, are not compared. Of weights that are spread over processes, the part of this one is.
 
     Args:
         model: without the wrapper of peft; its layers may be wrapped.
@@ -44,13 +44,28 @@ def compare_in_memory(model: Any, folder: Path, *, frozen_only: bool = False) ->
                     silent += 1
                     continue
                 stored = file.get_tensor(name)
-                if stored.shape != parameter.shape:
+                if tuple(stored.shape) != tuple(parameter.shape):
                     shapes = f"{list(stored.shape)} in the files and {list(parameter.shape)} in memory"
                     return MemoryCompared(equal, silent, f"tensor {name} has the shape {shapes}")
-                if not torch.equal(stored.to(parameter.dtype), parameter.detach().to("cpu")):
+                here, there = _in_this_process(stored, parameter)
+                if not torch.equal(here.to(parameter.dtype), there.to("cpu")):
                     return MemoryCompared(equal, silent, f"tensor {name} has other values in memory")
                 equal += 1
     return MemoryCompared(equal, silent, None)
+
+
+def _in_this_process(stored: Any, parameter: Any) -> tuple[Any, Any]:
+    """The part of both tensors that this process holds of a parameter that is spread over several; else the whole of them."""
+    from torch.distributed.tensor import DTensor
+
+    there = parameter.detach()
+    if not isinstance(there, DTensor):
+        return stored, there
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    shape, begins = compute_local_shape_and_global_offset(there.shape, there.device_mesh, there.placements)
+    places = tuple(slice(begin, begin + length) for begin, length in zip(begins, shape, strict=True))
+    return stored[places], there.to_local()
 
 
 def _by_stored_name(model: Any, *, frozen_only: bool) -> dict[str, Any]:

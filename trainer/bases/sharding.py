@@ -210,6 +210,13 @@ def put_back(model: Any) -> None:
             module.reshard()
 
 
+def is_spread(model: Any) -> bool:
+    """Whether FSDP2 has spread the parameters of a model, ours or somebody else's."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return any(isinstance(module, FSDPModule) for module in model.modules())
+
+
 def part_of(tensor: torch.Tensor) -> torch.Tensor:
     """What this process holds of a tensor that is spread; the tensor itself otherwise."""
     from torch.distributed.tensor import DTensor

@@ -83,7 +83,8 @@ class Trace:
     """What a run needs; sizes in bytes.
 
     - `frozen` are the weights that are not trained. Those `in_blocks` could wait elsewhere, but for the block that computes:
-      `largest_block` at most. `outside` are all that are in no block, trained or not.
+      `largest_block` at most. `outside` are those in no block, trained or not, that stay whole between forward and backward pass
+      where weights are spread: all but input embeddings of their own.
     - `mapped` of the weights' file stays in a CPU's memory beside quantized weights, because what is not quantized is used
       where it lies in the file; the system can take it back.
 
@@ -226,10 +227,16 @@ class _Twin:
         # the parts that Accelerate moves in one piece; the whole model where it does not name them
         pieces = [block for block in model.modules() if type(block).__name__ in blocks]
         self.largest_block = max((_held(list(block.parameters()), block) for block in pieces), default=self.weights)
-        self.outside = self.weights - sum(_held(list(block.parameters()), block) for block in pieces)
+        self.outside = self._outside(pieces)
         self.in_blocks = sum(
             _held([part for part in block.parameters() if not part.requires_grad], block) for block in pieces
         )
+
+    def _outside(self, pieces: list[Any]) -> int:
+        """Bytes of the weights that are in no block; input embeddings count where the output head is the same tensor."""
+        outside = self.weights - sum(_held(list(block.parameters()), block) for block in pieces)
+        embedding = self.model.get_input_embeddings().weight
+        return outside - (0 if embedding is self.model.get_output_embeddings().weight else _size(embedding))
 
     def step(self, shape: Shape, *, autocast: bool) -> tuple[Moment, Moment]:
         """The backward pass of a later micro-batch, with the optimizer's state there already, and the optimizer's step."""

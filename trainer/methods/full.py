@@ -1,5 +1,6 @@
 """Full fine-tuning: every weight is trained, and the result is a model folder of its own."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +45,34 @@ def start_from(model: Any, folder: Path) -> None:
         WeightsMismatch: names or shapes are not those of the model.
     """
     tensors = read_tensors(folder / WEIGHTS)
-    expected = _untied(model)
+    expected = model_state(model)
     require_same_keys(folder, expected=expected, found=tensors)
     for name, tensor in expected.items():
         tensor.copy_(tensors[name])  # shares the parameter's memory, and with it that of what is tied to it
 
 
-def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:  # noqa: ARG001 - the manifest names the base
-    """Write config.json, generation_config.json and model.safetensors; a tied tensor is written once."""
+def save(
+    model: Any,
+    folder: Path,
+    *,
+    base: BaseToOpen | None,  # noqa: ARG001 - the manifest names the base
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Write config.json, generation_config.json and model.safetensors; a tied tensor is written once.
+
+    Args:
+        model: that was trained.
+        folder: exists.
+        base: of the model.
+        state: its tensors as `model_state` names them, where the model does not hold them whole.
+    """
     model.config.save_pretrained(folder)
-    tidy_config(folder / CONFIG, architectures=[type(model).__name__])
+    # FSDP2 gives a model that it spreads a class of its own, derived from the model's
+    tidy_config(folder / CONFIG, architectures=[type(model).__name__.removeprefix("FSDP")])
     if model.can_generate() and model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
         tidy_config(folder / GENERATION)
-    write_tensors(_untied(model), folder / WEIGHTS)
+    write_tensors(model_state(model) if state is None else state, folder / WEIGHTS)
 
 
 def load(base_model: Any, folder: Path) -> Any:  # noqa: ARG001 - a full model needs no base
@@ -70,13 +85,13 @@ def load(base_model: Any, folder: Path) -> Any:  # noqa: ARG001 - a full model n
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     dtype = next(iter(tensors.values())).dtype
     model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    require_same_keys(folder, expected=_untied(model), found=tensors)
+    require_same_keys(folder, expected=model_state(model), found=tensors)
     model.load_state_dict(tensors, strict=False)
     model.tie_weights()
     return model.eval()
 
 
-def _untied(model: Any) -> dict[str, Any]:
+def model_state(model: Any) -> dict[str, Any]:
     """The state without names that share another's memory; the first name of a group, in the model's order, stays."""
     seen: set[tuple[int, tuple[int, ...]]] = set()
     kept = {}

@@ -7,6 +7,7 @@ from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.methods import METHODS, OF_PEFT_TYPE, in_few_bits
 from peft_registry.schemas.methods.declaration import TrainableMethod
+from peft_registry.trainer.bases.sharding import part_of
 from peft_registry.trainer.training.foreign_trainer import divergence_of, unwrapped
 
 ADAPTER = "default"
@@ -51,13 +52,10 @@ def method_of(trainer: Any, model: Any) -> str:
     """What is trained, in the words of this tool.
 
     Raises:
-        NotFollowed: weights spread over processes, an adapter that nothing here loads, or no causal language model.
+        NotFollowed: weights spread over processes in a way that nothing here puts together, an adapter that nothing here loads, or
+            no causal language model.
     """
-    if getattr(trainer, "is_fsdp_enabled", False) or getattr(trainer, "is_deepspeed_enabled", False):
-        raise NotFollowed(
-            "FSDP or DeepSpeed spread the weights over processes, and no process has them whole",
-            "save the result, and take it in with `registry import`",
-        )
+    _require_known_spreading(trainer)
     configurations = getattr(model, "peft_config", None)
     if not configurations:
         name = type(model).__name__
@@ -79,6 +77,20 @@ def method_of(trainer: Any, model: Any) -> str:
             f"train one of {', '.join(_followed_types())}, or take the result in with `registry import`",
         )
     return method.name if quantization_of(unwrapped(model)) is None else in_few_bits(method).name
+
+
+def _require_known_spreading(trainer: Any) -> None:
+    """Raise where weights are spread over processes by something else than FSDP2, whose parameters keep name and shape."""
+    remedy = "save the result, and take it in with `registry import`"
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        raise NotFollowed(
+            "DeepSpeed holds weights or their optimizer in tensors of its own, which nothing here reads", remedy
+        )
+    if getattr(trainer, "is_fsdp_enabled", False) and not trainer.accelerator.is_fsdp2:
+        raise NotFollowed(
+            "FSDP1 joins the weights of a layer into one tensor without names",
+            f"set `version: 2` in `fsdp_config`; or {remedy}",
+        )
 
 
 def _followed_types() -> list[str]:
@@ -124,7 +136,7 @@ def require_fresh(model: Any) -> None:
     for name, tensor in adapter_state(model).items():
         declared = method.tensor(name)
         start = None if declared is None else declared[0].begins
-        if start is not None and bool((tensor.detach() != start).any().item()):
+        if start is not None and bool((part_of(tensor.detach()) != start).any().item()):
             raise NotFollowed(
                 f"the adapter was trained before ({name} is not {start:g}): what that took, and on which data, would be left out",
                 "begin with a new adapter; or use `registry train` with `continue_from`",
@@ -173,5 +185,5 @@ def require_finite(trainer: Any, history: list[dict[str, Any]]) -> None:
     if diverged is not None:
         raise FollowedDiverged(*diverged)
     for name, parameter in trainer.model.named_parameters():
-        if parameter.requires_grad and not bool(parameter.detach().isfinite().all().item()):
+        if parameter.requires_grad and not bool(part_of(parameter.detach()).isfinite().all().item()):
             raise FollowedDiverged(None, f"{name} holds NaN or infinity")

@@ -19,6 +19,7 @@ from peft_registry.registry.intake.secrets import SecretRefused, require_no_secr
 from peft_registry.schemas.base_model import CAUSAL_HEADS
 from peft_registry.schemas.canonical import NotCanonical, as_doubles, canonical_bytes
 from peft_registry.schemas.values import Value, measured, unknown
+from peft_registry.trainer.bases.sharding import is_spread, put_back, whole_of
 
 _LIBRARIES = ("transformers", "trl")
 # a class whose every pass through the model the hooks see: others generate, judge or distil with models of their own
@@ -203,6 +204,21 @@ def unwrapped(model: Any) -> Any:
     while hasattr(model, "module"):
         model = model.module
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def gathered_result(model: Any) -> dict[str, Any] | None:
+    """The tensors of a result that is spread over processes, put together on the CPU; None where it is not spread.
+
+    Every process asks for it at once.
+    """
+    if not is_spread(model):
+        return None
+    from peft_registry.trainer.methods.full import model_state
+    from peft_registry.trainer.methods.peft_io import adapter_state
+
+    put_back(model)
+    state = adapter_state(model) if getattr(model, "peft_config", None) else model_state(model)
+    return {name: whole_of(tensor.detach()).cpu() for name, tensor in state.items()}
 
 
 def logged_losses(history: list[dict[str, Any]]) -> tuple[tuple[int, ...], tuple[float, ...]]:

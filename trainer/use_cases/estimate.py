@@ -7,9 +7,10 @@ Time and cost follow from tokens a second, given or measured by a registered run
 """
 
 import importlib
+import math
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,16 +136,20 @@ def _estimate(
     importlib.import_module("peft")
     libraries = _CUDA_CONTEXT_BYTES if question.vram is not None else _resident_bytes() + FIRST_BATCH_BYTES
 
-    traces: dict[tuple[bool, bool], Trace] = {}
+    traces: dict[tuple[bool, bool, int], Trace] = {}
 
     def traced(config: TrainingFile) -> "tuple[Trace, tuple[Column, ...]]":
         # a trace of a large base takes a minute; how many devices there are changes nothing of it
-        key = (config.training.gradient_checkpointing, config.offload is None)
+        rows = min(work.shape.rows, config.training.per_device_train_batch_size)
+        key = (config.training.gradient_checkpointing, config.offload is None, rows)
         if key not in traces:
             dtype = weights_dtype(config, hardware)
             longest = 0 if work.costs is None else work.costs.longest
+            shape = work.shape
+            if rows < shape.rows:
+                shape = replace(shape, rows=rows, supervised=math.ceil(shape.supervised * rows / shape.rows))
             traces[key] = trace_memory(
-                hf_config, config, work.shape, stored=dtype, products=hardware.dtype, longest_scored=longest
+                hf_config, config, shape, stored=dtype, products=hardware.dtype, longest_scored=longest
             )
         trace = traces[key]
         host = work.tokenizer_bytes if question.vram is None else 0
@@ -176,13 +181,12 @@ def _estimate(
     def spread(count: int) -> Iterator[SpreadRun]:
         if config.is_sharded or obstacle_to_sharding(config) is not None:
             return
-        recomputes = (config.training.gradient_checkpointing, True) if METHODS[config.method].checkpoints else (False,)
-        for recomputed in dict.fromkeys(recomputes):
-            training = config.training.revised(gradient_checkpointing=recomputed)
-            asked = config.revised(training=training)
-            words = "training.sharding=full" + (" training.gradient_checkpointing=true" if recomputed else "")
+        for changes in _ways_to_spread(config):
+            asked = config.revised(training=config.training.revised(**changes))
             trace, whole = traced(asked)
-            yield SpreadRun(spread_columns(whole, trace, asked, over=count, on_gpu=True), words)
+            words = " ".join(f"training.{key}={str(value).lower()}" for key, value in changes.items())
+            columns = spread_columns(whole, trace, asked, over=count, on_gpu=True)
+            yield SpreadRun(columns, f"training.sharding=full {words}".rstrip())
 
     trace, columns = traced(config)
     speed = _speed(question, rate)
@@ -215,6 +219,24 @@ def _estimate(
         hours=hours,
         cost=cost,
     )
+
+
+def _ways_to_spread(config: TrainingFile) -> Iterator[Mapping[str, bool | int]]:
+    """What of `training` makes a run that is spread smaller, the cheapest first: none changes its curve but for rounding."""
+    training = config.training
+    yield {}
+    if not METHODS[config.method].checkpoints:
+        return
+    again = {} if training.gradient_checkpointing else {"gradient_checkpointing": True}
+    if again:
+        yield again
+    rows = training.per_device_train_batch_size
+    if rows > 1 and not training.packing:
+        yield {
+            **again,
+            "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": rows * training.gradient_accumulation_steps,
+        }
 
 
 def spread_columns(

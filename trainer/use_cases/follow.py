@@ -36,6 +36,7 @@ from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.run_points import KeptRunPoints, RunMetricName
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.trainer.bases.in_memory import compare_in_memory
+from peft_registry.trainer.bases.sharding import is_spread
 from peft_registry.trainer.inputs.base import checked_base
 from peft_registry.trainer.inputs.evaluation import load_suites, report_power
 from peft_registry.trainer.machine.energy import EnergyMeter
@@ -82,6 +83,12 @@ _FIGURES: Mapping[str, RunMetricName] = {
 }
 _NO_FIGURES = ("epoch", "total_flos")
 _OF_THE_WHOLE = "train_"  # what it logs once, when it ends
+
+
+_IN_PART = (
+    "the weights are spread over processes (FSDP2): the base in memory was held against its files in the part that the first of "
+    "them holds, and each trained weight was looked at for NaN and infinity there"
+)
 
 
 class _EndedEarly(Exception):
@@ -142,6 +149,8 @@ class FollowedRun:
         scratch = self._open.enter_context(run_folder(registry.files.runs, run_id))
         base = checked_base(registry, version, scratch, self.observe)
         require_loaded_from(model.inner, base, continued=from_step > 0, observe=self._warn)
+        if is_spread(model.outer):
+            self._warn(Warned("base-compared-in-part", _IN_PART))
         rows = FollowedRows.of(self.trainer, self._warn)
         require_sources_not_stopped(registry, "train", self.request.name, [own_key(registry), *rows.sources])
         facts = facts_of_people(registry, self.request.facts, base, rows, profile)
@@ -217,12 +226,13 @@ class FollowedRun:
         assert self._log is not None, "it began"
         self._log.note(Measured(step, values, logged or {}))
 
-    def end(self, state: Any, *, processes: int) -> TrainOutcome:
+    def end(self, state: Any, *, processes: int, result: Mapping[str, Any] | None = None) -> TrainOutcome:
         """Register what was trained.
 
         Args:
             state: transformers' own, of the trainer.
             processes: that trained.
+            result: the tensors of what was trained, by their names in its file, where no process has them whole; None elsewhere.
 
         Raises:
             FollowedDiverged: a loss or a weight is not finite.
@@ -231,7 +241,7 @@ class FollowedRun:
         """
         assert self._log is not None, "it began"
         try:
-            outcome = self._registered(state, processes)
+            outcome = self._registered(state, processes, result)
         except BaseException as error:
             self._log.end(*ending_of(error))
             raise
@@ -239,7 +249,7 @@ class FollowedRun:
         self._log.end_registered(outcome.version.label, was_there=outcome.was_there)
         return outcome
 
-    def _registered(self, state: Any, processes: int) -> TrainOutcome:
+    def _registered(self, state: Any, processes: int, result: Mapping[str, Any] | None) -> TrainOutcome:
         seconds = time.perf_counter() - self._started
         self._energy.note()
         self._system.note(state.global_step, is_last=True)
@@ -247,7 +257,7 @@ class FollowedRun:
         start = self._start
         self._require_same_model()
         require_finite(self.trainer, state.log_history)
-        artifact = self._saved()
+        artifact = self._saved(result)
         manifest = self._manifest(artifact)
         change = self._change(artifact)
         points = points_of_log(start.scratch)
@@ -321,8 +331,8 @@ class FollowedRun:
             why = f"{compared.differs} than at the beginning, and the adapter is saved without it"
             raise ModelExchanged(f"the base changed in memory: {why}")
 
-    def _saved(self) -> Path:
-        """The folder of the result, made from what the trainer holds now."""
+    def _saved(self, result: Mapping[str, Any] | None) -> Path:
+        """The folder of the result, made from what the trainer holds now, or from what all processes put together."""
         from peft_registry.trainer.methods import full
         from peft_registry.trainer.methods.peft_io import save_adapter
 
@@ -331,9 +341,9 @@ class FollowedRun:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         base = BaseToOpen.of(self._start.base.record)
         if self._start.trains_whole_model:
-            full.save(model, folder, base=base)
+            full.save(model, folder, base=base, state=result)
         else:
-            save_adapter(model, folder, base=base)
+            save_adapter(model, folder, base=base, state=result)
         self._start.base.require_unchanged()
         return folder
 

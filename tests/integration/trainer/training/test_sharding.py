@@ -15,6 +15,7 @@ from peft_registry.trainer.costs.fit import columns_of
 from peft_registry.trainer.costs.memory import Shape, trace_memory
 from peft_registry.trainer.methods import check_combinations
 from peft_registry.trainer.runs.launch import Launch, OtherProcesses
+from tests.bench.machine import folder_on_disk
 from tests.builders.training import a_model, a_training_file
 from tests.processes.interpreter import ROOT
 from tests.processes.sharded import config_of
@@ -88,6 +89,19 @@ def test_what_the_estimate_says_of_each_process_is_what_each_holds(name: str, fo
 def test_a_base_in_4_bits_is_spread_likewise(tmp_path: Path) -> None:
     """bitsandbytes keeps the scales of each layer whole in each process; the packed numbers are spread."""
     assert_equal_to_one_process(run(tmp_path, "qlora")["qlora"])
+
+
+@pytest.mark.full
+@pytest.mark.processes
+@pytest.mark.timeout(900)
+def test_no_process_ever_holds_a_base_of_over_2_gb_whole() -> None:
+    with folder_on_disk() as folder:
+        large = run(folder, "large")["large"]
+    assert large["weights"] > 2e9
+    for process in large["processes"]:
+        # half of it, and three blocks: one that is read or computes, one that is put together meanwhile, and its buffer
+        assert process["grown"] < 0.8 * large["weights"]
+        assert process["share"] <= LARGEST_PART
 
 
 @pytest.mark.processes
