@@ -149,7 +149,7 @@ def test_of_several_processes_the_first_registers_with_the_tokens_of_all(
 
 # Accelerate spreads weights over accelerators alone; PyTorch does it over processes of a processor too
 SPREADS_ON_A_PROCESSOR = """\
-from accelerate.state import AcceleratorState, DistributedType
+from accelerate.state import AcceleratorState, DistributedType, PartialState
 
 own = AcceleratorState.__init__
 
@@ -157,6 +157,7 @@ def on_a_processor(self, *arguments, fsdp_plugin=None, **options):
     own(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
     if fsdp_plugin is not None:
         self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+        PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 
 AcceleratorState.__init__ = on_a_processor
 
