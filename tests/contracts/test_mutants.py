@@ -39,6 +39,10 @@ EQUIVALENT = {
     ): ("they are truths and numbers, which every mode leaves as they are"),
     ('return file.read_text(encoding="utf-8")', "return file.read_text(encoding=None)"): "the file is ASCII",
     ('return file.read_text(encoding="utf-8")', 'return file.read_text(encoding="UTF-8")'): "another name of it",
+    (
+        "yield answers.revised(**dict(zip(names, tried, strict=True)))",
+        "yield answers.revised(**dict(zip(names, tried, ",
+    ): ("one answer is tried for each name"),
     ("return Field(default=None, exclude_if=lambda value: value is None)", "return Field("): (
         "it is called while the file is imported, before mutmut chooses a change; tests/unit/schemas/test_acts.py fails for each"
     ),
