@@ -18,7 +18,7 @@ from peft_registry.cli import wiring
 from peft_registry.cli.outcome import Home, ListWords, Note, Outcome, Part
 
 if TYPE_CHECKING:
-    from peft_registry.registry.bulk.answers import Answer, Failure
+    from peft_registry.registry.bulk.answers import Answer, Failure, Job
     from peft_registry.registry.bulk.lists import Item, Shard, WorkList
     from peft_registry.registry.bulk.results_file import Results
     from peft_registry.registry.bulk.running import Group, Lacks
@@ -149,13 +149,21 @@ def answer_of(item: "Item", outcome: Outcome) -> "Answer":
     return Answer(item, outcome.json, problem.exit_code, problem.reference, (problem.what, problem.why, problem.fix))
 
 
-def over_many(home: Home, work: Work, typed: Mapping[str, object]) -> Outcome:
-    """Do the work for every item of the list that is meant, but for what is done already.
+@dataclass(frozen=True)
+class Verdicts:
+    """That a work comes to verdicts, which are held against those that were signed; `are_signed`: these are to be signed, too."""
+
+    are_signed: bool
+
+
+def over_many(home: Home, work: Work, typed: Mapping[str, object], *, verdicts: Verdicts | None = None) -> Outcome:
+    """Do the work for every item of the list that is meant, but for what is done already; everything where verdicts are signed.
 
     Args:
         home: the registry, and how the list was asked for.
         work: what is done.
         typed: by name, what the command takes of a single item and a list has no use for.
+        verdicts: what becomes of the verdicts of the work; None where it comes to none.
 
     Raises:
         KnownError: the list, the shard, the file of results or the executor is refused; nothing was done.
@@ -171,18 +179,52 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object]) -> Outcome:
     if words.retry is not None and words.json_lines is None:
         raise OptionNeeded("--json-lines FILE", "--retry is about what failed by the lines that a run kept")
     shard = shard_of(words.shard, array_variables())
-    if work.signs:
+    are_signed = verdicts is not None and verdicts.are_signed
+    if work.signs or are_signed:
         home.registry.unlock()
     listed = _listed(home, work)
     mine = shard.of(listed.items)
-    with kept_results(words.json_lines, Job(work.verb, listed.digest, plan_of(work))) as results:
-        todo = results.to_do(mine, only=words.retry)
+    job = Job(work.verb, listed.digest, plan_of(work))
+    with kept_results(words.json_lines, job) as results:
+        # what somebody signs they have seen, and not read in a file
+        todo = mine if are_signed else results.to_do(mine, only=words.retry)
         answers, lost = _worked(home, work, todo, results)
-    before = sum(results.is_done(item) for item in mine)
+    before = 0 if are_signed else sum(results.is_done(item) for item in mine)
     done = before + sum(answer.is_done for answer in answers)
-    return _outcome(
-        Summary(listed.digest, len(listed.items), shard, len(mine), done, before), failures(answers, lost), words
+    known = {**results.known, **{answer.item.parts: answer for answer in answers}}
+    recorded = (
+        None if verdicts is None else _recorded(home, verdicts, job, shard, [known.get(item.parts) for item in mine])
     )
+    summary = Summary(listed.digest, len(listed.items), shard, len(mine), done, before, recorded)
+    return _outcome(summary, failures(answers, lost), words)
+
+
+def _recorded(
+    home: Home, verdicts: Verdicts, job: "Job", shard: "Shard", answers: "Sequence[Answer | None]"
+) -> str | None:
+    """What was signed now about the verdicts, or was before; None where nothing is, or not every item has a verdict."""
+    from peft_registry.registry.use_cases.record_verifications import (
+        record_verifications,
+        recorded_verifications,
+        root_of,
+    )
+    from peft_registry.schemas.identity import Digest
+
+    found = [
+        (Digest.parse(answer.item.parts[0]), str(answer.value["verdict"]))
+        for answer in answers
+        if answer is not None and answer.value is not None
+    ]
+    if not found or len(found) < len(answers):
+        return "nothing: not every item has a verdict" if verdicts.are_signed else None
+    if verdicts.are_signed:
+        said = record_verifications(home.registry, job.list, found, shard=str(shard), plan=job.plan)
+        return f"root {root_of(found)} over {len(found)} verdicts, in statement {said.short}"
+    before = recorded_verifications(home.registry, job.list, shard=str(shard), plan=job.plan)
+    if before is None:
+        return None
+    how = "the same verdicts as" if before.root == root_of(found) else "other verdicts than"
+    return f"{how} entry {before.entry} has, of {before.at}"
 
 
 def _require_absent(typed: Mapping[str, object]) -> None:
@@ -299,7 +341,10 @@ def _place(registry: "Registry") -> Path:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of what: the list by its digest, how many items it has, the shard, its items, how many of them are done, and were before."""
+    """The list by its digest, how many items it has, the shard, its items, how many of them are done, and were before.
+
+    `recorded` is what is signed about the verdicts.
+    """
 
     list: "Digest"
     items: int
@@ -307,6 +352,7 @@ class Summary:
     mine: int
     done: int
     before: int
+    recorded: str | None = None
 
 
 def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> Outcome:
@@ -321,6 +367,7 @@ def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords) ->
         "done": summary.done,
         "done_before": summary.before,
         "failed": failed,
+        "recorded": summary.recorded,
     }
     return Outcome(value, _lines(summary, groups, words), exit_code=exit_code(groups))
 
@@ -340,6 +387,8 @@ def _lines(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> I
     yield f"list     {summary.list}: {summary.items} items{shard}"
     before = f", {summary.before} of them before" if summary.before else ""
     yield f"done     {summary.done}{before}"
+    if summary.recorded is not None:
+        yield f"recorded {summary.recorded}"
     for group in groups:
         what, why, fix = group.sentences
         yield f"failed   {len(group.items)} {group.reason} ({group.code}): {group.named}"

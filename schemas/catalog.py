@@ -24,6 +24,7 @@ from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import CardPredicate, RegistrationPredicate, Statement
 from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.schemas.verifications import VerificationsPredicate
 from peft_registry.schemas.version import LineageOutcome, VerifyOutcome, Version
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
@@ -49,6 +50,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "edition": EditionPredicate,
     "document": DocumentPredicate,
     "attachment": AttachmentPredicate,
+    "verifications": VerificationsPredicate,
     "profile": OrganisationProfile,
     "trust": TrustPolicy,
     "log-event": LogEvent,

@@ -58,7 +58,9 @@ FirstKind = Literal[
     "hold",
     "recall",
 ]
-StatementKind = FirstKind | ActKind | Literal["answers", "observations", "edition", "document", "attachment"]
+StatementKind = (
+    FirstKind | ActKind | Literal["answers", "observations", "edition", "document", "attachment", "verifications"]
+)
 
 MODIFICATION_V1 = urn("modification")
 MODIFICATION_V2 = urn("modification", 2)
@@ -78,6 +80,7 @@ PREDICATE_TYPES: dict[StatementKind, str] = {
     "edition": urn("edition"),
     "document": urn("document"),  # of documents that somebody is handed: lies beside them, in no log
     "attachment": urn("attachment"),
+    "verifications": urn("verifications"),  # about a list, and no artifact
 }
 # what is read: every version of each kind
 KINDS: dict[str, StatementKind] = {
@@ -101,8 +104,9 @@ _WITHOUT_ACTS: dict[str, tuple[StatementKind, ...]] = {
         "observations",
         "document",
         "attachment",
+        "verifications",
     ),
-    "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers", "attachment"),
+    "evaluator": ("evaluation-plan", "bias-evaluation", "test-result", "answers", "attachment", "verifications"),
     "approver": ("answers", "edition", "document", "attachment"),
     "officer": ("answers", "edition", "document", "attachment"),
     "root": ("edition",),

@@ -13,7 +13,7 @@ import typer
 from peft_registry.cli import console, wiring
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Act, Takes, over_many
+from peft_registry.cli.many import Act, Takes, Verdicts, over_many
 from peft_registry.cli.options import RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
@@ -90,6 +90,10 @@ def verify(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Hash every file again, also those unchanged since you verified them.")
     ] = False,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Of a list: verify everything, and sign one statement over all verdicts."),
+    ] = False,
     key: Annotated[
         Path | None,
         typer.Option(
@@ -108,9 +112,18 @@ def verify(
 ) -> Outcome:
     """Check that an artifact is what was registered and signed. Ten numbered checks."""
     if home.is_for_many:
-        of_one = {"TARGET": target, "--deep": deep, "--audit": audit, "--key": key, "--signature": signature}
+        of_one: dict[str, object] = {
+            "TARGET": target,
+            "--deep": deep,
+            "--audit": audit,
+            "--key": key,
+            "--signature": signature,
+        }
         work = VerifyWork(trust, tuple(root or ()), base, tuple(require or ()), file_digests, no_cache)
-        return over_many(home, work, of_one | {"--ignore-paths": ignore_paths, "--checkpoint": home.checkpoint})
+        of_one |= {"--ignore-paths": ignore_paths, "--checkpoint": home.checkpoint}
+        return over_many(home, work, of_one, verdicts=Verdicts(record))
+    if record:
+        raise typer.BadParameter("what is recorded is a list: name it with --where or --list", param_hint="--record")
     if target is None:
         raise typer.BadParameter("name a version or a folder, or a list with --where or --list", param_hint="TARGET")
     if key is not None:

@@ -205,12 +205,12 @@ def _recorded_before(registry: Registry, version: Version, record: EvaluationRec
     except NoEvaluation:
         return None
     for evaluation in reversed(stored):
-        if _at_any_time(evaluation.record) == _at_any_time(record):
+        if at_any_time(evaluation.record) == at_any_time(record):
             return Evaluated(version, evaluation.record, evaluation.items, evaluation.statement)
     return None
 
 
-def _at_any_time(record: EvaluationRecord) -> EvaluationRecord:
+def at_any_time(record: EvaluationRecord) -> EvaluationRecord:
     """The record without what differs where the same is measured again."""
     extra = {name: value for name, value in record.extra.items() if name != REUSED_SCORES}
     return record.revised(created_at=_ANY_TIME, protocol=record.protocol.revised(preregistered_at=None), extra=extra)

@@ -227,7 +227,7 @@ def an_event(predicate_type: str) -> LogEvent | LogEventV2:
     return event_about(Digest.of(b"a"), Digest.of(b"b"), predicate_type=predicate_type, key="0" * 64, at=NOW)
 
 
-LATER_KINDS = ("answers", "gate", "observations", "edition", "rejection", "document", "attachment")
+LATER_KINDS = ("answers", "gate", "observations", "edition", "rejection", "document", "attachment", "verifications")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PREDICATE_TYPES if kind not in LATER_KINDS])

@@ -2,11 +2,8 @@
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +16,7 @@ from peft_registry.registry.bulk.answers import Answer
 from peft_registry.registry.bulk.executors import ExecutorUnreachable, executor_named
 from peft_registry.registry.bulk.lists import Item
 from peft_registry.registry.bulk.running import Group, Lacks, WorkerUnfit, answers_of, require_worker
-from tests.processes.interpreter import ROOT
+from tests.servers.clusters import dask_cluster, free_port, local_processes, ray_cluster, wait_for
 
 ITEMS = tuple(Item((str(number),)) for number in range(40))
 GROUPS = [(item,) for item in ITEMS]
@@ -52,55 +49,6 @@ def fit() -> Lacks | None:
     return None
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def local_processes(folder: Path) -> Iterator[str]:
-    yield "local:2"
-
-
-@contextmanager
-def dask_cluster(folder: Path) -> Iterator[str]:
-    from distributed import LocalCluster
-
-    with LocalCluster(  # type: ignore[no-untyped-call]  # Dask has no types
-        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(folder), silence_logs=50
-    ) as cluster:
-        yield cluster.scheduler_address.replace("tcp://", "dask://")
-
-
-@contextmanager
-def ray_cluster(folder: Path) -> Iterator[str]:
-    port = free_port()
-    words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
-    words += ["--object-store-memory=100000000", f"--temp-dir={folder}", "--ray-client-server-port=0"]
-    command = [sys.executable, "-m", "ray.scripts.scripts", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    with (folder / "ray.log").open("w") as log:
-        head = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            _wait_for(lambda: "Ray runtime started" in (folder / "ray.log").read_text("utf-8"), seconds=120)
-            yield "ray://auto"
-        finally:
-            os.killpg(head.pid, signal.SIGTERM)
-            head.wait(60)
-
-
-def _wait_for(happened: "Callable[[], bool]", *, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.05)
-
-
 ENGINES = [
     pytest.param(local_processes, id="local", marks=pytest.mark.processes),
     pytest.param(dask_cluster, id="dask", marks=pytest.mark.peers),
@@ -112,8 +60,8 @@ ENGINES = [
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What is typed behind `--on`, of an engine with two workers."""
     cluster: Any = request.param
-    with cluster(tmp_path_factory.mktemp("cluster")) as text:
-        yield text
+    with cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started.text
 
 
 @contextmanager
@@ -144,7 +92,7 @@ def test_what_a_killed_worker_had_is_lost_or_done_again_and_never_forgotten(engi
     with opened(engine) as executor:
         answers = answers_of(executor, partial(held, tmp_path), GROUPS)
         got = [next(answers)]
-        _wait_for((tmp_path / "held").is_symlink, seconds=60)
+        wait_for((tmp_path / "held").is_symlink, seconds=60)
         os.kill(int(str((tmp_path / "held").readlink())), signal.SIGKILL)
         got += answers
     done = [item for item, answer in got if answer is not None]

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,7 @@ def test_every_version_that_is_found_is_verified_and_what_is_done_is_left_out(
 def test_what_is_broken_is_told_by_its_reason_with_the_line_that_runs_only_it(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = said(capsys, "verify", "part-3:1")["manifest_digest"]
-    objects = home / FOLDER_NAME / "objects"
-    listed = json.loads(next(objects.rglob(manifest.removeprefix("sha256:"))).read_text("utf-8"))["files"]
-    weights = next(file["sha256"] for file in listed if file["path"].endswith(".safetensors"))
-    stored = next(objects.rglob(weights.removeprefix("sha256:")))
-    stored.chmod(0o644)
-    stored.write_bytes(stored.read_bytes()[:-1] + b"?")
+    manifest = break_weights(home, "part-3:1", capsys)
     words = [*VERIFY, "--json-lines", "out"]
     monkeypatch.setattr(sys, "argv", ["registry", *words])
     (group,) = said(capsys, *words, code=6)["failed"]
@@ -173,6 +168,50 @@ def test_results_of_another_list_or_of_other_options_are_refused(
     stricter = refused(capsys, *VERIFY, "--require", "log-proof", "--json-lines", "out", code=2)
     assert "results of another set of options" in stricter
     assert Path("out").read_bytes() == before
+
+
+def test_verdicts_are_signed_under_one_root_and_later_ones_are_held_against_it(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*VERIFY, "--json-lines", "out")
+    assert said(capsys, *words)["recorded"] is None
+    done = said(capsys, *words, "--record")
+    assert (done["done"], done["done_before"]) == (COUNT, 0), "what is signed was seen, and not read in a file"
+    leaves = [b'{"item":"%s","verdict":"verified"}' % line["item"][0].encode() for line in lines("out")[COUNT:]]
+    root = tree_head(leaves).hex()
+    assert f"root sha256:{root} over {COUNT} verdicts" in done["recorded"]
+    entries = said(capsys, "log", "show", "--limit", "2")["entries"]
+    assert done["list"] in [entry["subject"] for entry in entries]
+    assert "the same verdicts as entry" in said(capsys, *words)["recorded"]
+    # other options are judged otherwise, and another part is another list of verdicts
+    assert said(capsys, *VERIFY, "--require", "log-proof")["recorded"] is None
+    assert said(capsys, *VERIFY, "--shard", "0/2")["recorded"] is None
+    break_weights(home, "part-3:1", capsys)
+    broken = said(capsys, *VERIFY, "--no-cache", code=6)
+    assert broken["recorded"] is None  # --no-cache is another option
+    assert "other verdicts than entry" in said(capsys, *VERIFY, code=6)["recorded"]
+    assert run(["log", "check"]) == 0
+    assert "--record" in refused(capsys, "verify", "part-1:1", "--record", code=2)
+
+
+def tree_head(leaves: list[bytes]) -> bytes:
+    """RFC 9162 §2.1.1, as it stands there."""
+    if len(leaves) == 1:
+        return sha256(b"\x00" + leaves[0]).digest()
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return sha256(b"\x01" + tree_head(leaves[:split]) + tree_head(leaves[split:])).digest()
+
+
+def break_weights(home: Path, version: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Change a byte of a version's weights in the store; its manifest digest."""
+    manifest: str = said(capsys, "verify", version)["manifest_digest"]
+    objects = home / FOLDER_NAME / "objects"
+    listed = json.loads(next(objects.rglob(manifest.removeprefix("sha256:"))).read_text("utf-8"))["files"]
+    weights = next(file["sha256"] for file in listed if file["path"].endswith(".safetensors"))
+    stored = next(objects.rglob(weights.removeprefix("sha256:")))
+    stored.chmod(0o644)
+    stored.write_bytes(stored.read_bytes()[:-1] + b"?")
+    return manifest
 
 
 # --- other processes ---

@@ -1,7 +1,14 @@
 """Evaluating, merging, importing, reporting and checking a list: in one process, in shards, on executors of others."""
 
 import json
-from contextlib import closing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +19,21 @@ from peft_registry.registry.homes.home import open_home, utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.records.evaluations import stored_evaluations
 from peft_registry.registry.records.references import version_named
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.trainer.bases import loading
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.use_cases.add_base import intake_base
+from peft_registry.trainer.use_cases.evaluate import at_any_time
 from tests.builders.homes import a_home, copied_workplace
 from tests.builders.merge import register_adapter, write_adapter
 from tests.conftest import state_of
+from tests.processes.interpreter import ROOT
+from tests.servers.clusters import Engine, child_of, dask_cluster, ray_cluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 COUNT = 2
 NAMES = [f"noise-{number}" for number in range(COUNT)]
+FOUND = ("--where", "kind=adapter", "--list", "list")
 EVALUATE = ("evaluate", "--suite", "house", "--limit", "4", "--no-placebo")
 
 
@@ -152,3 +164,124 @@ def test_what_a_server_would_refuse_of_a_list_is_grouped_by_the_rule(capsys: pyt
     refused = said(capsys, *found, "--max-lora-rank", "1", code=3)
     assert [(len(group["items"]), group["code"]) for group in refused["failed"]] == [(2, 3)]
     assert run(["export", "--where", "kind=adapter"]) == 2
+
+
+# --- shards and engines, of which each loses a worker ---
+
+ON_ENGINES = 60
+SHARDS = 3
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with as many adapters as engines are tried on. Never write to it."""
+    return made_home(tmp_path_factory.mktemp("large"), ON_ENGINES)
+
+
+@pytest.fixture(scope="module")
+def by_one(large: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvaluationRecord]:
+    """What one process without any executor recorded of each version."""
+    folder = copied_workplace(large, tmp_path_factory.mktemp("one") / "many")
+    started(folder, "--json-lines", "out").finish()
+    return recorded(folder)
+
+
+@dataclass
+class Command:
+    """`registry evaluate` over the list, in a process group of its own."""
+
+    folder: Path
+    process: "subprocess.Popen[str]"
+
+    def finish(self, *codes: int) -> None:
+        said, told = self.process.communicate(timeout=3000)
+        assert self.process.returncode in (codes or (0,)), said + told
+
+
+def started(folder: Path, *words: str) -> Command:
+    command = [sys.executable, "-W", "ignore", "-m", "peft_registry.cli.main", *EVALUATE, *FOUND, *words]
+    surroundings = os.environ | {
+        "XDG_STATE_HOME": str(state_of(folder)),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return Command(
+        folder,
+        subprocess.Popen(command, cwd=folder, env=surroundings, text=True, start_new_session=True, **pipes),  # type: ignore[call-overload]
+    )
+
+
+def recorded(folder: Path) -> dict[str, EvaluationRecord]:
+    """The evaluation of each version, but for its time; of each there is one, and no other version came in between."""
+    with closing(open_home(folder / FOLDER_NAME)) as registry:
+        versions = [version_named(registry, f"noise-{number}") for number in range(ON_ENGINES)]
+        stored = {version.name: stored_evaluations(registry, version) for version in versions}
+    assert {name: len(evaluations) for name, evaluations in stored.items()} == dict.fromkeys(stored, 1)
+    return {name: at_any_time(evaluation.record) for name, (evaluation,) in stored.items()}
+
+
+def done_lines(folder: Path) -> int:
+    return sum(path.read_text("utf-8").count("\n") for path in folder.glob("out*"))
+
+
+def kill_when(command: Command, lines: int, pid: Callable[[], int]) -> None:
+    """Kill a process once so many items are done."""
+    until = time.monotonic() + 1200
+    while done_lines(command.folder) < lines:
+        assert time.monotonic() < until and command.process.poll() is None, "it came to no end"
+        time.sleep(0.1)
+    os.kill(pid(), signal.SIGKILL)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_a_pool_that_loses_a_process_records_what_one_process_does(
+    large: Path, by_one: dict[str, EvaluationRecord], tmp_path: Path
+) -> None:
+    folder = copied_workplace(large, tmp_path / "many")
+    words = ("--json-lines", "out", "--on", "local:2")
+    first = started(folder, *words)
+    kill_when(first, ON_ENGINES // 4, lambda: child_of(first.process.pid))
+    first.finish(8)
+    started(folder, *words).finish()
+    assert recorded(folder) == by_one
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_three_shards_of_which_one_is_killed_and_run_again_record_what_one_process_does(
+    large: Path, by_one: dict[str, EvaluationRecord], tmp_path: Path
+) -> None:
+    folder = copied_workplace(large, tmp_path / "many")
+    words = [("--shard", f"{number}/{SHARDS}", "--json-lines", f"out-{number}") for number in range(SHARDS)]
+    shards = [started(folder, *of_shard) for of_shard in words]
+    kill_when(shards[0], ON_ENGINES // 4, lambda: shards[1].process.pid)
+    shards[1].finish(-signal.SIGKILL)
+    for shard in (shards[0], shards[2], started(folder, *words[1])):
+        shard.finish()
+    assert recorded(folder) == by_one
+    assert done_lines(folder) == ON_ENGINES
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("cluster", [dask_cluster, ray_cluster], ids=["dask", "ray"])
+def test_a_cluster_that_loses_a_worker_records_what_one_process_does(
+    cluster: Callable[[Path], AbstractContextManager[Engine]],
+    large: Path,
+    by_one: dict[str, EvaluationRecord],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = copied_workplace(large, tmp_path / "many")
+    monkeypatch.setenv("XDG_STATE_HOME", str(state_of(folder)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with cluster(tmp_path) as engine:
+        words = ("--json-lines", "out", "--on", engine.text)
+        first = started(folder, *words)
+        kill_when(first, ON_ENGINES // 4, engine.a_worker)
+        first.finish(0, 8)  # an engine may run again what it lost
+        started(folder, *words).finish()
+    assert recorded(folder) == by_one
+    assert done_lines(folder) >= ON_ENGINES
