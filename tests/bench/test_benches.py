@@ -52,7 +52,7 @@ PRINTED = {
     ],
     "ui": [rf"ratio    {NUMBER}, goal 1.3"],
     "gpu": [
-        r"1 bf16       `auto` takes (bf16|fp32) on ",
+        r"1 bf16       `auto` takes: (bf16|fp32) on ",
         r"2 kernels    two trainings of one file: equal weights; without a deterministic kernel: none",
         rf"8 scoring    fp32, beside training: {NUMBER} and {NUMBER} tokens/s",
         rf"13 logits    64 tokens × 300, in pieces: {NUMBER} ms",
