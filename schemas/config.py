@@ -162,6 +162,16 @@ class TrainingBlock(Block):
     save_minutes: float | None = Field(default=5.0, gt=0, le=100_000)
     stop_on_spike: bool = True
 
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _is_no_format_that_needs_scaling(cls, value: Any) -> Any:  # what the file holds there
+        if value in ("fp16", "float16", "half"):
+            # small gradients are 0 in it, unless the loss is multiplied by a factor that follows the training
+            raise ValueError(
+                "auto, bf16 or fp32: fp16 loses small gradients without a scaled loss, which this loop does not have"
+            )
+        return value
+
 
 class RetentionSource(TrainSource):
     """An earlier task or a general text, with the keys of `data.train`, or its path alone; `neutral` is the text that ships.

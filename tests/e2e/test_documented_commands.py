@@ -392,6 +392,20 @@ def for_training(place: Place) -> dict[str, str]:
     return {}
 
 
+def for_classes(place: Place) -> dict[str, str]:
+    """A table of three classes, and a training of a few steps; the page keeps what real rows gave."""
+    texts = {"card_arrival": "my card is late", "atm_support": "the machine took it", "age_limit": "may my child pay"}
+    rows = [f"{name} row {at},{name}\n" for at in range(8) for name in texts]
+    rows = [f"{texts[row.split(',')[1].strip()]} {row}" for row in rows]
+    (place.cwd / "banking77.csv").write_text("text,category\n" + "".join(rows), "utf-8")
+    (file,) = yaml_blocks("docs/how-to/train-a-classifier.md")
+    short = file.replace("num_train_epochs: 20", "num_train_epochs: 2").replace("eval_steps: 21", "eval_steps: 2")
+    assert "num_train_epochs: 2," in short
+    assert "eval_steps: 2," in short
+    (place.cwd / "bank.yml").write_text(short, "utf-8")
+    return {}
+
+
 def for_facts(place: Place) -> dict[str, str]:
     write_tasks(place.cwd, "tiny")
     (facts,) = yaml_blocks("docs/how-to/state-the-facts.md")
@@ -543,6 +557,7 @@ PREPARE: dict[str, Callable[[Place], dict[str, str]]] = {
     "run-on-postgres-and-s3": for_a_base,
     "state-the-facts": for_facts,
     "track-an-existing-script": lambda _: {"polite-sft": "polite-replies:1"},  # test_callback.py runs its scripts
+    "train-a-classifier": for_classes,
     "train-on-several-devices": for_all_tasks,
     "train-on-your-data": for_training,
     "verify-offline": for_verifying,

@@ -175,6 +175,16 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "no targets": ({"lora": {"target_modules": []}}, "lora.target_modules", "at least one"),
     "an unknown dtype": ({"training": {"dtype": "fp8"}}, "training.dtype", "'fp32'"),
+    "a format that needs scaling": (
+        {"training": {"dtype": "fp16"}},
+        "training.dtype",
+        "auto, bf16 or fp32: fp16 loses",
+    ),
+    "a patience of nothing": (
+        {"training": {"eval_steps": 2, "early_stopping": {"patience": 0}}},
+        "training.early_stopping.patience",
+        "greater than or equal to 1",
+    ),
 }
 
 
