@@ -15,6 +15,7 @@ from tests.bench.programs import ProgramFailed, forked, python
 SMALLEST: dict[str, tuple[str, ...]] = {
     "start_up": ("--versions", "1", "--repeats", "1"),
     "verification": ("--gib", "0.001", "--versions", "4", "--repeats", "1"),
+    "lists": ("--versions", "2", "--commands", "1", "--items", "2", "--seconds", "0.01"),
     "merging": ("--layers", "1", "--width", "64", "--runs", "0"),
     "training": (
         "--embedded",

@@ -19,6 +19,11 @@ PRINTED = {
         *(rf"{what} .*; ratio {NUMBER}  \(bar" for what in ("verify", "command", "again", "digests")),
         rf"deep         4 versions: {NUMBER} s",
     ],
+    "lists": [
+        rf"list         \d+ verifications {NUMBER} CPU s; .* ratio {NUMBER} \(bar",
+        rf"processes    2 take {NUMBER} s, one {NUMBER} s; ratio {NUMBER} \(bar",
+        rf"seam         2 items of {NUMBER} s by 2 processes {NUMBER} s, .* more \(bar",
+    ],
     "merging": [
         rf"ratio        peft / engine: {NUMBER} \(bar 5\), CPU time {NUMBER}; 0 of \d+ values differ",
         rf"memory       engine VmHWM {NUMBER} MiB",
