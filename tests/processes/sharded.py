@@ -47,7 +47,7 @@ LARGE = {  # 16 layers of 151 MB in fp32
     "initializer_range": 0.02,
 }
 DIES_AFTER = 7  # steps; the state is kept each third
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 850
 
 
 def config_of(name: str, **changes: Any) -> Any:
@@ -277,7 +277,7 @@ def of_a_large_base(folder: Path) -> dict[str, Any]:
     def work(processes: Processes) -> Any:
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts here
         before = status("VmRSS:")
-        changes = {"training__max_length": 16, "training__num_train_epochs": 0.2}
+        changes = {"training__max_length": 16, "training__num_train_epochs": 0.01}  # a step
         trained = train_on(folder, base, config_of("lora", **changes), processes=processes)
         return {"grown": status("VmHWM:") - before, "share": facts_of(trained, processes, folder / "large.pt")["share"]}
 
