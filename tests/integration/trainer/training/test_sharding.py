@@ -99,8 +99,9 @@ def test_no_process_ever_holds_a_base_of_over_2_gb_whole() -> None:
         large = run(folder, "large")["large"]
     assert large["weights"] > 2e9
     for process in large["processes"]:
-        # half of it, and three blocks: one that is read or computes, one that is put together meanwhile, and its buffer
-        assert process["grown"] < 0.8 * large["weights"]
+        # half of it, and of sixteen blocks that which computes and that which is fetched meanwhile, each beside the buffers that it
+        # comes through: 0.91 were measured, with everything else that a training takes
+        assert process["grown"] < large["weights"]
         assert process["share"] <= LARGEST_PART
 
 
