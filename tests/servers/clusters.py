@@ -68,7 +68,7 @@ def dask_cluster(folder: Path) -> Iterator[Engine]:
 def ray_cluster(folder: Path) -> Iterator[Engine]:
     port = free_port()
     words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
-    words += ["--object-store-memory=100000000", f"--temp-dir={folder}", "--ray-client-server-port=0"]
+    words += ["--object-store-memory=100000000", f"--temp-dir={folder}"]
     command = [sys.executable, "-m", "ray.scripts.scripts", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     with (folder / "ray.log").open("w") as log:
