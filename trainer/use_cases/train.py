@@ -143,7 +143,6 @@ def train_and_register(
             write_state(folder, running)
             if resume is None:
                 require_readable_list(registry.files.begun)
-                note_begun(registry.files.begun, begun_run(plan.loaded, kept))
             require_usable(registry, plan.loaded)
             heard = log.observing(observe)
             is_resumed = resume is not None
@@ -152,6 +151,8 @@ def train_and_register(
                 plan = with_part(plan, plan.scope.half)
             else:
                 plan, heard = decide_part(registry, plan, data, texts, heard)
+            if resume is None:  # what its rows refuse was no try
+                note_begun(registry.files.begun, begun_run(plan.loaded, kept))
             run = TrainingRun(
                 plan=plan,
                 data=data,

@@ -172,36 +172,6 @@ def test_what_was_measured_step_by_step_is_kept_beside_the_run_and_its_folder_is
     assert not list(registry.files.runs.iterdir())
 
 
-def test_the_rows_that_chose_a_step_are_not_those_that_are_reported_on(place: Place, first: TrainOutcome) -> None:
-    place.said.clear()
-    # at such a rate no later look is better than the first
-    stopping = ("training.early_stopping.patience=1", "training.learning_rate=0.9", "training.num_train_epochs=6")
-    outcome, _ = place.train("name=early", "training.stop_on_spike=false", *stopping)
-    records = records_of(place.registry, outcome.version)
-    run, modification = records.run, records.modification
-    assert run is not None
-    assert isinstance(modification, ModificationRecord)
-    kept = run.kept_step
-    assert kept is not None
-    assert kept.step < kept.trained == max(run.curve.steps) < kept.asked
-    (data,) = run.data
-    parts = {part.split: part.rows for part in data.selections}
-    assert parts == {"train": 18, "validation": 3, "test": 3}
-    assert kept.rows == parts["validation"]
-    assert modification.data[0].epochs == kept.epochs
-    assert kept.epochs.value == pytest.approx(kept.step / 3, abs=1e-6)
-    assert ("kept", kept_sentence(kept)) in place.said
-    assert dict(describe_version(place.registry, "early").lines())["kept"] == kept_sentence(kept)
-    assert run.points is not None
-    points = RunPoints.from_json(json.loads(place.registry.store.read_bytes(run.points.sha256))).points
-    looked = {point.step: point.values["validation_loss"] for point in points if "validation_loss" in point.values}
-    assert (
-        looked[kept.step] == min(loss for step, loss in looked.items() if step) == pytest.approx(kept.value, rel=1e-5)
-    )
-    assert outcome.run.config_sha256 != first.run.config_sha256
-    assert verify_version(place.registry, outcome.version).verdict == "verified"
-
-
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -250,6 +220,36 @@ def test_a_training_that_is_repeated_on_purpose_gives_the_same_version_and_count
     told = [label for label, _ in place.said]
     assert told.index("cost") < told.index("loss")
     assert f"(measured: the training of {first.version.label})" in dict(place.said)["cost"]
+
+
+def test_the_rows_that_chose_a_step_are_not_those_that_are_reported_on(place: Place, first: TrainOutcome) -> None:
+    place.said.clear()
+    # at such a rate no later look is better than the first
+    stopping = ("training.early_stopping.patience=1", "training.learning_rate=0.9", "training.num_train_epochs=6")
+    outcome, _ = place.train("name=early", "training.stop_on_spike=false", *stopping)
+    records = records_of(place.registry, outcome.version)
+    run, modification = records.run, records.modification
+    assert run is not None
+    assert isinstance(modification, ModificationRecord)
+    kept = run.kept_step
+    assert kept is not None
+    assert kept.step < kept.trained == max(run.curve.steps) < kept.asked
+    (data,) = run.data
+    parts = {part.split: part.rows for part in data.selections}
+    assert parts == {"train": 18, "validation": 3, "test": 3}
+    assert kept.rows == parts["validation"]
+    assert modification.data[0].epochs == kept.epochs
+    assert kept.epochs.value == pytest.approx(kept.step / 3, abs=1e-6)
+    assert ("kept", kept_sentence(kept)) in place.said
+    assert dict(describe_version(place.registry, "early").lines())["kept"] == kept_sentence(kept)
+    assert run.points is not None
+    points = RunPoints.from_json(json.loads(place.registry.store.read_bytes(run.points.sha256))).points
+    looked = {point.step: point.values["validation_loss"] for point in points if "validation_loss" in point.values}
+    assert (
+        looked[kept.step] == min(loss for step, loss in looked.items() if step) == pytest.approx(kept.value, rel=1e-5)
+    )
+    assert outcome.run.config_sha256 != first.run.config_sha256
+    assert verify_version(place.registry, outcome.version).verdict == "verified"
 
 
 def test_facts_of_a_repeated_training_are_recorded_by_a_record_that_supersedes(
