@@ -132,16 +132,16 @@ def test_the_best_look_is_kept_and_a_stopped_run_keeps_the_same_bits(batches: Ba
     # so high a rate that the loss soon rises again
     stopping = {"patience": 2, "metric": "loss"}
     settings: dict[str, Any] = {"training__learning_rate": 0.3, "training__stop_on_spike": False}
-    settings |= {"training__num_train_epochs": 4, "training__eval_steps": 2}
+    settings |= {"training__num_train_epochs": 12, "training__eval_steps": 2}
     config = a_training_file(**settings, training__early_stopping=stopping)
     model, found, seen = kept_run(batches, config, None)
     losses = {step: loss for step, loss in seen.items() if step > 0}
     best = min(losses, key=lambda step: losses[step])
     kept = found.kept
     assert kept is not None
-    assert (kept.step, kept.trained, kept.asked, kept.looks) == (best, max(losses), 28, len(losses))
+    assert (kept.step, kept.trained, kept.asked, kept.looks) == (best, max(losses), 84, len(losses))
     assert kept.value == losses[best]
-    assert kept.trained == best + 4 < 28, "two looks running were not better"
+    assert kept.trained == best + 4 < 84, "two looks running were not better"
     assert kept.epochs.value == pytest.approx(best / 7, abs=1e-6)
 
     # the weights of that step, by a run that looks at nothing
