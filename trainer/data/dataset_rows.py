@@ -121,18 +121,19 @@ def text_of_row(row: Mapping[str, Any], decode: Any) -> str:
     ids = row.get(TOKENS)
     if decode is not None and isinstance(ids, list):
         return str(decode(ids, skip_special_tokens=True))
-    return "\n".join(_texts(row))
+    return "\n".join(texts_in(row))
 
 
-def _texts(value: Any) -> Iterator[str]:  # any JSON value
+def texts_in(value: Any) -> Iterator[str]:  # any JSON value
+    """Every text in a value, in the order of the document."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _texts(item)
+            yield from texts_in(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from texts_in(item)
 
 
 def _plain(value: Any, row: int) -> Any:  # a JSON value

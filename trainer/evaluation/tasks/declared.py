@@ -21,6 +21,7 @@ from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.suggestions import closest, did_you_mean
+from peft_registry.trainer.data.dataset_rows import texts_in
 
 EXTRA = "tasks"
 _PACKAGE = "lm_eval"
@@ -155,7 +156,7 @@ def _objections(config: Mapping[str, Any]) -> Iterator[str]:
         yield "asks about pictures or sounds"
     output = config.get("output_type", "generate_until")
     if output not in _ASKED:
-        yield f"asks for {output}, which is no answer to a row"
+        yield f"asks for {output}, which is not an answer to a row"
     if not (config.get("test_split") or config.get("validation_split")):
         yield "names no rows that are asked"
     generation = config.get("generation_kwargs") or {}
@@ -213,22 +214,11 @@ def _code_of(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """The digests of the Python files that lie where the functions of a task do: what they import is there too."""
     places = {
         (folder / text.removeprefix(_FUNCTION).partition(":")[0]).parent
-        for text in _texts_of(config)
+        for text in texts_in(config)
         if text.startswith(_FUNCTION) and ":" in text
     }
     files = sorted(file for place in places for file in place.glob("*.py"))
     return {file.relative_to(folder).as_posix(): str(Digest.of(file.read_bytes())) for file in files}
-
-
-def _texts_of(value: Any) -> Iterator[str]:  # any YAML value
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts_of(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts_of(item)
 
 
 def _few(members: list[Any]) -> str:
