@@ -31,8 +31,8 @@ _COUNTS = """\
 
 A fine-tune of one data set, counted twice: as it was trained, with a facts file of four fields, and after {answers} answers under
 {signatures} signatures, by `registry decide NAME --form gaps.yml --all`, of a provider who places a general-purpose model in a
-high-risk system on the market, of whom every row is asked. What it counts is which rows can be answered by commands: the answers
-are placeholders, and how good an answer is no count says.
+high-risk system on the market, of whom every row is asked. The counts show which rows can be answered by commands. The
+answers are placeholders: the counts do not show how good an answer is.
 Generated from [`answered-forms.json`](../measured/answered-forms.json), which a test counts again.
 """
 

@@ -63,7 +63,7 @@ class Answer:
         value: JSON, what the command prints of it; None where it failed before it had anything to print.
         code: the exit code that the command would end with.
         reason: by which failures are grouped; empty where it is done.
-        sentences: what happened, why, and how to go on; empty where it is done.
+        sentences: the problem, its reason and its remedy; empty if the item succeeded.
     """
 
     item: Item

@@ -251,7 +251,7 @@ def _value(value: DocumentValue, row: str, told: dict[str, str] | None) -> Shown
 
 
 def _whose_word(value: DocumentValue) -> str:
-    """Who stated a value and when; a name that anybody types into a file is no signature."""
+    """Who stated a value and when. A name that was typed into a file is marked: it is not a signature."""
     who = f"as said by {value.asserted_by}" if value.typed and value.asserted_by else value.asserted_by
     said = " ".join(filter(None, (who, (value.asserted_at or "")[:10])))
     return "; ".join(filter(None, (said, TYPED if value.typed else "")))

@@ -58,7 +58,7 @@ DECIDED: Mapping[DecidedQuestion, tuple[str, str]] = {
     "purpose": ("the intended purpose changed", "the intended purpose did not change"),
     "substantial-modification": (
         "the change is a substantial modification (Art. 3(23))",
-        "the change is no substantial modification (Art. 3(23))",
+        "the change is not a substantial modification (Art. 3(23))",
     ),
     "article-6-3": (
         "the assessment of Art. 6(3) is documented and registered",

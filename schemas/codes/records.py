@@ -503,7 +503,7 @@ RECORD_CODES: dict[str, Meaning] = {
     "whether_significant": Meaning.of("whether the change is significant"),
     "whether_internal_use_is_placing": Meaning.of(
         "whether the high-risk system is in use: its use within one's own organisation affects rights of persons and counts as "
-        "placing on the market, so that the answer is yes; one that nobody uses yet is no system",
+        "placing on the market, so the answer is yes; a system that is not in use yet does not count",
         source="GL J57, recital 97",
     ),
     "whether_in_system": Meaning.of("whether the result is part of a system", source="GL J58-59"),

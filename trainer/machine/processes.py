@@ -56,7 +56,7 @@ ALONE = Processes()
 
 
 def buckets(tensors: Sequence[torch.Tensor], *, most_bytes: int = BUCKET_BYTES) -> Iterator[list[torch.Tensor]]:
-    """The tensors in order, in lists of at most so many bytes, or of one tensor that has more.
+    """The tensors in order, in lists of at most `most_bytes` bytes; a larger tensor has a list of its own.
 
     A copy of all gradients of a model that is trained whole would be as large as the model.
     """

@@ -47,7 +47,7 @@ class Parts:
         """
         folder = str(value["folder"])
         if Path(folder).name != folder or not folder.endswith(_SUFFIX):
-            raise ValueError(f"{folder!r} is no folder of parts")
+            raise ValueError(f"{folder!r} is not the name of a folder of parts")
         spread = {name: tuple(keys) for name, keys in value["spread"].items()}
         return cls(folder, int(value["processes"]), spread, value["plain"])
 

@@ -2,7 +2,7 @@
 
 The harness writes the prompts, asks the model as it does in its own runs, one row at a time, and measures each answer; here it gets
 rows, and is asked for one number a row and measure. What it would average is kept row by row, so that everybody can average it
-again without it. A measure that is no mean over rows is left out and named.
+again without it. A measure that is not a mean over rows is left out, and the output names it.
 
 An item's id ends in a digest of everything that was asked: task, prompt with its examples, settings, right answer. Of another
 version of a task, with other examples or settings, each item is another one, and nothing pairs the two by mistake.
