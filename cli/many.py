@@ -384,7 +384,8 @@ def _failure_json(group: "Failure", words: ListWords) -> dict[str, Any]:
 
 def _lines(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> Iterator[Part]:
     shard = "" if summary.mine == summary.items else f"; shard {summary.shard} has {summary.mine}"
-    yield f"list     {summary.list}: {summary.items} items{shard}"
+    items = "1 item" if summary.items == 1 else f"{summary.items} items"
+    yield f"list     {summary.list}: {items}{shard}"
     before = f", {summary.before} of them before" if summary.before else ""
     yield f"done     {summary.done}{before}"
     if summary.recorded is not None:
