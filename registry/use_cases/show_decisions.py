@@ -20,6 +20,7 @@ from peft_registry.registry.records.signed_records import Records, reading_of, r
 from peft_registry.registry.records.stops import recalls_and_others, use_stops
 from peft_registry.registry.records.trusted_reading import WhoseWord
 from peft_registry.registry.reports.pages import Table
+from peft_registry.registry.reports.wording import decided_text
 from peft_registry.registry.use_cases.gate import (
     SUGGESTED,
     UNGUARDED,
@@ -61,7 +62,7 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
         ),
         Table(
             title="Decisions",
-            head=("Question", "Decided", "Person and key", "Day", "Under", "Reason", "Today"),
+            head=("Decided", "Person and key", "Day", "Under", "Reason", "Today"),
             rows=tuple(map(_decision, decisions)),
             empty="No person decided a question that the verdicts leave open.",
         ),
@@ -175,14 +176,19 @@ def _reasons(shown: GateShown) -> tuple[str, ...]:
 
 def _decision(decision: PersonsDecision) -> _Row:
     return (
-        (decision.question,),
-        ("yes" if decision.is_yes else "no",),
+        (f"{_sentence(decision)} ({decision.question}: {'yes' if decision.is_yes else 'no'})",),
         (signer_text(decision.key_id, decision.person if decision.role else None, decision.role),),
         (str(decision.at)[:10],),
         (decision.policy_name,),
         (decision.reason,),
         (f"does not count: {decision.objection}" if decision.objection else "counts",),
     )
+
+
+def _sentence(decision: PersonsDecision) -> str:
+    """What was decided, in words, as the first on its line."""
+    words = decided_text(decision.question, is_yes=decision.is_yes)
+    return f"{words[0].upper()}{words[1:]}"
 
 
 def _approvals(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:

@@ -31,6 +31,7 @@ from peft_registry.registry.records.signed_records import (
     version_statements,
 )
 from peft_registry.registry.records.version_statements import VersionStatements
+from peft_registry.registry.reports.wording import status_reason
 from peft_registry.registry.verification.presented_records import PresentedVersion
 from peft_registry.registry.verification.signed_versions import signed_page, signed_version
 from peft_registry.schemas.document import Frozen, first_problem
@@ -68,7 +69,7 @@ class VerdictShown(Frozen):
         yield "record", self.record
         for verdict in self.verdicts.both:
             yield _LABELS[verdict.table], verdict.text
-            yield from (("because", reason) for reason in verdict.reasons)
+            yield from (("because", status_reason(reason)) for reason in verdict.reasons)
             yield from (("open", question) for question in verdict.open_questions)
             if verdict.applies_since is not None:
                 yield "applies", verdict.applies_since

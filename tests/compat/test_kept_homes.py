@@ -74,6 +74,22 @@ def test_what_was_pulled_verifies_and_is_pulled_again(kept: KeptHome) -> None:
     }
 
 
+def test_what_was_decided_in_codes_is_held_against_its_file_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later editions tell a status in a sentence; a copy of this edition has its code, and is broken where that is another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    home = HOMES["0.2.0"]
+    copy_kept(tmp_path, home.folder)
+    file = Path("pulled", "evidence", "DECISIONS.md")
+    text = file.read_text("utf-8")
+    verify = ("verify", "./pulled", "--trust", "home/trust.json")
+    assert printed(*verify, at=home.then)[0] == 0
+    file.write_text(text.replace("of the model: undetermined", "of the model: not_gpai, G6"), "utf-8")
+    assert printed(*verify, at=home.then)[0] == 6
+
+
 def test_its_records_and_its_pages_are_readable(kept: KeptHome) -> None:
     for label in VERSIONS:
         shown = kept.ask("record", label)

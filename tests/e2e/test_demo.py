@@ -62,7 +62,7 @@ def test_the_demo_is_refused_approved_promoted_and_recalled(governed: str) -> No
     steps = [
         "$ registry decide polite-replies --on purpose",
         "$ registry record verdict polite-replies",
-        "because   purpose: no, decided by ada (approver, key ",
+        "because   the intended purpose did not change, as decided by ada (approver, key ",
         "(exit code 3, as it should be)",
         "approved polite-replies:1 by ada",
         "approved polite-replies:1 by ben",

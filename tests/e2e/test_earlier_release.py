@@ -1,22 +1,29 @@
 """The kept wheel of 0.2.0, whose edition is frozen, reads what a later release writes, and calls none of it forged.
 
-A later release derives by an edition that this one does not know. Whoever still uses this one is told so, and gets the files.
+A later release derives by an edition that this one does not know, and has other words for what people decided. Whoever still uses
+this one is told so, and gets the files.
 """
 
 import json
 import os
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from peft_registry.registry.compliance.editions import editions
+from peft_registry.registry.records.references import version_named
+from peft_registry.registry.signing.trust_chain import render_chain
+from peft_registry.registry.use_cases.decide import decide_question
+from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.edition import Edition
-from tests.builders.homes import a_home, add_a_base
+from tests.builders.homes import a_home, add_a_base, reopened
 from tests.builders.products import FACTS, a_product
 from tests.builders.releases import NEXT, a_release_with_other_rules
+from tests.builders.signing import NOW, a_p256_key, a_trusted_key, one_more
 from tests.conftest import STATE
 from tests.processes.distribution import install
 
@@ -33,15 +40,27 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written_later(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `home`, in which a later release registered a version, and `pulled`, which is that version."""
+    """A folder with `home`, where a later release registered a version that a person decided about, and `pulled`, a copy of it."""
     folder = tmp_path_factory.mktemp("later")
     newest = editions().newest
     frozen = Edition(name=newest.name, digest=newest.digest)
-    with a_release_with_other_rules(folder, frozen, NEXT), a_home(folder / "home") as registry:
-        product = a_product(registry, folder / "made", add_a_base(registry, folder / "base"), facts=FACTS)
-        version = register_product(registry, product).version
-        assert version.label == NAME
-        pull_version(registry, version, folder / "pulled")
+    approver = a_p256_key(21)
+    with a_release_with_other_rules(folder, frozen, NEXT):
+        with a_home(folder / "home") as registry:
+            product = a_product(registry, folder / "made", add_a_base(registry, folder / "base"), facts=FACTS)
+            assert register_product(registry, product).version.label == NAME
+            key = a_trusted_key(approver, person="ada", role="approver", predicate_types=None)
+            keys = (*registry.trust.keys, key)
+            chain = one_more(registry.trust_chain, registry.private_key("root"), keys=keys)
+        (folder / "home" / "trust.json").write_bytes(render_chain(chain))
+        with closing(reopened(folder / "home", now=NOW)) as registry:
+            version = version_named(registry, NAME)
+            policy = read_gate_policy("regulated")
+            decide_question(registry, version, "purpose", policy, approver, is_yes=False, reason="as it was")
+            pull_version(registry, version, folder / "pulled", with_decisions=True)
+    assert "- indicative reading: the intended purpose did" in (folder / "pulled/evidence/DECISIONS.md").read_text(
+        "utf-8"
+    )
     return folder
 
 

@@ -93,11 +93,12 @@ def test_a_copy_says_who_signed_what_by_the_key_and_in_which_role(decided: Copy)
         "- question: purpose",
         "- reason: as it was",
     ]
+    assert sections["decision"][2] == "- indicative reading: the intended purpose did not change"
     assert "- until: 2026-12-24T00:00:00Z" in sections["hold"]
     assert {"- alias: champion", "- reason: first release"} <= set(sections["alias"])
     record = sections["modification"]
-    assert "- indicative status of the model: undetermined" in record
-    assert "- indicative licence flag: unknown" in record
+    assert record[2] == "- indicative status of the model: open, because answers are missing (undetermined)"
+    assert "- indicative licence flag: not all terms are known (unknown)" in record
     assert "<script" not in text and "\n# Approved" not in text and "[x](" not in text
 
 
@@ -113,7 +114,8 @@ def test_a_copy_has_no_such_file_where_nobody_decided_anything(registry: Registr
     [
         ("signed by: ada as approver", "signed by: the board as approver"),
         ("- outcome: no", "- outcome: yes"),
-        ("- indicative status of the model: undetermined", "- indicative status of the model: not_gpai, G6"),
+        ("- indicative status of the model: open", "- indicative status of the model: not general-purpose"),
+        ("- indicative reading: the intended purpose did not change", "- indicative reading: nothing changed"),
         ("Not legal advice.", "Approved by the authority."),
         ("Form 2 of this file", "This file"),
         ("- statement: ", "- statement:  "),
@@ -156,7 +158,9 @@ def test_what_follows_from_a_record_of_a_newer_edition_is_not_held_against_the_f
     monkeypatch.setattr(Editions, "standing", lambda *_: "newer")
     file = decided.file
     text = file.read_text("utf-8")
-    file.write_text(text.replace("of the model: undetermined", "of the model: set_by_it"), "utf-8")
+    file.write_text(
+        text.replace("of the model: open", "of the model: set by it").replace("did not change", "changed"), "utf-8"
+    )
     assert decided.verified().verdict == "verified"
     file.write_text(text.replace("ada as approver", "the board as approver"), "utf-8")
     assert decided.verified().exit_code == 6

@@ -244,8 +244,8 @@ def test_the_page_of_decisions_holds_what_was_signed_and_how_it_stands_today(
     assert [row[0][0] for row in tables["Said beside the status"].rows] == ["Fallback without attempt (F4, GL J64)"]
     assert tables["Licence flags"].rows == ((("unknown",),),)
     (decision,) = tables["Decisions"].rows
-    assert decision[:3] == (("purpose",), ("no",), ada)
-    assert decision[3:] == ((NOW[:10],), ("bank",), ("as it was",), ("counts",))
+    assert decision[:2] == (("The intended purpose did not change (purpose: no)",), ada)
+    assert decision[2:] == ((NOW[:10],), ("bank",), ("as it was",), ("counts",))
     ((held,),) = tables["Holds"].rows
     assert held[0].endswith(f"ada put it on hold at {NOW} until 2026-12-24: case 7")
     assert tables["Recalls"].rows == ()
