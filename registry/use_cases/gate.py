@@ -146,13 +146,13 @@ class GateShown(Frozen):
     def undecided(self) -> tuple[str, ...]:
         """What is open whether or not that closes the gate, a line each: statuses, how much of its record, terms of licences."""
         lines = [
-            f"the indicative status of the {_ABOUT[status.table]} is {status.status}: {len(status.missing)} questions open"
+            f"the indicative status of the {_ABOUT[status.table]} is {status.status}; questions open: {len(status.missing)}"
             for status in self.facts.statuses
             if status.missing
         ]
         if lines and self.facts.open_questions:
             asking = f"`registry decide {self.version} --form FILE` asks those that decide something"
-            lines.append(f"{self.facts.open_questions} fields of its record are open; {asking}")
+            lines.append(f"open fields of its record: {self.facts.open_questions}; {asking}")
         for flags, whose in ((self.facts.own_licence_flags, "it"), (self.facts.licence_flags, "what it was made from")):
             if UNKNOWN_TERMS in flags:
                 lines.append(f"what the licence of {whose} forbids is not known")

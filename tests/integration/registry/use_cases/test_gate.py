@@ -758,10 +758,10 @@ def test_of_many_who_move_an_alias_at_once_one_wins_and_the_others_are_told_who(
     first = promote(place.registry, place.version, "champion", plain)
     assert first.version is None
     model, system, rest, *licences = first.undecided
-    assert model.startswith("the indicative status of the model is undetermined: ")
-    assert system.startswith("the indicative status of the system is undetermined: ")
+    assert model.startswith("the indicative status of the model is undetermined; questions open: ")
+    assert system.startswith("the indicative status of the system is undetermined; questions open: ")
     counted, asking = rest.split("; ")
-    assert re.fullmatch(r"\d+ fields of its record are open", counted)
+    assert re.fullmatch(r"open fields of its record: \d+", counted)
     assert asking == "`registry decide sums:1 --form FILE` asks those that decide something"
     assert licences == [
         f"what the licence of {whose} forbids is not known" for whose in ("it", "what it was made from")
