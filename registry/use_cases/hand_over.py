@@ -36,7 +36,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.trusted_reading import TrustedReading
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import key_status, require_ok
-from peft_registry.registry.use_cases.publish import public_part
+from peft_registry.registry.use_cases.cut_copy import public_part
 from peft_registry.registry.use_cases.pull import new_folder, verified_copy
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.verification.presented import Presented, present_version

@@ -4,30 +4,17 @@ Everything that is sent is decided and verified first; a dry run ends there. Thr
 large files travel are its affair.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.disk.files import scratch_folder
-from peft_registry.registry.exports.hub import STATEMENTS_PATH, HubFolder, StatementLine, published_part
+from peft_registry.registry.exports.hub import HubFolder
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.imports.model_texts import texts_given_away
-from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.stops import require_not_stopped
-from peft_registry.registry.signing import dsse
-from peft_registry.registry.signing.dsse import NoTrustedSignature
-from peft_registry.registry.signing.keys import PublicKey
-from peft_registry.registry.signing.statements import OpenedStatement
+from peft_registry.registry.use_cases.cut_copy import public_part, require_no_paths
 from peft_registry.registry.use_cases.pull import pull_version
-from peft_registry.registry.verification.evidence import (
-    key_path,
-    presented_keys,
-    read_list,
-    read_statements,
-)
-from peft_registry.registry.verification.presented import present_folder
 from peft_registry.schemas.errors import InputRefused, Refused, Unavailable
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.version import Version
@@ -52,15 +39,6 @@ class RecordsInPublic(InputRefused):
     fix = "leave out --with-records, or --public"
 
     label: str
-
-
-class PathInFiles(Refused):
-    what = "the files of {label} tell of a folder on somebody's machine"
-    why = "everybody would read it: {places!l}"
-    fix = "import it, or train it, without what names that folder; or leave out --public, and choose who reads it"
-
-    label: str
-    places: tuple[str, ...]
 
 
 class RepositoryIsPublic(Refused):
@@ -141,7 +119,7 @@ def publish_version(
         # it names people and their reasons, as the records do
         pull_version(registry, version, folder, trust=trust, look_for_base=False, with_decisions=with_records)
         if public:
-            _require_no_paths(version, folder)
+            require_no_paths(version, folder)
         part = public_part(folder, with_records=with_records)
         if public:
             part = part.for_everybody
@@ -156,40 +134,6 @@ def publish_version(
             withheld=part.withheld,
             commit=commit,
         )
-
-
-def _require_no_paths(version: Version, folder: Path) -> None:
-    """Raise if a file that was signed as it is names a path of somebody's machine.
-
-    Raises:
-        PathInFiles: one does.
-        SecretRefused: it even holds what looks like a secret.
-    """
-    findings = texts_given_away(folder, [file.path for file in scan_folder(folder)])
-    if findings:
-        raise PathInFiles(version.label, tuple(finding.place or "" for finding in findings))
-
-
-def public_part(folder: Path, *, with_records: bool) -> HubFolder:
-    """What of a pulled folder goes to everybody, or with its records to those who may see them."""
-    presented = present_folder(folder)
-    envelopes = [line for line in presented.small(STATEMENTS_PATH).split(b"\n") if line]
-    keys = presented_keys(presented)
-    lines = tuple(
-        StatementLine(envelope, read.statement, read.digest, _signer_of(read, keys))
-        for envelope, read in zip(envelopes, read_statements(presented), strict=True)
-    )
-    files = {file.path: folder / file.path for file in scan_folder(folder)}
-    return published_part(files, lines, read_list(presented), with_records=with_records)
-
-
-def _signer_of(read: OpenedStatement, keys: Sequence[PublicKey]) -> str | None:
-    """The path of the key that signed a statement of a verified folder; None where it is not among these."""
-    try:
-        signer = dsse.verify(read.envelope, keys)
-    except NoTrustedSignature:
-        return None
-    return key_path(signer)
 
 
 def _upload(version: Version, repository: str, part: HubFolder, *, public: bool) -> tuple[str, bool]:

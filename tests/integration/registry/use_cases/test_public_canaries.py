@@ -20,12 +20,12 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.approve import approve, waive
+from peft_registry.registry.use_cases.cut_copy import public_part
 from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.publish import public_part
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register_product import register_product

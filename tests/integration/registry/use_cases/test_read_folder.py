@@ -13,10 +13,10 @@ from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.transparency.completeness import parse_list
+from peft_registry.registry.use_cases.cut_copy import public_part
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
-from peft_registry.registry.use_cases.publish import public_part
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.read_folder import FolderBroken, read_folder
 from peft_registry.registry.use_cases.report import make_report, make_report_in
