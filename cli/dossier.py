@@ -80,7 +80,20 @@ def write_dossier(home: Home, request: DossierRequest) -> Outcome:
         "signed_by": done.signed_by,
         "index": done.index.to_json(),
     }
-    return Outcome(value, _lines(done, request.folder), f"registry verify {request.folder} --audit")
+    return Outcome(value, _lines(done, request.folder), _next_step(home, done, request))
+
+
+def _next_step(home: Home, done: "HandedOver", request: DossierRequest) -> str:
+    """What comes after it. An audit that ends with 5, whatever is right, is no step on the way."""
+    from peft_registry.registry.documents.recipients import recipients
+
+    if done.signed_by is None:
+        own = home.registry.files.key("trainer").private
+        key = own if own.is_file() else "FILE"
+        return f"registry report {done.version.label} {request.folder}-signed --to {request.recipient} --key {key}"
+    if recipients().recipients[request.recipient].evidence == "whole":
+        return f"registry verify {request.folder} --audit"
+    return "registry trust export FOLDER"  # the record stays here: who signed is all that its reader can check
 
 
 def _lines(done: "HandedOver", folder: Path) -> Iterator[str]:

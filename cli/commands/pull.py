@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peft_registry.cli.dossier import DossierRecipient
 from peft_registry.cli.options import ReferenceArgument, RootOption, TrustOption
 from peft_registry.cli.outcome import READS_AT, Home, Note, Outcome, Part, command
 
@@ -35,6 +36,12 @@ def pull(
         Path | None,
         typer.Option(help="Folder of verified versions that others share; what is there already is not copied again."),
     ] = None,
+    to: Annotated[
+        DossierRecipient | None,
+        typer.Option(
+            "--to", help="Copy for this recipient, without the records and rows that are not theirs; default: all."
+        ),
+    ] = None,
     trust: TrustOption = None,
     root: RootOption = None,
 ) -> Outcome:
@@ -47,8 +54,47 @@ def pull(
     if problem is not None:
         raise problem
     version = version_named(home.registry, reference, trust=policy)
+    if to is not None:
+        return _pulled_for(home.registry, version, to, _folder_for(to, folder, cache, with_base=with_base), policy)
     pulled = _pulled(home.registry, version, folder, cache, policy, with_base=with_base)
     return Outcome(pulled.to_json(), _lines(pulled), f"registry verify {pulled.folder}")
+
+
+def _folder_for(to: DossierRecipient, folder: Path | None, cache: Path | None, *, with_base: bool) -> Path:
+    """The folder that a copy for somebody is written to: others share none, and get no base of ours."""
+    from peft_registry.cli.verifying import require_absent
+
+    require_absent({"--cache": cache, "--with-base": with_base}, beside=f"--to {to}, which writes what is handed on")
+    assert folder is not None, "without a cache a folder is named"
+    return folder
+
+
+def _pulled_for(
+    registry: "Registry", version: "Version", to: DossierRecipient, folder: Path, policy: "TrustPolicy | None"
+) -> Outcome:
+    from peft_registry.registry.use_cases.cut_copy import pull_for
+
+    copy = pull_for(registry, version, to.named, folder, trust=policy)
+    told: dict[str, object] = {
+        "folder": str(folder),
+        "version": version.label,
+        "to": to,
+        "withheld": list(copy.withheld),
+    }
+    lines: list[Part] = [f"pulled   {version.label} → {folder} for {to}  {copy.outcome.verdict}"]
+    lines += [f"withheld {statement}" for statement in copy.withheld]
+    if copy.withheld:
+        lines.append(
+            Note(
+                "note: it was verified whole before; whoever gets it is told `unverified` (5), for what is withheld alone",
+                indent=6,
+            )
+        )
+        # verifying it here would end with 5: what its reader lacks is whom to trust
+        next_step = "registry trust export FOLDER"
+    else:
+        next_step = f"registry verify {folder}"
+    return Outcome(told | copy.outcome.model_dump(mode="json"), lines, next_step)
 
 
 @dataclass(frozen=True)

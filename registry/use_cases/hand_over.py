@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft_registry.registry.disk.files import scratch_folder, write_new
-from peft_registry.registry.disk.hashing import copy_and_hash, hash_file
+from peft_registry.registry.disk.files import write_new
+from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.documents.dossier import (
     SIGNER_FILE,
@@ -31,12 +31,12 @@ from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.records.stops import recalls_and_others, require_not_stopped, use_stops
+from peft_registry.registry.records.stops import recalls_and_others, use_stops
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.trusted_reading import TrustedReading
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.trust import key_status, require_ok
-from peft_registry.registry.use_cases.cut_copy import public_part
+from peft_registry.registry.use_cases.cut_copy import require_may_get, write_for
 from peft_registry.registry.use_cases.pull import new_folder, verified_copy
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.verification.presented import Presented, present_version
@@ -83,12 +83,11 @@ def hand_over(
     Raises:
         NoRecord: it has none, as a base.
         VersionRecalled, VersionStopped: it is not given to whom it would be given for use; authorities get it all the same.
+        PathInFiles: it is for everybody, and a file of it names a path of somebody's machine.
         KeyLacksRole, UnlistedKey, RevokedKey, ExpiredKey: the signer may not sign documents.
         DestinationTaken, PullRefused, PullUnverified, ObjectMissing, BytesElsewhere, DiskFull, NotWritable: as `pull_version`.
     """
-    rule = recipients().recipients[recipient]
-    if not rule.persons:  # an authority gets also what must not be used
-        require_not_stopped(registry, "export", version)
+    require_may_get(registry, version, recipient)
     records = records_of(registry, version)
     recalls, others = recalls_and_others(use_stops(registry, version.manifest_digest, label=version.label))
     stops = (*recalls, *(f"must not be {stop.act.forbidden}: {stop.text}" for stop in others))
@@ -102,12 +101,10 @@ def hand_over(
         _write(part, dossier.files)
         _write(part, {file.file: registry.store.read_bytes(file.sha256) for file in dossier.documents[0].attachments})
         (part / ARTIFACT_FOLDER).mkdir()
-        if rule.evidence == "whole":
-            verified_copy(registry, version, part / ARTIFACT_FOLDER, look_for_base=False, with_decisions=True)
+        write_for(registry, version, recipient, part / ARTIFACT_FOLDER)
+        if recipients().recipients[recipient].evidence == "whole":
             _write(part, _policies(registry, policies_named(records.statements)))
             _write_sources(registry, version, part, with_base=with_base)
-        else:
-            _write_public_part(registry, version, part / ARTIFACT_FOLDER)
         text = verify_text(
             dossier.index, label=version.label, manifest=version.manifest_digest, signed=signer is not None
         )
@@ -174,21 +171,6 @@ def _without_files(presented: Presented) -> Presented:
 
 def _write_presented(presented: Presented, folder: Path) -> None:
     _write(folder, {name: content for name, content in presented.files.items() if isinstance(content, bytes)})
-
-
-def _write_public_part(registry: Registry, version: Version, folder: Path) -> None:
-    """The version as everybody gets it: files, card, and what shows that they are as registered; no scores of single rows."""
-    with scratch_folder("registry-hand-over-") as scratch:
-        copy = scratch / "copy"
-        copy.mkdir()
-        verified_copy(registry, version, copy, look_for_base=False)
-        for name, content in public_part(copy, with_records=False).for_everybody.files.items():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, bytes):
-                write_new(target, content, mode=_READABLE)
-            else:
-                copy_and_hash(content, target, mode=_READABLE)
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

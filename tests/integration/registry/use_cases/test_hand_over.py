@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.trust import KeyLacksRole, public_keys
 from peft_registry.registry.use_cases.audit_folder import audit_folder
+from peft_registry.registry.use_cases.cut_copy import pull_for
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
@@ -28,7 +30,7 @@ from peft_registry.registry.use_cases.show_record import describe_record_in
 from peft_registry.registry.use_cases.show_verdict import describe_verdict_in
 from peft_registry.registry.use_cases.verify import Examiner, verify_folder
 from peft_registry.registry.verification.presented_records import NotRegistered, RecordWithheld
-from peft_registry.schemas.hand_over import DocumentPredicate
+from peft_registry.schemas.hand_over import DocumentPredicate, RecipientName
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import Statement
 from tests.builders.backends import MadeHome, make_on
@@ -112,6 +114,26 @@ def test_others_get_no_record_no_person_and_no_scores_of_rows(
     if recipient != "national-authority":
         text = b"".join((tmp_path / "out" / name).read_bytes() for name in there if "/" not in name).decode()
         assert "alex" not in text and "lab-1" not in text
+
+
+@pytest.mark.parametrize("recipient", ["ai-office", "national-authority", "downstream", "public"])
+def test_a_copy_that_is_pulled_for_a_recipient_is_the_version_of_their_dossier(
+    recipient: RecipientName, registry: Registry, tmp_path: Path
+) -> None:
+    version = version_named(registry, "sums")
+    hand_over(registry, version, recipient, tmp_path / "out")
+    copy = pull_for(registry, version, recipient, tmp_path / "copy")
+    assert names(tmp_path / "copy") == names(tmp_path / "out" / "artifact")
+    for name in names(tmp_path / "copy"):
+        assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "out" / "artifact" / name).read_bytes(), name
+    left = [(check.step, check.error) for check in copy.outcome.checks if check.status not in ("ok", "recorded")]
+    if recipient == "ai-office":
+        assert (copy.outcome.verdict, copy.withheld, left) == ("verified", (), [])
+        return
+    assert copy.outcome.verdict == "unverified"
+    assert left == [("statements", "statements-withheld")], "nothing else became weaker"
+    kinds = {words.split(" ")[0] for words in copy.withheld}
+    assert {"modification", "provenance", "decision"} <= kinds
 
 
 def test_whoever_gets_no_record_reads_the_page_and_is_told_who_keeps_the_record(
@@ -266,5 +288,50 @@ def test_the_command_says_what_it_wrote_and_refuses_what_it_cannot(
     ):
         assert run([*words, *home]) == 2, words
         assert not (tmp_path / "second").exists()
+    assert run(["pull", "sums", str(tmp_path / "second"), "--to", "public", "--with-base", *home]) == 2
+    assert run(["pull", "sums", "--cache", str(tmp_path / "second"), "--to", "public", *home]) == 2
+    assert not (tmp_path / "second").exists()
     assert run(["report", "sums", str(tmp_path / "out"), "--to", "public", *home]) == 7, "a folder is never overwritten"
     assert run(["report", "tiny", str(tmp_path / "base"), "--to", "public", *home]) == 7, "a base has no record"
+
+
+def next_step_of(printed: str) -> list[str]:
+    """The words of the command that a success named."""
+    (line,) = [line for line in printed.splitlines() if line.startswith("next: registry ")]
+    return shlex.split(line.removeprefix("next: registry "))
+
+
+@pytest.mark.parametrize("recipient", ["ai-office", "downstream"])
+def test_a_dossier_names_a_next_step_that_succeeds_until_nothing_is_left_to_do(
+    recipient: str, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.close()
+    name_once(tmp_path / "home")
+    home = ["--home", str(tmp_path / "home")]
+    words = ["report", "sums", str(tmp_path / "out"), "--to", recipient]
+    done = []
+    while len(done) < 3:
+        assert run([*words, *home]) == 0, words
+        done.append(words[:2])
+        answer = capsys.readouterr()
+        words = [word.replace("FOLDER", str(tmp_path / "trust")) for word in next_step_of(answer.out + answer.err)]
+    last = "verify" if recipient == "ai-office" else "trust"
+    assert [words[0] for words in done] == ["report", "report", last], (
+        "unsigned, then signed, then checked or handed on"
+    )
+
+
+def test_a_copy_for_somebody_is_pulled_by_the_command_which_says_what_stays(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.close()
+    name_once(tmp_path / "home")
+    home = ["--home", str(tmp_path / "home")]
+    assert run(["pull", "sums", str(tmp_path / "copy"), "--to", "downstream", *home]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"pulled   sums:1 → {tmp_path / 'copy'} for downstream  unverified\n")
+    assert "withheld modification sha256:" in said.out and "withheld rows of evidence/items" in said.out
+    assert "for what is withheld alone" in said.out + said.err
+    assert run(["verify", str(tmp_path / "copy"), *home]) == 5
+    assert run(["pull", "sums", str(tmp_path / "office"), "--to", "ai-office", *home]) == 0
+    assert run(["verify", str(tmp_path / "office"), *home]) == 0

@@ -20,7 +20,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.approve import approve, waive
-from peft_registry.registry.use_cases.cut_copy import public_part
+from peft_registry.registry.use_cases.cut_copy import public_part, pull_for
 from peft_registry.registry.use_cases.decide import decide, decide_question, write_form
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
@@ -207,10 +207,10 @@ RECIPIENTS: tuple[RecipientName, ...] = ("national-authority", "downstream", "pu
 
 @dataclass(frozen=True)
 class Sent:
-    """The canaries, all that is sent where everybody reads, and what each recipient is handed."""
+    """The canaries, all that is sent or pulled for where everybody reads, and what each recipient is handed."""
 
     canaries: Canaries
-    public: str
+    public: dict[str, str]
     handed: dict[RecipientName, str]
 
 
@@ -227,8 +227,10 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
         pull_version(registry, version, folder / "copy")
         for recipient in RECIPIENTS:
             hand_over(registry, version, recipient, folder / recipient, signer=registry.trainer_key)
+        pull_for(registry, version, "public", folder / "pulled")
     handed = {recipient: all_of(folder / recipient) for recipient in RECIPIENTS}
-    yield Sent(canaries, told_by(public_part(folder / "copy", with_records=False).for_everybody), handed)
+    to_the_hub = told_by(public_part(folder / "copy", with_records=False).for_everybody)
+    yield Sent(canaries, {"hub": to_the_hub, "pull": all_of(folder / "pulled")}, handed)
 
 
 # what no document cuts: the manifest that the signature covers, how was measured, and why something was recalled
@@ -261,8 +263,9 @@ def test_of_all_texts_that_people_write_a_recipient_is_handed_those_that_are_the
     assert len(fields) > 10, "they are looked for where they are"
 
 
-def test_of_all_texts_that_people_write_only_those_for_everybody_leave(sent: Sent) -> None:
-    canaries, told = sent.canaries, sent.public
+@pytest.mark.parametrize("way", ["hub", "pull"])
+def test_of_all_texts_that_people_write_only_those_for_everybody_leave(way: str, sent: Sent) -> None:
+    canaries, told = sent.canaries, sent.public[way]
     assert len(canaries.places) > 130, "a canary in each text field"
     found = canaries.found_in(told)
     fields = {place.removeprefix("answer.") for place in found.difference(*OF_ALL.values())}

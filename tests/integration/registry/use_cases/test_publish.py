@@ -17,7 +17,7 @@ from peft_registry.registry.exports.hub import STATEMENTS_PATH
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.registry.use_cases.cut_copy import PathInFiles
+from peft_registry.registry.use_cases.cut_copy import PathInFiles, pull_for
 from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.publish import (
@@ -313,6 +313,10 @@ def test_a_path_of_somebodys_machine_in_a_signed_file_is_not_sent_to_where_every
         assert "adapter_config.json, eva_config.dataset" in refused.value.why
         assert refused.value.exit_code == 3
         assert publish_version(registry, version, REPOSITORY, dry_run=True).files
+        with pytest.raises(PathInFiles):
+            pull_for(registry, version, "public", tmp_path / "public")
+        assert not (tmp_path / "public").exists()
+        assert pull_for(registry, version, "downstream", tmp_path / "chosen").outcome.verdict != "broken"
 
 
 def test_what_an_earlier_version_left_is_removed_by_the_same_commit(home, hub: FakeHub) -> None:
