@@ -7,6 +7,14 @@ import typer
 from peft_registry.cli.outcome import READS, Home, Outcome, Verbatim, command
 from peft_registry.schemas.errors import Unavailable
 
+WithRecordsOption = Annotated[
+    bool,
+    typer.Option(
+        "--with-records",
+        help="Send runs, reports, persons and scores of single rows too, to a server whose readers may see them.",
+    ),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     """Enter `registry mirror` and its commands, in the order of its help."""
@@ -23,14 +31,15 @@ def mirror_push(
         str | None,
         typer.Argument(metavar="URI", help="Of an MLflow server, https://HOST; default: the one that this home names."),
     ] = None,
+    with_records: WithRecordsOption = False,
 ) -> Outcome:
     """Send a copy of what a team's own MLflow server does not show yet.
 
-    Everything there is compared. What others made under a name of ours is named, and left as it is (8).
+    It is what everybody may read, unless records are sent too. Everything there is compared. What others made under a name of ours is named, and left as it is (8).
     """
     from peft_registry.registry.mlflow.push import push_everything
 
-    outcome = push_everything(home.registry, address, observe=home.story)
+    outcome = push_everything(home.registry, address, with_records=with_records, observe=home.story)
     return Outcome(
         outcome.to_json(),
         map(Verbatim, outcome.lines()),
@@ -46,6 +55,7 @@ def mirror_connect(
         str,
         typer.Argument(envvar="MLFLOW_TRACKING_URI", help="Of an MLflow server, https://HOST; or `none`."),
     ],
+    with_records: WithRecordsOption = False,
 ) -> Outcome:
     """Choose the MLflow server that gets a copy of this home.
 
@@ -53,6 +63,9 @@ def mirror_connect(
     """
     from peft_registry.registry.mlflow.connecting import connect_mirror
 
-    server = connect_mirror(home.registry, address)
+    server = connect_mirror(home.registry, address, with_records=with_records)
     next_step = "registry ui" if server is None else "registry mirror push"
-    return Outcome({"route": server}, [Verbatim(f"mirror   {server or 'none'}")], next_step)
+    sent = " with its records" if server is not None and with_records else ""
+    return Outcome(
+        {"route": server, "records": bool(sent)}, [Verbatim(f"mirror   {server or 'none'}{sent}")], next_step
+    )

@@ -24,11 +24,11 @@ from peft_registry.schemas.statement import COMPLETE_FILE, INPUTS_FILE, STATEMEN
 STATEMENTS_PATH = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
 INPUTS_PATH = f"{EVIDENCE_NAME}/{INPUTS_FILE}"
 COMPLETE_PATH = f"{EVIDENCE_NAME}/{COMPLETE_FILE}"
-_PUBLISHED: frozenset[StatementKind] = frozenset(
+PUBLISHED: frozenset[StatementKind] = frozenset(
     ("card", "registration", "evaluation-plan", "bias-evaluation", "test-result", *(act.kind for act in USE_STOPS))
 )
 # what a reader may ask for by its digest: records, and figures that speak of how good it is
-_NAMED: frozenset[StatementKind] = frozenset((*_PUBLISHED, "modification", "provenance", "observations", "base"))
+_NAMED: frozenset[StatementKind] = frozenset((*PUBLISHED, "modification", "provenance", "observations", "base"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class StatementLine:
     def is_published(self) -> bool:
         """Whether everybody may read it."""
         evaluation = self._evaluation
-        return self.statement.kind in _PUBLISHED and (evaluation is None or not evaluation.names_a_person)
+        return self.statement.kind in PUBLISHED and (evaluation is None or not evaluation.names_a_person)
 
     @property
     def item_table(self) -> str | None:

@@ -4,6 +4,7 @@ Credentials are MLflow's own affair: its client reads them from `MLFLOW_TRACKING
 `MLFLOW_TRACKING_TOKEN` or `~/.mlflow/credentials`. None is kept here, and an address that holds one is refused.
 """
 
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from peft_registry.registry.homes.home import Registry, write_settings
@@ -11,6 +12,34 @@ from peft_registry.registry.homes.known_homes import remember_addresses
 from peft_registry.schemas.errors import InputRefused
 
 NONE = "none"
+_RECORDS = "with-records"
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A server that a home is sent to, and whether it gets what not everybody may read.
+
+    In the settings the second is a fragment of the first: whoever edits them to have more sent has changed the address, and every
+    user is asked whether they accept it. No request has a fragment, and no address that a user types may have one.
+    """
+
+    server: str
+    with_records: bool = False
+
+    @property
+    def uri(self) -> str:
+        """As the settings keep it."""
+        return f"{self.server}#{_RECORDS}" if self.with_records else self.server
+
+    @classmethod
+    def of_uri(cls, uri: str) -> "Mirror":
+        """What the settings keep.
+
+        Raises:
+            MirrorAddressRefused: it is not the address of a server.
+        """
+        server = uri.removesuffix(f"#{_RECORDS}")
+        return cls(server_address(server), server != uri)
 
 
 class MirrorAddressRefused(InputRefused):
@@ -27,12 +56,13 @@ class NoMirrorNamed(InputRefused):
     fix = "run `registry mirror push https://HOST`, or name it once for all: `registry mirror connect https://HOST`"
 
 
-def connect_mirror(registry: Registry, address: str) -> str | None:
+def connect_mirror(registry: Registry, address: str, *, with_records: bool = False) -> str | None:
     """Have what a home registers sent to a server from now on, or to none (None); what was sent elsewhere stays there.
 
     Args:
         registry: the home.
         address: of the server, or `none`.
+        with_records: send records, settings, reports and the scores of single rows too, as every push by this home will.
 
     Raises:
         HomeReadOnly: this home cannot be written.
@@ -41,7 +71,8 @@ def connect_mirror(registry: Registry, address: str) -> str | None:
     registry.require_writable()
     server = None if address == NONE else server_address(address)
     mirror = None if server is None else "server"
-    settings = registry.settings.revised(mirror=mirror, mirror_uri=server)
+    uri = None if server is None else Mirror(server, with_records).uri
+    settings = registry.settings.revised(mirror=mirror, mirror_uri=uri)
     write_settings(registry.folder, settings)
     if registry.pins is not None:
         # whoever named it accepts it: no other command asks again

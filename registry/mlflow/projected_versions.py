@@ -13,6 +13,7 @@ from typing import Protocol
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.verdicts.decision import NOBODY
 from peft_registry.registry.database import catalog
+from peft_registry.registry.exports.hub import PUBLISHED
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.decision_standing import standing_of
 from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
@@ -56,10 +57,16 @@ class Loader:
     """Reads versions to be shown, some together.
 
     What many of them need of others is read once for each batch.
+
+    Attributes:
+        registry: where they are registered.
+        pages: whether our own pages stand beside them.
+        records: whether whoever is shown them may read the records; else they are cut to what everybody may read.
     """
 
     registry: Registry
-    pages: bool = True  # whether our own pages stand beside them
+    pages: bool = True
+    records: bool = True
     read: "dict[str, Projection | KnownError]" = field(default_factory=dict)  # ahead, by label
 
     def read_ahead(self, versions: Sequence[Numbered]) -> None:
@@ -69,7 +76,7 @@ class Loader:
             return
         with self.registry.database.reading():
             rows = _rows_of(self.registry, versions)
-            shared = _Shared.of(self.registry, pages=self.pages)
+            shared = _Shared.of(self.registry, pages=self.pages, records=self.records)
             for version in versions:
                 try:
                     self.read[version.label] = _projected(self.registry, rows.get(version.label), version, shared)
@@ -102,10 +109,11 @@ class _Shared:
     around: Elsewhere
     versions_of: Callable[[Digest], tuple[Version, ...]]
     pages: bool
+    records: bool
 
     @classmethod
-    def of(cls, registry: Registry, *, pages: bool) -> "_Shared":
-        return cls(elsewhere(registry), cache(partial(versions_of_artifact, registry)), pages)
+    def of(cls, registry: Registry, *, pages: bool, records: bool) -> "_Shared":
+        return cls(elsewhere(registry), cache(partial(versions_of_artifact, registry)), pages, records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,8 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         with registry.database.read() as tx:
             newest = catalog.resolve(tx, Reference(name=named.name))
         row = _Row(signed_version(registry, recorded), newest.number == named.number)
+    if not shared.records:
+        return _projected_for_everybody(registry, row, shared)
     version = row.version
     bases = shared.versions_of(version.base_manifest) if version.base_manifest else ()
     records = records_of(registry, version, shared.around)
@@ -185,6 +195,42 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         system=system_metrics_of(registry, records.run),
         points=points_of(registry, records.run),
         standing=standing_of(registry, version, records, decided),
+    )
+
+
+def _projected_for_everybody(registry: Registry, row: _Row, shared: _Shared) -> Projection:
+    """As `_projected`, of what everybody may read alone: what a public copy of the version holds.
+
+    What is not named here is not sent, whatever a later projection can show.
+    """
+    version = row.version
+    bases = shared.versions_of(version.base_manifest) if version.base_manifest else ()
+    records = records_of(registry, version, shared.around)
+    judged = judged_now(registry, version, standing_evaluations(registry, version, records.evaluations))
+    neighbours: tuple[Neighbour, ...] = ()
+    unreadable = None
+    try:
+        neighbours = neighbours_in(signed_lineage(registry, version.manifest_digest))
+    except (IntegrityBroken, NotChecked) as error:  # as above
+        unreadable = error.what
+    parents = records.manifest.parents
+    return project_version(
+        version=version,
+        run=None,
+        evaluations=[evaluation for evaluation in judged if not evaluation.names_a_person],
+        evaluated=len(records.evaluations),
+        report=None,
+        card=records.card,
+        statements=[statement for statement in records.statements if statement.kind in PUBLISHED],
+        completeness=None,
+        base=bases[0] if bases else None,
+        parents=tuple(parent.manifest for parent in parents),
+        continues=next((parent.manifest for parent in parents if parent.role == "start"), None),
+        neighbours=neighbours,
+        unreadable=unreadable,
+        pages=shared.pages,
+        stops=_stops(registry, version),
+        is_newest=row.is_newest,
     )
 
 

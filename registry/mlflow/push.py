@@ -12,7 +12,7 @@ from typing import Any
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.connecting import NoMirrorNamed, server_address
+from peft_registry.registry.mlflow.connecting import Mirror, NoMirrorNamed, server_address
 from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.team_server import NotSent, TeamServer, open_server
@@ -68,12 +68,15 @@ class Pushed:
         }
 
 
-def push_everything(registry: Registry, address: str | None = None, *, observe: Observe = ignore) -> Pushed:
+def push_everything(
+    registry: Registry, address: str | None = None, *, with_records: bool = False, observe: Observe = ignore
+) -> Pushed:
     """Send every version and alias that a server does not show as it is now.
 
     Args:
         registry: open; nothing of it is written.
-        address: of the server; None for that which the home names.
+        address: of the server; None for that which the home names, with what the home sends it.
+        with_records: what not everybody may read too.
         observe: hears of progress.
 
     Raises:
@@ -81,7 +84,9 @@ def push_everything(registry: Registry, address: str | None = None, *, observe: 
         NoMirrorNamed: no address is given, and the home names none.
         MlflowMissing, MirrorUnavailable: nothing more can be sent now; the next push goes on.
     """
-    push = _push_to(registry, address)
+    push = _push_to(
+        registry, _named_mirror(registry) if address is None else Mirror(server_address(address)), with_records
+    )
     with registry.database.read() as tx:
         # what something was made from was registered before it
         versions = sorted(_every_version(tx), key=lambda version: version.log_index)
@@ -100,7 +105,7 @@ def push_versions(registry: Registry, references: Sequence[str]) -> Pushed:
     Raises:
         As `push_everything`.
     """
-    push = _push_to(registry, None)
+    push = _push_to(registry, _named_mirror(registry))
     push.send([version_named(registry, reference) for reference in references], ignore)
     return push.outcome()
 
@@ -182,10 +187,18 @@ def _every_version(tx: catalog.Transaction) -> Iterator[Version]:
             return
 
 
-def _push_to(registry: Registry, address: str | None) -> _Push:
-    """A pass over versions that go to the server of this address, or to the one that the home names."""
-    named = registry.settings.mirror_uri if address is None else address
-    if named is None:
+def _named_mirror(registry: Registry) -> Mirror:
+    """The server that a home names.
+
+    Raises:
+        NoMirrorNamed, MirrorAddressRefused: it names none, or no server.
+    """
+    if registry.settings.mirror_uri is None:
         raise NoMirrorNamed
-    server = server_address(named)
-    return _Push(Loader(registry, pages=False), open_server(server), server)
+    return Mirror.of_uri(registry.settings.mirror_uri)
+
+
+def _push_to(registry: Registry, mirror: Mirror, with_records: bool = False) -> _Push:
+    """A pass over versions that go to a server."""
+    loader = Loader(registry, pages=False, records=mirror.with_records or with_records)
+    return _Push(loader, open_server(mirror.server), mirror.server)

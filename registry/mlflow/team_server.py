@@ -157,6 +157,8 @@ class TeamServer:
             experiment = self._experiment_id(projection.experiment)
             identity = identity_tags(projection)
             run = self._run_having(identity) or self._create_run(projection, experiment, projection.run.name, identity)
+            # one that was sent with its project stays in the experiment of that: MLflow moves no run
+            experiment = str(run.info.experiment_id)
             above = self._run_above(projection, experiment)
             taken = self._models_of(projection.parents)
             tags = run_tags(projection, experiment=experiment, run_id=run.info.run_id) | {COPY_TAG: COPY}

@@ -15,7 +15,7 @@ from mlflow.store.entities import PagedList
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, connect_mirror
+from peft_registry.registry.mlflow.connecting import Mirror, MirrorAddressRefused, connect_mirror
 from peft_registry.registry.mlflow.push import push_everything
 from peft_registry.registry.mlflow.team_server import MirrorUnavailable, NotSent, entities_of
 from peft_registry.registry.records.references import version_named
@@ -165,7 +165,7 @@ def test_a_server_that_wants_files_put_elsewhere_gets_none_there(tmp_path: Path,
     with a_home(tmp_path / "home") as registry, answering(lambda: Leading(what, str(chosen))) as server:
         base = add_a_base(registry, tmp_path / "base")
         register_product(registry, a_product(registry, tmp_path / "polite", base, name="polite"))
-        pushed = push_everything(registry, server.url)
+        pushed = push_everything(registry, server.url, with_records=True)
     assert not chosen.exists()
     label, why = pushed.set_aside[-1]
     assert label == "polite:1"
@@ -193,6 +193,13 @@ def test_a_home_is_connected_by_one_command_and_to_none_by_another(registry: Reg
     assert connected == "https://mlflow.example:8443/team"
     with closing(reopened(registry.folder)) as home:
         assert home.settings.mirror_uri == "https://mlflow.example:8443/team"
+        cut = home.settings.addresses
+        connect_mirror(home, "https://mlflow.example:8443/team", with_records=True)
+    with closing(reopened(registry.folder)) as home:
+        assert home.settings.addresses != cut, "an edit that has records sent is asked about, as one of the address is"
+        assert Mirror.of_uri(home.settings.mirror_uri or "") == Mirror(
+            "https://mlflow.example:8443/team", with_records=True
+        )
         connect_mirror(home, "none")
     with closing(reopened(registry.folder)) as home:
         assert (home.settings.mirror, home.settings.mirror_uri) == (None, None)
@@ -208,6 +215,7 @@ def test_a_home_is_connected_by_one_command_and_to_none_by_another(registry: Reg
         "http://",
         "http://mlflow.example:port",
         "https://mlflow.example/?token=1",
+        "https://mlflow.example#with-records",
         "sqlite:///mlflow.db",
     ],
 )

@@ -12,15 +12,20 @@ import pytest
 from mlflow import MlflowClient
 
 from peft_registry.cli.mirror import push_after
+from peft_registry.registry.evaluation.staleness import composition_of
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, NoMirrorNamed, connect_mirror
 from peft_registry.registry.mlflow.projection import REPORT_PATH, SOURCE_PREFIX
 from peft_registry.registry.mlflow.push import push_everything
 from peft_registry.registry.mlflow.team_server import MirrorUnavailable
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.registry.use_cases.statements import append_statement
+from peft_registry.schemas.evaluation import Arm, Responsible
 from peft_registry.schemas.run import Trial
+from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import a_home, add_a_base, reopened
 from tests.builders.products import a_product
 from tests.processes.interpreter import ROOT
@@ -55,7 +60,7 @@ for writes in itertools.count(1):
     child = os.fork()
     if child == 0:
         killed_after(writes)
-        push_everything(open_home(Path(sys.argv[1])), sys.argv[2])
+        push_everything(open_home(Path(sys.argv[1])), sys.argv[2], with_records=True)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):
@@ -112,10 +117,10 @@ def test_a_second_push_sends_nothing_and_everything_says_that_it_is_a_copy(
 ) -> None:
     with a_home_with(tmp_path, "twice") as registry:
         set_alias(registry, version_named(registry, "twice:1"), "champion")
-        first = push_everything(registry, server.url)
+        first = push_everything(registry, server.url, with_records=True)
         assert (first.sent, first.unchanged, first.set_aside) == (("twice-base:1", "twice:1", "twice:2"), 0, ())
         rows = rows_of(server)
-        second = push_everything(registry, server.url)
+        second = push_everything(registry, server.url, with_records=True)
         assert (second.sent, second.unchanged, second.aliases, second.set_aside) == ((), 3, (), ())
         assert rows_of(server) == rows
         source = f"{SOURCE_PREFIX}{version_named(registry, 'twice:2').manifest_digest.hex}"
@@ -137,7 +142,56 @@ def test_a_second_push_sends_nothing_and_everything_says_that_it_is_a_copy(
     assert [note for note in notes if "A copy: it proves nothing" not in note] == []
     report = client.download_artifacts(run.info.run_id, REPORT_PATH, str(tmp_path))
     assert "twice:2" in Path(report).read_text()
-    assert not list(server.database.parent.rglob("items*")), "the scores of single rows stay in the registry"
+
+
+def test_a_server_gets_what_everybody_may_read_and_more_only_where_that_is_said(
+    server: RunningMlflow, client: MlflowClient, tmp_path: Path
+) -> None:
+    with a_home(tmp_path / "home") as registry:
+        base = add_a_base(registry, tmp_path / "base", name="cut-base")
+        product = a_product(registry, tmp_path / "cut", base, name="cut", project="secret-project")
+        version = register_product(registry, product).version
+        record, items = a_recorded_evaluation()
+        made_of = composition_of(stored_manifest(registry, version.manifest_digest), base.record.identity)
+        own = record.revised(
+            arms=tuple(
+                Arm(name=arm.name, composition=made_of, composition_digest=made_of.canonical_digest())
+                if arm.name == "adapted"
+                else arm
+                for arm in record.arms
+            ),
+            responsible=Responsible(name=registry.trainer_key.public.key_id, role="trainer"),
+        )
+        append_statement(
+            registry,
+            subject=version.manifest_digest,
+            kind="bias-evaluation",
+            predicate=own.to_json(),
+            signer=registry.trainer_key,
+            evidence=(items,),
+        )
+        person = str(registry.trust.person_of(registry.trainer_key.public.key_id))
+        assert push_everything(registry, server.url).sent == ("cut-base:1", "cut:1")
+        rows = rows_of(server)
+        assert push_everything(registry, server.url).sent == ()
+        assert rows_of(server) == rows
+        shown = client.get_model_version("cut", "1")
+        run = client.get_run(shown.run_id)
+        assert run.data.params == {} and "loss/train" not in run.data.metrics
+        assert any(key.startswith("measured bias/") for key in run.data.metrics), (
+            "figures of evaluations are for everybody"
+        )
+        there = {file.path for file in client.list_artifacts(shown.run_id, "evaluation")}
+        assert there == {"evaluation/results.json", "evaluation/outcomes.json"}
+        assert client.list_artifacts(shown.run_id, "report") == []
+        ours = "\n".join(line for line in rows if "cut" in line)
+        assert person not in ours and "secret-project" not in ours
+        # asked for, everything goes, to the run that is there
+        assert push_everything(registry, server.url, with_records=True).sent == ("cut-base:1", "cut:1")
+    whole = client.get_run(shown.run_id)
+    assert "loss/train" in whole.data.metrics and whole.data.params["method"] == "lora"
+    assert person in str(whole.data.tags)
+    assert "evaluation/items.json" in {file.path for file in client.list_artifacts(shown.run_id, "evaluation")}
 
 
 def test_pushes_that_are_killed_after_every_write_end_complete_and_without_doubles(
@@ -149,7 +203,7 @@ def test_pushes_that_are_killed_after_every_write_end_complete_and_without_doubl
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert int(done.stdout) > 5
-        again = push_everything(registry, server.url)
+        again = push_everything(registry, server.url, with_records=True)
         assert (again.sent, again.unchanged, again.set_aside) == ((), 2, ())
     assert runs_of(client, "killed") == [
         "add killed-base:1",
@@ -167,7 +221,7 @@ def test_what_others_made_under_our_names_is_said_and_left_as_it_is(
     client.create_model_version("taken", "s3://bucket/theirs", description="mine too")
     client.set_registered_model_alias("taken", "champion", "1")
     with a_home_with(tmp_path, "taken") as registry:
-        base = push_everything(registry, server.url)
+        base = push_everything(registry, server.url, with_records=True)
         assert base.sent == ("taken-base:1",)
         assert base.set_aside == (
             (
@@ -177,7 +231,7 @@ def test_what_others_made_under_our_names_is_said_and_left_as_it_is(
             ("taken:2", "taken:1 comes first, and is another version there"),
         )
         client.create_model_version("taken-base", "s3://bucket/theirs-too")
-        again = push_everything(registry, server.url)
+        again = push_everything(registry, server.url, with_records=True)
         assert (again.sent, again.others) == ((), ("taken-base:2, from 's3://bucket/theirs-too'",))
     shown, name = client.get_model_version("taken", "1"), client.get_registered_model("taken")
     assert (shown.source, shown.tags, shown.description) == ("s3://bucket/theirs", {}, "mine too")
@@ -189,13 +243,13 @@ def test_a_version_that_was_deleted_there_gets_no_other_number(
     server: RunningMlflow, client: MlflowClient, tmp_path: Path
 ) -> None:
     with a_home_with(tmp_path, "gone", versions=2) as registry:
-        push_everything(registry, server.url)
+        push_everything(registry, server.url, with_records=True)
         client.delete_model_version("gone", "1")
-        assert push_everything(registry, server.url).set_aside == (
+        assert push_everything(registry, server.url, with_records=True).set_aside == (
             ("gone:1", "it is not there, MLflow is at gone:2, and it gives no number twice"),
         )
         client.delete_model_version("gone", "2")
-        why = dict(push_everything(registry, server.url).set_aside)
+        why = dict(push_everything(registry, server.url, with_records=True).set_aside)
     assert why["gone:1"] == "MLflow gave it the number 3, and it was taken back"
     assert client.search_model_versions("name = 'gone'") == []
 
@@ -204,13 +258,13 @@ def test_what_a_person_changed_or_deleted_there_is_sent_again_and_what_they_adde
     server: RunningMlflow, client: MlflowClient, tmp_path: Path
 ) -> None:
     with a_home_with(tmp_path, "changed", versions=1) as registry:
-        push_everything(registry, server.url)
+        push_everything(registry, server.url, with_records=True)
         before = client.get_model_version("changed", "1")
         client.set_model_version_tag("changed", "1", "registry.bias", "none")
         client.set_model_version_tag("changed", "1", "team", "ours")
         client.update_model_version("changed", "1", "the best")
         client.delete_run(before.run_id)
-        assert push_everything(registry, server.url).sent == ("changed:1",)
+        assert push_everything(registry, server.url, with_records=True).sent == ("changed:1",)
     after = client.get_model_version("changed", "1")
     assert (after.tags, after.description) == (before.tags | {"team": "ours"}, before.description)
     assert client.get_run(before.run_id).info.lifecycle_stage == "active"
@@ -237,7 +291,7 @@ def test_whoever_is_not_let_in_is_told_so_without_the_password(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-guessed-password")
     with a_home(tmp_path / "home") as registry:
         with pytest.raises(MirrorUnavailable) as refused:
-            push_everything(registry, server.url)
+            push_everything(registry, server.url, with_records=True)
         with pytest.raises(MirrorAddressRefused):
             push_everything(registry, f"http://robin:a-guessed-password@{server.url.removeprefix('http://')}")
         with pytest.raises(NoMirrorNamed):

@@ -17,6 +17,8 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.documents.recipients import allowed_fields, recipients
 from peft_registry.registry.exports.hub import HubFolder
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow.projected_versions import Loader
+from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.approve import approve, waive
@@ -201,6 +203,12 @@ def all_of(folder: Path) -> str:
     return told_by(HubFolder(files, ()))
 
 
+def shown_of(projection: Projection) -> str:
+    """All text that a server of others is sent about a version, with the files of its run and of its logged model."""
+    files = (*projection.run.artifacts, *projection.version.artifacts)
+    return "\n".join([repr(projection), *(file.content.make().decode("utf-8", "replace") for file in files)])
+
+
 RECIPIENTS: tuple[RecipientName, ...] = ("national-authority", "downstream", "public")
 """Who gets what the allow-list lets them have; the AI Office gets the record itself."""
 
@@ -228,9 +236,12 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
         for recipient in RECIPIENTS:
             hand_over(registry, version, recipient, folder / recipient, signer=registry.trainer_key)
         pull_for(registry, version, "public", folder / "pulled")
+        to_a_server = shown_of(Loader(registry, pages=False, records=False).load(version))
+        whole = shown_of(Loader(registry, pages=False).load(version))
+        assert {"run.config.x", "run.project", "trust.approver"} <= canaries.found_in(whole), "they are looked for"
     handed = {recipient: all_of(folder / recipient) for recipient in RECIPIENTS}
     to_the_hub = told_by(public_part(folder / "copy", with_records=False).for_everybody)
-    yield Sent(canaries, {"hub": to_the_hub, "pull": all_of(folder / "pulled")}, handed)
+    yield Sent(canaries, {"hub": to_the_hub, "pull": all_of(folder / "pulled"), "mlflow": to_a_server}, handed)
 
 
 # what no document cuts: the manifest that the signature covers, how was measured, and why something was recalled
@@ -263,12 +274,16 @@ def test_of_all_texts_that_people_write_a_recipient_is_handed_those_that_are_the
     assert len(fields) > 10, "they are looked for where they are"
 
 
-@pytest.mark.parametrize("way", ["hub", "pull"])
+@pytest.mark.parametrize("way", ["hub", "pull", "mlflow"])
 def test_of_all_texts_that_people_write_only_those_for_everybody_leave(way: str, sent: Sent) -> None:
     canaries, told = sent.canaries, sent.public[way]
     assert len(canaries.places) > 130, "a canary in each text field"
     found = canaries.found_in(told)
+    if way == "mlflow":  # what an alias is called is what it is sent for; the card names the data, as the manifest does
+        assert found & {"alias.alias", *set().union(*OF_ALL.values())} == {"alias.alias", *OF_ALL["manifest"]}
+        found -= {"alias.alias"}
+    else:
+        assert found >= set().union(*OF_ALL.values()), "these are looked for where they are"
     fields = {place.removeprefix("answer.") for place in found.difference(*OF_ALL.values())}
     assert fields == {"limitations.known", "product.licence", "use.intended", "use.out_of_scope"}
     assert fields <= allowed_fields("public"), "the card says what a document for the public may say, and nothing else"
-    assert found >= set().union(*OF_ALL.values()), "these are looked for where they are"
