@@ -35,7 +35,8 @@ def mirror_push(
 ) -> Outcome:
     """Send a copy of what a team's own MLflow server does not show yet.
 
-    It is what everybody may read, unless records are sent too. Everything there is compared. What others made under a name of ours is named, and left as it is (8).
+    It is what everybody may read, unless records are sent too. Everything there is compared.
+    What others made under a name of ours is named, and left as it is (8).
     """
     from peft_registry.registry.mlflow.push import push_everything
 
