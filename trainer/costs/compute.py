@@ -283,7 +283,8 @@ def _laws_of(architecture: _Architecture) -> Laws:
     shapes = [*((1, tokens, tokens - 1) for tokens in _LENGTHS), (1, start, 1)]
     if config.virtual_tokens:
         shapes.append((2, start, start - 1))
-    traces = [_traced(twin, (rows, tokens), supervised) for rows, tokens, supervised in shapes]
+    results: dict[Any, Any] = {}
+    traces = [_traced(twin, (rows, tokens), supervised, results) for rows, tokens, supervised in shapes]
     forward, both = ([float(trace[at]) for trace in traces] for at in (0, 1))
     return Laws(_fitted(forward), _fitted(both))
 
@@ -313,10 +314,11 @@ def _fitted(counts: list[float]) -> FlopLaw:
     )
 
 
-def _traced(twin: Any, shape: tuple[int, int], supervised: int) -> tuple[int, int]:
-    """The operations of a forward pass, and of it and its backward pass."""
+def _traced(twin: Any, shape: tuple[int, int], supervised: int, results: dict[Any, Any]) -> tuple[int, int]:
+    """The operations of a forward pass, and of it and its backward pass; `results` is what the traces remember."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
+
+    from peft_registry.trainer.costs.operations import Operations
 
     ids = torch.zeros(shape, dtype=torch.long, device="meta")
     head = twin.get_output_embeddings()
@@ -326,15 +328,15 @@ def _traced(twin: Any, shape: tuple[int, int], supervised: int) -> tuple[int, in
 
     hook = head.register_forward_pre_hook(cut)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with Operations(results) as counter:
             # no mask and the default cache: looking for packed sequences would ask meta tensors for their values
             logits = twin(input_ids=ids).logits
-            forward = int(counter.get_total_flops())
+            forward = counter.total
             torch.autograd.backward(logits.float().sum())
     finally:
         hook.remove()
         twin.zero_grad(set_to_none=True)
-    return forward, int(counter.get_total_flops())
+    return forward, counter.total
 
 
 def _laws(run: Run, observe: Observe) -> Laws | None:
