@@ -12,7 +12,7 @@ Attention counts as two T×T products a head, without the half that a causal ker
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from peft_registry.schemas.offload import Waiting
 from peft_registry.schemas.progress import Observe, Warned, ignore
 from peft_registry.schemas.run import Compute, DenseInputs
 from peft_registry.schemas.values import Value, derived, measured, unknown
+from peft_registry.trainer.costs.twins import TwinOf
 from peft_registry.trainer.machine.environment import Hardware
 from peft_registry.trainer.machine.peak_memory import peak_value
 from peft_registry.trainer.methods import implementation
@@ -231,30 +232,6 @@ class Laws:
     both: FlopLaw
 
 
-@dataclass(frozen=True, slots=True)
-class _Architecture:
-    """What laws follow from. Two are equal by what their configurations say, so that the arms of a comparison are traced once."""
-
-    said: str
-    hf_config: Any = field(compare=False)
-    config: TrainingFile = field(compare=False)
-
-
-# what `Method.prepare` does not look at, and no operation of the twin follows from
-_OF_NO_SHAPE = {
-    "name",
-    "project",
-    "base",
-    "continue_from",
-    "data",
-    "training",
-    "offload",
-    "evaluation",
-    "goals",
-    "facts",
-}
-
-
 def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:
     """The laws of one architecture (transformers' configuration) under one method; no weights are needed.
 
@@ -262,14 +239,12 @@ def trace_laws(hf_config: Any, config: TrainingFile) -> Laws:
         hf_config: of the base.
         config: the training file.
     """
-    # not in the configuration's JSON, and it counts otherwise
-    attention = getattr(hf_config, "_attn_implementation", None)
-    said = f"{hf_config.to_json_string()} {attention} {config.model_dump_json(exclude=_OF_NO_SHAPE)}"
-    return _laws_of(_Architecture(said, hf_config, config))
+    # `Method.prepare` looks at neither
+    return _laws_of(TwinOf.said_by(hf_config, config, besides=frozenset({"training", "offload"})))
 
 
 @lru_cache(maxsize=64)
-def _laws_of(architecture: _Architecture) -> Laws:
+def _laws_of(architecture: TwinOf) -> Laws:
     import torch
     from transformers import AutoModelForCausalLM
 

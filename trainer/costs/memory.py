@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -25,6 +26,7 @@ from peft_registry.schemas.errors import NotChecked
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.run import Coverage
 from peft_registry.trainer.bases.stored_weights import AS_LOADED
+from peft_registry.trainer.costs.twins import TwinOf
 from peft_registry.trainer.evaluation.scoring import token_budget_of
 from peft_registry.trainer.evaluation.wide_layers import wide_layers
 from peft_registry.trainer.machine.environment import Dtype
@@ -123,6 +125,12 @@ def trace_memory(
     Raises:
         NotTraceable: an operation depends on values, as the routers of some mixtures of experts.
     """
+    return _trace_of(TwinOf.said_by(hf_config, config), shape, stored, products, longest_scored)
+
+
+@lru_cache(maxsize=64)
+def _trace_of(of: TwinOf, shape: Shape, stored: Dtype, products: Dtype, longest_scored: int) -> Trace:
+    hf_config, config = of.hf_config, of.config
     whole = METHODS[config.method].trains_base_weights
     filed = torch_dtype(getattr(hf_config, "dtype", None))  # read now: building the twin overwrites it
     name = type(hf_config).__name__.removesuffix("Config")

@@ -111,6 +111,14 @@ def test_activations_grow_with_the_tokens_and_transients_with_the_supervised_pos
     assert many.transients - few.transients >= 2 * logits  # the logits and their gradient
 
 
+def test_what_no_byte_follows_from_is_not_traced_again() -> None:
+    trace = traced()
+    assert traced(name="other", base="other-base", data__validation__fraction=0.5) is trace
+    for changes in ({"lora__r": 4}, {"training__gradient_checkpointing": True}, {"training__dtype": "bf16"}):
+        assert traced(**changes) != trace
+    assert traced(Shape(2, 16, 29)) != trace
+
+
 def test_accumulated_gradients_stay_during_the_backward_pass() -> None:
     kept = moments(traced(method="full", training__gradient_accumulation_steps=2))["backward"]
     assert kept.gradients == 4 * PARAMETERS
