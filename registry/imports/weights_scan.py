@@ -48,11 +48,6 @@ def scan_weights(path: Path) -> tuple[Finding, ...]:
     return (*_zero(updates), *_outliers(updates))
 
 
-def first_factor(name: str) -> str | None:
-    """The module whose factor A a tensor is; None for any other tensor."""
-    return next((name.partition(f".{first}")[0] for first, _ in _B_OF_A if f".{first}" in name), None)
-
-
 def factor_pairs(spans: Mapping[str, TensorSpan]) -> list[tuple[str, TensorSpan, TensorSpan]]:
     """The low-rank factors A and B among the tensors of an adapter, with the name of the module that they are of."""
     pairs = []
