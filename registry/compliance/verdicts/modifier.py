@@ -44,6 +44,11 @@ class ModifierAnswers(Frozen):
     # of several bases each figure is known, so that no fixed threshold stands in for one, GL J64
     several_known_bases: bool = Field(default=False, exclude_if=lambda value: not value)
 
+    @property
+    def is_placing_clear(self) -> bool | None:
+        """None where what is stated not to be placed is used in a high-risk system all the same; a need of `verdicts.json`."""
+        return None if self.internal_high_risk_use else True
+
     def is_large(self, limits: Thresholds) -> bool | None:
         """The result alone is taken for a general-purpose model: as stated, else by the indicative compute. Asked where no base is
         one."""
