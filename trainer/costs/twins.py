@@ -19,7 +19,7 @@ class TwinOf:
 
     @classmethod
     def said_by(cls, hf_config: Any, config: TrainingFile, *, besides: frozenset[str] = frozenset()) -> "TwinOf":
-        """The twin of an architecture (transformers' configuration) under a training file; nothing follows from what is `besides`."""
+        """The twin of an architecture (transformers' configuration) under a training file; `besides`: from what nothing follows."""
         # not in the configuration's JSON, and it computes otherwise
         attention = getattr(hf_config, "_attn_implementation", None)
         said = f"{hf_config.to_json_string()} {attention} {config.model_dump_json(exclude=_OF_NO_TWIN | besides)}"
