@@ -1,7 +1,9 @@
 """Signed statements, as they were appended."""
 
+from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -87,6 +89,48 @@ class OpenedRow(NamedTuple):
     envelope: "Envelope"
 
 
+_RECENT_MAX_BYTES = (
+    2 * 1024 * 1024
+)  # of envelopes, of some ten versions; as objects, and what was read from them, they take nine times as much
+
+
+class _RecentRows:
+    """The rows that were opened last: a command reads what was said of a version for each thing that it checks or shows.
+
+    A row is asked for by all that it holds, so that one that was changed meanwhile is opened anew. What is kept of one is as it was
+    read: whoever looks at its signature does so again.
+    """
+
+    def __init__(self) -> None:
+        self._rows: OrderedDict[tuple[Any, ...], OpenedRow] = OrderedDict()  # the values of any row
+        self._bytes = 0
+        self._lock = Lock()  # a server reads in several threads
+
+    def get(self, row: tuple[Any, ...]) -> OpenedRow | None:
+        """What it was opened to, if that is still known."""
+        with self._lock:
+            opened = self._rows.get(row)
+            if opened is not None:
+                self._rows.move_to_end(row)
+            return opened
+
+    def keep(self, row: tuple[Any, ...], opened: OpenedRow) -> None:
+        """Know it from now on, and forget those that nobody asked for the longest."""
+        size = len(opened.stored.envelope)
+        if size > _RECENT_MAX_BYTES:
+            return
+        with self._lock:
+            if row not in self._rows:
+                self._rows[row] = opened
+                self._bytes += size
+            while self._bytes > _RECENT_MAX_BYTES:
+                _, oldest = self._rows.popitem(last=False)
+                self._bytes -= len(oldest.stored.envelope)
+
+
+_RECENT = _RecentRows()
+
+
 def opened_statements(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Digest, tuple[OpenedRow, ...]]:
     """What was said about each of these, as `statements_of`, for who checks its signatures: opening an envelope takes long.
 
@@ -154,11 +198,20 @@ def opened_with(tx: Transaction, digests: Collection[Digest]) -> dict[Digest, Op
 
 
 def _opened(row: Row[Any], room: Room) -> OpenedRow:
+    values = tuple(row)
+    opened = _RECENT.get(values)
+    if opened is None or len(opened.stored.envelope) > room.left(row.subject):
+        opened = _open(row, left=room.left(row.subject))
+        _RECENT.keep(values, opened)
+    room.take(row.subject, opened.stored.envelope)
+    return opened
+
+
+def _open(row: Row[Any], *, left: int) -> OpenedRow:
     # imported here: a list of versions needs no cryptography
     from peft_registry.registry.signing.dsse import Envelope
 
-    line = unpacked(row.envelope, row.digest, left=room.left(row.subject))
-    room.take(row.subject, line)
+    line = unpacked(row.envelope, row.digest, left=left)
     envelope = Envelope.parse(line, what=f"statement {row.digest}")
     try:
         stored = StoredStatement(
