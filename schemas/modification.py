@@ -23,7 +23,7 @@ from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import MODIFICATION_V1, MODIFICATION_V2
+from peft_registry.schemas.statement import MODIFICATION_V1, MODIFICATION_V2, Statement
 from peft_registry.schemas.values import Timestamp, Value, not_derived, unknown
 
 # why a field is open until somebody or something fills it, by who that would be
@@ -773,3 +773,12 @@ def modification_of(predicate_type: str, predicate: dict[str, Any]) -> Modificat
     if predicate_type == MODIFICATION_V2:
         return ModificationRecord.from_json(predicate)
     return ModificationPredicate.from_json(predicate).record
+
+
+def modification_in(statement: Statement) -> ModificationRecordV1 | ModificationRecord:
+    """The record that a statement holds, as `modification_of`."""
+    if statement.predicate_type == MODIFICATION_V1:
+        return statement.read_by(ModificationRecordV1.from_json)
+    if statement.predicate_type == MODIFICATION_V2:
+        return statement.read_by(ModificationRecord.from_json)
+    return statement.read_by(ModificationPredicate.from_json).record

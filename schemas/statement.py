@@ -4,9 +4,12 @@ A statement is in-toto Statement v1 in a DSSE envelope, one a line in `evidence/
 SHA-256 of the payload bytes: signature bytes are malleable and never identify anything.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Callable
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import FailFast, Field
+from pydantic_core import to_json
 
 from peft_registry.schemas.acts import ACTS, ActKind
 from peft_registry.schemas.document import Document, Frozen
@@ -139,6 +142,7 @@ def epoch_origin(log: str, number: int) -> str:
     return log if number == 0 else f"{log}/{number}"
 
 
+Read = TypeVar("Read")
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -158,6 +162,38 @@ class Statement(Document):
     predicate: dict[str, Any]  # any JSON object: the predicate type says which schema
 
     model_config = Document.model_config | {"populate_by_name": True, "serialize_by_alias": True}
+
+    def read_by(self, read: Callable[[dict[str, Any]], Read]) -> Read:
+        """What a function gives of its predicate, which nobody alters. It is asked once: a record takes a millisecond to read, and
+        whoever checks or shows a version asks for the same one many times.
+
+        Raises:
+            ValidationError: as the function does, each time.
+        """
+        if read not in self._read:
+            self._read[read] = read(self.predicate)
+        value: Read = self._read[read]
+        return value
+
+    @cached_property
+    def _read(self) -> dict[Callable[[dict[str, Any]], Any], Any]:
+        """What was read by each function, of whatever type that gives."""
+        return {}
+
+    @cached_property
+    def said_digest(self) -> Digest:
+        """That of what it says, as text: 1.0 is not 1 there, as it is in canonical form.
+
+        Raises:
+            PydanticSerializationError, RecursionError: its predicate is not JSON.
+        """
+        return Digest.of(to_json([self.predicate_type, self.predicate]))
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        for kept in ("_read", "said_digest"):  # `model_copy` changes what it copied
+            copied.__dict__.pop(kept, None)
+        return copied
 
     @property
     def subject_digest(self) -> Digest:

@@ -62,7 +62,7 @@ class StatementLine:
     @property
     def _evaluation(self) -> EvaluationRecord | None:
         is_one = self.statement.kind == "bias-evaluation"
-        return EvaluationRecord.from_json(self.statement.predicate) if is_one else None
+        return self.statement.read_by(EvaluationRecord.from_json) if is_one else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def _listed(
         accompanied_by = _accompanied_by(statements)
         made = _made(statements, accompanied_by)
         evaluations = tuple(
-            EvaluationRecord.from_json(stored.statement.predicate)
+            stored.statement.read_by(EvaluationRecord.from_json)
             for stored in statements
             if stored.kind == "bias-evaluation"
             and (stored.digest in accompanied_by or (stored.log_index or 0) < covered)
@@ -126,11 +126,11 @@ def _accompanied_by(statements: Sequence[StoredStatement]) -> Collection[Digest]
     registration = next((stored for stored in statements if stored.kind == "registration"), None)
     if registration is None:
         return ()
-    return RegistrationPredicate.from_json(registration.statement.predicate).accompanied_by
+    return registration.statement.read_by(RegistrationPredicate.from_json).accompanied_by
 
 
 def _made(statements: Sequence[StoredStatement], accompanied_by: Collection[Digest]) -> Production | None:
     """How the version was made, as its registration names it; a later word on that does not replace it."""
     said = [stored for stored in statements if stored.kind == "provenance"]
     own = [stored for stored in said if stored.digest in accompanied_by] or said
-    return production_of(own[-1].statement.predicate) if own else None
+    return own[-1].statement.read_by(production_of) if own else None

@@ -52,7 +52,7 @@ def stored_evaluations(registry: Registry, version: Version) -> tuple[StoredEval
     evaluations = []
     for stored in signed_statements(registry, version.manifest_digest):
         if stored.kind == "bias-evaluation":
-            record = EvaluationRecord.from_json(stored.statement.predicate)
+            record = stored.statement.read_by(EvaluationRecord.from_json)
             items = registry.store.read_bytes(record.items.sha256)
             evaluations.append(
                 StoredEvaluation(

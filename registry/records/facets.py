@@ -26,7 +26,7 @@ from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
 from peft_registry.schemas.facets import LONGEST_WORD, METRIC, UNSETTLED, Facet
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_of
+from peft_registry.schemas.modification import ModificationRecord, RecordSections, modification_in
 from peft_registry.schemas.statement import RegistrationPredicate, StoredStatement
 from peft_registry.schemas.values import Value
 
@@ -123,16 +123,16 @@ def facets_said(
                     if said.digest in own:
                         project = project_of(said.statement.predicate)
                 case "modification":
-                    read = modification_of(said.statement.predicate_type, said.statement.predicate)
+                    read = modification_in(said.statement)
                     if said.digest in own or (record is not None and read.supersedes == record.record_id):
                         record = read
                     if record is read or any(read.supersedes == earlier.record_id for earlier in records):
                         records.append(read)
                 case "base":
-                    stated = BaseRecord.from_json(said.statement.predicate)
+                    stated = said.statement.read_by(BaseRecord.from_json)
                     base = stated if stated.name in (None, name) else base
                 case "bias-evaluation":
-                    evaluations.append(EvaluationRecord.from_json(said.statement.predicate))
+                    evaluations.append(said.statement.read_by(EvaluationRecord.from_json))
         except ValidationError:  # whoever verifies the version says so
             continue
     is_decided = any(said.kind == "decision" for said in statements)
@@ -150,7 +150,7 @@ def facets_said(
 
 def _accompanied(registration: StoredStatement) -> tuple[Digest, ...]:
     try:
-        return RegistrationPredicate.from_json(registration.statement.predicate).accompanied_by
+        return registration.statement.read_by(RegistrationPredicate.from_json).accompanied_by
     except ValidationError:
         return ()
 

@@ -35,7 +35,7 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.imports import ImportRecord
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import InputKind, ModificationPredicate, RecordSections, modification_of
+from peft_registry.schemas.modification import InputKind, ModificationPredicate, RecordSections, modification_in
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.run import RunRecord
 
@@ -80,7 +80,7 @@ def _derived_again(
     production = _production(statements, first)
     stated = statements.stated_in(found)
     if stated is None:
-        record = modification_of(found.statement.predicate_type, found.statement.predicate)
+        record = modification_in(found.statement)
         evaluation = None if first.evaluation is None else statements.evaluation(first.evaluation)
         claims = claimed_otherwise(OlderClaims.of(record), manifest, statements.elsewhere.manifest)
         return FirstCheck(statement, (*several, *figures_otherwise(record, production, evaluation), *claims))
@@ -108,7 +108,7 @@ def _several(first: RegisteredStatements) -> Iterator[str]:
 
 def _production(statements: KeptStatements, first: RegisteredStatements) -> Production | None:
     found = statements.find(first.productions[-1], "provenance") if first.productions else None
-    return None if found is None else production_of(found.statement.predicate)
+    return None if found is None else found.statement.read_by(production_of)
 
 
 def _derive_first(
@@ -134,7 +134,7 @@ def _derive_first(
             wrong.append(f"inputs: the observations {named[0].short} that it names were not logged with it")
         note = "not derived again: what was observed when it was made is withheld"
         return FirstCheck(statement, tuple(wrong), "" if wrong else note)
-    seen = Observations.from_json(found.statement.predicate)
+    seen = found.statement.read_by(Observations.from_json)
     wrong += inputs_otherwise(subject, first, stated, seen)
     wrong += registered_otherwise(first, production, seen, record)
     logged = InputsAsLogged(statements.find, statements.about, statements.elsewhere, aside)
@@ -203,7 +203,7 @@ def _read_here(
 
 def _text_digest(found: LoggedStatement | None) -> Digest | None:
     """That of what a statement says; None where it is not here."""
-    return None if found is None else Digest.of(to_json([found.statement.predicate_type, found.statement.predicate]))
+    return None if found is None else found.statement.said_digest
 
 
 def first_inputs(
@@ -226,7 +226,7 @@ def first_inputs(
         found = statements.find(base.statement, "base")
         if found is None:
             absent_bases.append(f"the record of the base {base.name}")
-        record = _stand_in(production) if found is None else BaseRecord.from_json(found.statement.predicate)
+        record = _stand_in(production) if found is None else found.statement.read_by(BaseRecord.from_json)
         bases.append(base_input(base, record))
     ancestors = []
     for ancestor in seen.ancestors:
@@ -234,7 +234,7 @@ def first_inputs(
         held = None if ancestor.record is None else statements.record_in(ancestor.record)
         if (ancestor.made is not None and made is None) or (ancestor.record is not None and held is None):
             absent_ancestors.append(f"the record of {ancestor.label}")
-        run = None if made is None else production_of(made.statement.predicate)
+        run = None if made is None else made.statement.read_by(production_of)
         ancestors.append(ancestor_of(ancestor, run if isinstance(run, RunRecord) else None, _as_read(held)))
     return FirstInputs(
         manifest=manifest,

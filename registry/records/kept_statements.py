@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from peft_registry.registry.compliance.answers import SignedAnswers
 from peft_registry.registry.records.logged_statements import EntrySigner, LoggedStatement
 from peft_registry.registry.records.record_inputs import Elsewhere
-from peft_registry.registry.records.record_statements import statement_of
+from peft_registry.registry.records.record_statements import stated_in
 from peft_registry.schemas.answers import AnswersPredicate
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -18,7 +18,7 @@ from peft_registry.schemas.modification import (
     ModificationPredicate,
     ModificationRecord,
     RecordSections,
-    modification_of,
+    modification_in,
 )
 from peft_registry.schemas.statement import PREDICATE_TYPES, Statement
 
@@ -90,7 +90,7 @@ class KeptStatements:
         self._taken.add(digest)
         kind = statement.kind
         if kind == "answers":
-            predicate = AnswersPredicate.from_json(statement.predicate)
+            predicate = statement.read_by(AnswersPredicate.from_json)
             self.answers[digest] = SignedAnswers(digest, predicate, signer.logged_at)
         if kind in _KEPT and digest not in self._kept:
             self._keep(digest, statement, signer)
@@ -171,14 +171,14 @@ class KeptStatements:
         found = self.find(statement, "modification")
         if found is None:
             return None
-        return modification_of(found.statement.predicate_type, found.statement.predicate)
+        return modification_in(found.statement)
 
     def stated_in(self, found: LoggedStatement) -> ModificationPredicate | None:
         """What a statement says of its record; None of a record from before editions."""
         if self._newest is not None and self._newest[0] == found.digest:
             return self._newest[2]
         is_of_edition = found.statement.predicate_type == PREDICATE_TYPES["modification"]
-        return statement_of(found.statement.predicate) if is_of_edition else None
+        return stated_in(found.statement) if is_of_edition else None
 
     def evaluation(self, statement: Digest) -> EvaluationRecord:
         """The evaluation that a statement holds.
@@ -190,7 +190,7 @@ class KeptStatements:
         found = self.find(statement, "bias-evaluation")
         if found is None:
             raise LookupError(f"the evaluation {statement.short} is not here")
-        return EvaluationRecord.from_json(found.statement.predicate)
+        return found.statement.read_by(EvaluationRecord.from_json)
 
     def evaluation_digest(self, statement: Digest) -> Digest:
         """The digest of the evaluation that a statement holds.

@@ -290,7 +290,7 @@ class NewEntries:
             PendingRejected: it has; those of an earlier release were covered when the home was upgraded.
             ValidationError: the statement is not an evaluation.
         """
-        for line in of_earlier_figures(EvaluationRecord.from_json(statement.predicate)):
+        for line in of_earlier_figures(statement.read_by(EvaluationRecord.from_json)):
             raise PendingRejected(index, line)
 
     def _require_own_record(self, index: int, leaf: Event, answered: RecordChecks) -> None:

@@ -22,7 +22,7 @@ from peft_registry.registry.compliance.recorded_evaluation import EvaluationSign
 from peft_registry.registry.compliance.rule_files import deriving_by
 from peft_registry.registry.records.kept_statements import KeptStatements
 from peft_registry.registry.records.record_inputs import profile_otherwise
-from peft_registry.registry.records.record_statements import statement_of
+from peft_registry.registry.records.record_statements import stated_in
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.document import problem_of
 from peft_registry.schemas.errors import KnownError
@@ -32,7 +32,7 @@ from peft_registry.schemas.modification import (
     ModificationRecord,
     RecordInput,
     RecordSections,
-    modification_of,
+    modification_in,
 )
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.statement import PREDICATE_TYPES
@@ -195,10 +195,9 @@ def _chain(statements: KeptStatements, subject: Digest, stated: ModificationPred
         found = None if named is None else statements.find(named, "modification")
         if found is None:
             break
-        predicate_type = found.statement.predicate_type
-        records.append(modification_of(predicate_type, found.statement.predicate))
-        is_of_edition = predicate_type == PREDICATE_TYPES["modification"]
-        current = statement_of(found.statement.predicate) if is_of_edition else None
+        records.append(modification_in(found.statement))
+        is_of_edition = found.statement.predicate_type == PREDICATE_TYPES["modification"]
+        current = stated_in(found.statement) if is_of_edition else None
     older: RecordSections | None = records[-1] if records else None
     while isinstance(older, ModificationRecord) and older.supersedes_another:
         older = statements.superseded_by(subject, older)
@@ -245,7 +244,7 @@ def next_inputs(
         evaluations=tuple((digest, statements.evaluation(digest)) for digest in later),
         signatures=tuple(_signatures(statements, subject, before, later, recorded)) if later else (),
         bases=tuple(bases),
-        observations=None if observations is None else Observations.from_json(observations.statement.predicate),
+        observations=None if observations is None else observations.statement.read_by(Observations.from_json),
     )
 
 
@@ -279,7 +278,7 @@ def _later_bases(statements: KeptStatements, statement: Digest, before: RecordSe
     found = statements.find(statement, "base")
     if found is None:
         raise LookupError(f"the statement {statement.short} about a base is not here")
-    base = BaseRecord.from_json(found.statement.predicate)
+    base = found.statement.read_by(BaseRecord.from_json)
     facts = facts_with_statement(base.facts, statement)
     for position, used in enumerate(before.base):
         is_it = used.tensor_digest.value == str(base.identity.weights) and base.name in (None, used.name.value)

@@ -26,7 +26,7 @@ def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, Logged
     stored = signed_statements(registry, version.manifest_digest)
     return {
         plan.digest: LoggedPlan(
-            plan.digest, plan.log_index, plan.appended_at, EvaluationPlan.from_json(plan.statement.predicate)
+            plan.digest, plan.log_index, plan.appended_at, plan.statement.read_by(EvaluationPlan.from_json)
         )
         for plan in stored
         if plan.kind == "evaluation-plan" and plan.log_index is not None and plan.appended_at is not None
@@ -53,7 +53,7 @@ def earlier_evaluation(
     others = {} if digests is None else digests
     for stored in signed_statements(registry, version.manifest_digest):
         if stored.kind == "bias-evaluation" and stored.log_index is not None and stored.log_index < before:
-            record = EvaluationRecord.from_json(stored.statement.predicate)
+            record = stored.statement.read_by(EvaluationRecord.from_json)
             if any(
                 (used.name in asked and shares_items(used.half, asked[used.name]))
                 or used.name in others

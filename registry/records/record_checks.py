@@ -16,10 +16,10 @@ from peft_registry.registry.records.kept_statements import KeptStatements
 from peft_registry.registry.records.logged_statements import NOBODY, EntrySigner, LoggedStatement, signer_of
 from peft_registry.registry.records.next_record_checks import RecordCheck, check_next, check_older
 from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Elsewhere, RegisteredStatements
-from peft_registry.registry.records.record_statements import statement_of
+from peft_registry.registry.records.record_statements import stated_in
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationPredicate, modification_of
+from peft_registry.schemas.modification import ModificationPredicate, modification_in
 from peft_registry.schemas.policy import TrustedKey
 from peft_registry.schemas.statement import PREDICATE_TYPES, ROLE_KINDS, RegistrationPredicate, Statement
 from peft_registry.schemas.values import Timestamp
@@ -112,11 +112,11 @@ class RecordChecks:
     def _take_record(self, digest: Digest, statement: Statement, signer: EntrySigner) -> RecordCheck:
         subject = statement.subject_digest
         if statement.predicate_type != PREDICATE_TYPES["modification"]:
-            record = modification_of(statement.predicate_type, statement.predicate)
+            record = modification_in(statement)
             stated: ModificationPredicate | None = None
             check = check_older(self.statements, subject, record)
         else:
-            stated = statement_of(statement.predicate)
+            stated = stated_in(statement)
             record = stated.record
             check = self._check(subject, stated, signer)
         if check.wrong or check.lacking:
@@ -152,7 +152,7 @@ class RecordChecks:
     def _register(self, registration: Digest, statement: Statement, signer: EntrySigner) -> None:
         """Note what a registration brought."""
         subject = statement.subject_digest
-        predicate = RegistrationPredicate.from_json(statement.predicate)
+        predicate = statement.read_by(RegistrationPredicate.from_json)
         named = predicate.accompanied_by
         of_kind = self.statements.by_kind(named, subject)
         records = of_kind.get("modification", [])

@@ -101,7 +101,7 @@ class Registered:
 
     @classmethod
     def of(cls, stored: StoredStatement, statements: Sequence[StoredStatement]) -> "Registered":
-        registration = RegistrationPredicate.from_json(stored.statement.predicate)
+        registration = stored.statement.read_by(RegistrationPredicate.from_json)
         named = frozenset(registration.accompanied_by)
         if stored.log_index is None:
             return cls(stored, registration.name, named, named)

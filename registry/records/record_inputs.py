@@ -29,7 +29,7 @@ from peft_registry.schemas.modification import (
     ModificationPredicate,
     ModificationRecord,
     RecordInput,
-    modification_of,
+    modification_in,
 )
 from peft_registry.schemas.observations import Observations, ObservedAncestor, ObservedBase, ObservedSigning
 from peft_registry.schemas.profile import OrganisationProfile
@@ -116,7 +116,7 @@ class InputsAsLogged:
     ) -> Iterator[str]:
         found = self.find(base.statement, "base")
         if found is not None:
-            record = BaseRecord.from_json(found.statement.predicate)
+            record = found.statement.read_by(BaseRecord.from_json)
             if found.statement.subject_digest != base.manifest or record.name not in (None, base.name):
                 yield f"inputs: the statement {base.statement.short} is about another base than {base.name}"
                 return
@@ -189,7 +189,7 @@ class InputsAsLogged:
         named: Mapping[Digest, ObservedAncestor],
     ) -> Iterator[str]:
         made = None if ancestor.made is None else self.find(ancestor.made, "provenance")
-        own = None if made is None else production_of(made.statement.predicate)
+        own = None if made is None else made.statement.read_by(production_of)
         if made is not None and made.statement.subject_digest != ancestor.manifest:
             yield f"inputs: the statement of how {ancestor.label} was made is about something else"
         manifest = self.elsewhere.manifest(ancestor.manifest)
@@ -242,7 +242,7 @@ def record_chain(
     named: frozenset[Digest] | None = None
     for entry in about:
         if entry.statement.kind == "registration":
-            predicate = RegistrationPredicate.from_json(entry.statement.predicate)
+            predicate = entry.statement.read_by(RegistrationPredicate.from_json)
             if predicate.name == name:
                 named = frozenset(predicate.accompanied_by)
                 break
@@ -266,8 +266,8 @@ def _is_before(entry: LoggedStatement, as_of: int) -> bool:
 def _supersedes(after: LoggedStatement, before: LoggedStatement, name: str) -> bool:
     """Whether a record names another as the one that it stands in place of, by id and digest, and is of the same name."""
     try:
-        record = modification_of(after.statement.predicate_type, after.statement.predicate)
-        earlier = modification_of(before.statement.predicate_type, before.statement.predicate)
+        record = modification_in(after.statement)
+        earlier = modification_in(before.statement)
     except ValidationError:
         return False
     if not isinstance(record, ModificationRecord):

@@ -9,6 +9,7 @@ from peft_registry.registry.compliance.editions import editions
 from peft_registry.schemas.document import Document
 from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.modification import ModificationPredicate
+from peft_registry.schemas.statement import Statement
 
 
 def statement_of(predicate: dict[str, Any]) -> ModificationPredicate:
@@ -25,6 +26,14 @@ def statement_of(predicate: dict[str, Any]) -> ModificationPredicate:
         if editions().standing(edition_of(predicate)) not in ("newer", "draft"):
             raise
         return ModificationPredicate.from_json(predicate | {"record": readable_sections(predicate.get("record"))})
+
+
+def stated_in(statement: Statement) -> ModificationPredicate:
+    """The same, of the statement itself: its predicate is read once."""
+    try:
+        return statement.read_by(ModificationPredicate.from_json)
+    except ValidationError:
+        return statement_of(statement.predicate)
 
 
 def edition_of(predicate: dict[str, Any]) -> Edition:

@@ -367,7 +367,7 @@ def announcement_of(registry: Registry, edition: Edition) -> StoredStatement | N
 def announced_edition(statement: Statement) -> Edition | None:
     """The edition that a statement announces; None where it is malformed."""
     try:
-        return EditionPredicate.from_json(statement.predicate).edition
+        return statement.read_by(EditionPredicate.from_json).edition
     except ValidationError:
         return None
 
@@ -487,7 +487,7 @@ def _card(registry: Registry, version: Version, statements: tuple[StoredStatemen
     with registry.database.read() as tx:
         digest = catalog.artifact(tx, manifest_digest=version.manifest_digest).card_digest
     signed = {
-        CardPredicate.from_json(stored.statement.predicate).sha256 for stored in statements if stored.kind == "card"
+        stored.statement.read_by(CardPredicate.from_json).sha256 for stored in statements if stored.kind == "card"
     }
     if digest is None and not signed:
         return None
@@ -545,9 +545,9 @@ def records_among(
         reading: by whose word it counts.
         card: the model card that was signed with the version; None if it has none.
     """
-    newest = said.predicates
+    newest = said.standing
     evaluation = newest.get("bias-evaluation")
-    production = production_of(newest["provenance"]) if "provenance" in newest else None
+    production = newest["provenance"].read_by(production_of) if "provenance" in newest else None
     # a statement that calls a base what is none says nothing of it
     base = None
     if manifest.kind == "base":
@@ -558,9 +558,9 @@ def records_among(
         run=production if isinstance(production, RunRecord) else None,
         merge=production if isinstance(production, MergeRecord) else None,
         imported=production if isinstance(production, ImportRecord) else None,
-        evaluation=None if evaluation is None else EvaluationRecord.from_json(evaluation),
+        evaluation=None if evaluation is None else evaluation.read_by(EvaluationRecord.from_json),
         evaluations=tuple(
-            EvaluationRecord.from_json(stored.statement.predicate)
+            stored.statement.read_by(EvaluationRecord.from_json)
             for stored in said.statements
             if stored.kind == "bias-evaluation" and stored.digest not in said.pending_evaluations
         ),

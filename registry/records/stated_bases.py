@@ -106,7 +106,7 @@ def _standings(
     standing = None
     for stored in _under(statements, name):
         signer = signer_of(stored)
-        record = BaseRecord.from_json(stored.statement.predicate)
+        record = stored.statement.read_by(BaseRecord.from_json)
         if standing is None:
             signers = _signers(record.facts, signer, {}, record.facts)
         elif not counts(stored) or kept_facts_problem(
@@ -149,7 +149,7 @@ def _under(statements: Sequence[_AnySaid], name: str) -> Iterator[_AnySaid]:
     is_elsewhere = False
     for stored in statements:
         if stored.statement.kind == "registration":
-            is_elsewhere = is_elsewhere or RegistrationPredicate.from_json(stored.statement.predicate).name != name
+            is_elsewhere = is_elsewhere or stored.statement.read_by(RegistrationPredicate.from_json).name != name
         elif stored.statement.kind == "base":
             stated_name = stored.statement.predicate.get("name")
             is_own = stored.digest in own or not (is_elsewhere or stored.digest in others)
@@ -160,4 +160,4 @@ def _under(statements: Sequence[_AnySaid], name: str) -> Iterator[_AnySaid]:
 def _registrations(statements: Sequence[_Said]) -> Iterator[RegistrationPredicate]:
     for stored in statements:
         if stored.statement.kind == "registration":
-            yield RegistrationPredicate.from_json(stored.statement.predicate)
+            yield stored.statement.read_by(RegistrationPredicate.from_json)

@@ -29,7 +29,7 @@ from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Else
 from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.schemas.acts import ACTS, AliasPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.statement import CardPredicate, StoredStatement
+from peft_registry.schemas.statement import CardPredicate, Statement, StoredStatement
 from peft_registry.schemas.version import Version
 
 
@@ -64,23 +64,28 @@ class VersionStatements:
     pending_evaluations: frozenset[Digest] = frozenset()
 
     @property
-    def predicates(self) -> dict[str, dict[str, Any]]:
-        """What stands of each kind (of a foreign type: of each predicate type), any JSON object: the newest statement.
+    def standing(self) -> dict[str, Statement]:
+        """What stands of each kind (of a foreign type: of each predicate type): the newest statement.
 
         But the record of the version, and how it was made as its registration names it: a later word on that replaces neither.
         An evaluation that is pending does not stand yet.
         """
         newest = {
-            stored.kind or stored.statement.predicate_type: stored.statement.predicate
+            stored.kind or stored.statement.predicate_type: stored.statement
             for stored in self.statements
             if stored.digest not in self.pending_evaluations
         }
         for stored in self.statements:
             if stored.kind == "provenance" and stored.digest in self.accompanied_by:
-                newest["provenance"] = stored.statement.predicate
+                newest["provenance"] = stored.statement
         if self.record is not None:
-            newest["modification"] = self.record.statement.statement.predicate
+            newest["modification"] = self.record.statement.statement
         return newest
+
+    @property
+    def predicates(self) -> dict[str, dict[str, Any]]:
+        """What each of these says, any JSON object."""
+        return {kind: statement.predicate for kind, statement in self.standing.items()}
 
     @property
     def made(self) -> Digest | None:
@@ -243,7 +248,7 @@ def _readable_cards(statements: Sequence[StoredStatement]) -> dict[Digest, CardP
     for stored in statements:
         if stored.kind == "card":
             with suppress(ValidationError):
-                cards[stored.digest] = CardPredicate.from_json(stored.statement.predicate)
+                cards[stored.digest] = stored.statement.read_by(CardPredicate.from_json)
     return cards
 
 

@@ -37,7 +37,7 @@ def waiting_answers(said: VersionStatements, version: Version) -> tuple[SignedAn
             continue
         if stored.digest in taken_up:
             continue
-        predicate = AnswersPredicate.from_json(stored.statement.predicate)
+        predicate = stored.statement.read_by(AnswersPredicate.from_json)
         answers = {answer.path: as_written(answer) for answer in predicate.answers}
         if not answered.isdisjoint(answers):
             continue

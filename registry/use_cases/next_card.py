@@ -99,4 +99,4 @@ def _record_without_its_card(registry: Registry, version: Version) -> Modificati
 def _newest_evaluation(records: Records) -> EvaluationRecord | None:
     """The one that was made last; pending, too, as the record that goes with it is."""
     evaluations = [stored for stored in records.statements if stored.kind == "bias-evaluation"]
-    return EvaluationRecord.from_json(evaluations[-1].statement.predicate) if evaluations else None
+    return evaluations[-1].statement.read_by(EvaluationRecord.from_json) if evaluations else None

@@ -253,7 +253,7 @@ def _added_later(version: Version, records: Records, persons: Mapping[str, str])
     added = {}
     for stored in records.statements:
         if stored.kind == "bias-evaluation" and (stored.log_index or 0) > version.log_index:
-            digest = EvaluationRecord.from_json(stored.statement.predicate).canonical_digest()
+            digest = stored.statement.read_by(EvaluationRecord.from_json).canonical_digest()
             person = persons.get(stored.key_id) or f"key {stored.key_id[:12]}…"
             other = "" if stored.key_id == version.key_id else ", whose key did not register it"
             added[digest] = f"added {str(stored.appended_at)[:10]} by {person}{other}"
@@ -408,7 +408,7 @@ def record_steps(records: Records) -> tuple[RecordStep, ...]:
     named_by_pending = {digest for link in records.pending for digest in answers_taken_up(link.record)}
     for stored in records.statements:
         if stored.kind == "answers":
-            said = AnswersPredicate.from_json(stored.statement.predicate)
+            said = stored.statement.read_by(AnswersPredicate.from_json)
             paths = ", ".join(answer.path for answer in said.answers)
             taken = ", and no record has taken it up"
             if stored.digest in named:

@@ -243,7 +243,7 @@ class _Standing:
         """As a version is now, by its own record."""
         evaluations = newest_of_each(
             [
-                EvaluationRecord.from_json(entry.statement.predicate)
+                entry.statement.read_by(EvaluationRecord.from_json)
                 for entry in said.statements
                 if entry.kind == "bias-evaluation" and entry.digest not in said.pending_evaluations
             ]

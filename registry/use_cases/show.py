@@ -169,7 +169,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
     stale = []
     for entry in stored:
         if entry.kind == "bias-evaluation":
-            reason = stale_for(registry, version, EvaluationRecord.from_json(entry.statement.predicate))
+            reason = stale_for(registry, version, entry.statement.read_by(EvaluationRecord.from_json))
             stale += [f"evaluation {entry.digest.short} {reason}"] if reason is not None else []
     recalls, stops = recalls_and_others(use_stops(registry, version.manifest_digest, label=version.label))
     return VersionShown(

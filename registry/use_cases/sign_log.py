@@ -59,7 +59,7 @@ from peft_registry.schemas.errors import (
 )
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.log import Event
-from peft_registry.schemas.modification import modification_of
+from peft_registry.schemas.modification import modification_in
 from peft_registry.schemas.policy import CHECKPOINT_TYPE
 from peft_registry.schemas.statement import PREDICATE_TYPES, RegistrationPredicate, Statement
 
@@ -381,7 +381,7 @@ class _Read:
         if self.statement is None or self.statement.kind != "modification":
             return None
         try:
-            record = modification_of(self.statement.predicate_type, self.statement.predicate)
+            record = modification_in(self.statement)
         except ValidationError:
             return None
         return f"{record.canonical_digest()}"

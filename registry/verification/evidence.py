@@ -120,7 +120,7 @@ def registration_in(statement: Statement, line: int) -> RegistrationPredicate | 
     if statement.kind != "registration":
         return None
     try:
-        return RegistrationPredicate.from_json(statement.predicate)
+        return statement.read_by(RegistrationPredicate.from_json)
     except ValidationError as error:
         raise StatementBroken(line, first_problem(error)) from error
 

@@ -297,7 +297,7 @@ def _in_log_order(findings: Findings) -> list[tuple[Statement, Digest]]:
 
 def _evaluations(findings: Findings) -> tuple[tuple[Digest, EvaluationRecord], ...]:
     return tuple(
-        (digest, EvaluationRecord.from_json(statement.predicate))
+        (digest, statement.read_by(EvaluationRecord.from_json))
         for statement, digest in findings.statements
         if statement.kind == "bias-evaluation"
     )
@@ -442,7 +442,7 @@ def _stray_evidence(findings: Findings) -> Result | None:
     named |= {INPUTS_PATH, *edition_proofs(findings)}
     for statement, _ in findings.statements:
         if statement.kind == "bias-evaluation":
-            named.add(f"{EVIDENCE_NAME}/{EvaluationRecord.from_json(statement.predicate).items.file}")
+            named.add(f"{EVIDENCE_NAME}/{statement.read_by(EvaluationRecord.from_json).items.file}")
     prefix = f"{EVIDENCE_NAME}/"
     stray = sorted(name for name in findings.presented.files if name.startswith(prefix) and name not in named)
     if not stray:
@@ -546,7 +546,7 @@ def _check_item_tables(findings: Findings) -> None:
     signed: dict[str, set[Digest]] = {}
     for statement, _ in findings.statements:
         if statement.kind == "bias-evaluation":
-            items = EvaluationRecord.from_json(statement.predicate).items
+            items = statement.read_by(EvaluationRecord.from_json).items
             signed.setdefault(f"{EVIDENCE_NAME}/{items.file}", set()).add(items.sha256)
     for name, digests in signed.items():
         if not findings.presented.has(name):
@@ -561,7 +561,7 @@ def _stale_evaluations(findings: Findings) -> Iterator[str]:
     """Evaluations of another composition than this artifact's. Shown, and never part of the verdict: a gate refuses them."""
     manifest = findings.need_manifest()
     bases = [
-        BaseRecord.from_json(statement.predicate).identity
+        statement.read_by(BaseRecord.from_json).identity
         for statement, _ in findings.statements
         if statement.kind == "base"
     ]
@@ -571,7 +571,7 @@ def _stale_evaluations(findings: Findings) -> Iterator[str]:
     served = composition_of(manifest, identity)
     for statement, digest in findings.statements:
         if statement.kind == "bias-evaluation":
-            stale = staleness(EvaluationRecord.from_json(statement.predicate), served)
+            stale = staleness(statement.read_by(EvaluationRecord.from_json), served)
             if stale is not None:
                 yield f"evaluation {digest.short} is {stale}"
 
@@ -583,7 +583,7 @@ def _wrong_card(findings: Findings) -> Result | None:
     place of says what does not hold any more.
     """
     cards = {
-        digest: CardPredicate.from_json(statement.predicate)
+        digest: statement.read_by(CardPredicate.from_json)
         for statement, digest in _in_log_order(findings)
         if statement.kind == "card"
     }
@@ -675,4 +675,4 @@ def _has_later_record(findings: Findings) -> bool:
 def _stated_records(findings: Findings) -> Iterator[ModificationPredicate]:
     for statement, _ in findings.statements:
         if statement.predicate_type == PREDICATE_TYPES["modification"]:
-            yield ModificationPredicate.from_json(statement.predicate)
+            yield statement.read_by(ModificationPredicate.from_json)

@@ -18,7 +18,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.records.completeness_proofs import completeness_proof
-from peft_registry.registry.records.record_statements import statement_of
+from peft_registry.registry.records.record_statements import stated_in
 from peft_registry.registry.records.signed_records import announcement_of, card_bytes
 from peft_registry.registry.records.snapshots import Snapshot, covered_by
 from peft_registry.registry.records.views import view_of
@@ -227,7 +227,7 @@ def _stated(stored: StoredStatement) -> ModificationPredicate | None:
     if stored.statement.predicate_type != PREDICATE_TYPES["modification"]:
         return None
     try:
-        return statement_of(stored.statement.predicate)
+        return stated_in(stored.statement)
     except ValidationError:
         return None
 
@@ -250,7 +250,7 @@ def _signers_keys(registry: Registry, key_ids: set[str]) -> dict[str, bytes]:
 def _item_table(stored: StoredStatement) -> ItemTable:
     what = f"statement {stored.digest.short}"
     try:
-        table = EvaluationRecord.from_json(stored.statement.predicate).items
+        table = stored.statement.read_by(EvaluationRecord.from_json).items
         safe_relative_path(table.file)
     except ValidationError as error:
         raise EvidenceBroken(what, "it is not an evaluation, though its kind says so") from error

@@ -178,7 +178,7 @@ class PresentedVersion:
         """The names of bases whose statements are here."""
         inputs = presented_inputs(self.findings).values()
         stated = (entry.statement for entry in inputs if entry.statement.kind == "base")
-        names = {said.subject_digest: BaseRecord.from_json(said.predicate).name for said in stated}
+        names = {said.subject_digest: said.read_by(BaseRecord.from_json).name for said in stated}
         return {digest: name for digest, name in names.items() if name is not None}
 
 

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from peft_registry.schemas.canonical import NotCanonical, canonical_bytes, canonical_digest
 from peft_registry.schemas.document import first_problem
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.modification import Peft
 from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.statement import statement_about
 from peft_registry.schemas.values import measured, unknown
 from tests.builders.records import a_manifest
 from tests.builders.signing import a_p256_key, a_policy, a_trusted_key
@@ -147,3 +149,22 @@ def test_no_words_of_the_library_that_validates_reach_a_reader() -> None:
     assert "Value error" not in said
     assert "pydantic" not in said
     assert "a key is listed twice" in said
+
+
+def test_what_a_statement_says_is_read_once_and_anew_once_it_says_something_else() -> None:
+    asked = []
+
+    def words(predicate: dict[str, Any]) -> int:
+        asked.append(predicate)
+        return len(predicate)
+
+    statement = statement_about(Digest.of(b"it"), "card", {"sha256": "ab" * 32})
+    assert [statement.read_by(words), statement.read_by(words)] == [1, 1]
+    assert len(asked) == 1
+    digest = statement.said_digest
+    other = statement.model_copy(update={"predicate": {"a": 1, "b": 2}})
+    assert other.read_by(words) == 2
+    assert other.said_digest != digest
+    assert statement == statement_about(Digest.of(b"it"), "card", {"sha256": "ab" * 32}), (
+        "what was read is no part of it"
+    )
