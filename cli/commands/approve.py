@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peft_registry.cli.commands.decide import DecidedAs, DecidedOn
 from peft_registry.cli.options import (
     ApproverKeyOption,
     KeyPassphraseOption,
     OptionNeeded,
+    OptionsExclusive,
     ReferenceArgument,
     reason_and_key,
 )
@@ -18,9 +20,18 @@ from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.approve import EarlierAct
+    from peft_registry.schemas.acts import DecidedQuestion
 
 PolicyOption = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="Policy under which: starter, regulated, or a file.")
+]
+DecideOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--decide",
+        metavar="QUESTION=yes|no",
+        help="Decide this question too, for the same reason, as `registry decide --on` does; may be repeated.",
+    ),
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept in the signed statement.")]
 
@@ -39,6 +50,7 @@ def approve(
     reason: ReasonOption = None,
     key: ApproverKeyOption = None,
     key_passphrase_file: KeyPassphraseOption = None,
+    decide: DecideOption = None,
 ) -> Outcome:
     """Approve a version as it is now, under a policy. Signed with your key."""
     from peft_registry.registry.records.references import version_named
@@ -48,13 +60,18 @@ def approve(
     asked = read_gate_policy(policy)
     why, file = _required(reason, key)
     version = version_named(home.registry, reference)
-    approval = sign_approval(home.registry, version, asked, home.signer(file, key_passphrase_file), reason=why)
+    decisions = _decisions(decide or [])
+    signer = home.signer(file, key_passphrase_file)
+    approval = sign_approval(home.registry, version, asked, signer, reason=why, decisions=decisions)
     person = home.registry.trust.person_of(approval.key_id)
     value = {"version": version.label, "policy": asked.policy.name, "person": person}
     under = f"by {person}, under {asked.policy.name} ({asked.digest.short})"
     return Outcome(
-        value | approval.model_dump(mode="json", exclude={"key_id"}),
-        _lines(f"approved {version.label}", under, approval.earlier),
+        value | approval.model_dump(mode="json", exclude={"key_id"}) | ({"decided": decide} if decide else {}),
+        [
+            *(f"decided  {version.label} {decided.replace('=', ': ')}, {under}" for decided in decide or ()),
+            *_lines(f"approved {version.label}", under, approval.earlier),
+        ],
         f"registry promote {version.label} ALIAS --policy {policy} --explain",
     )
 
@@ -94,6 +111,27 @@ def waive(
         _lines(f"waived   {rule} for {version.label}", under, waiver.earlier),
         f"registry promote {version.label} ALIAS --policy {policy} --explain",
     )
+
+
+def _decisions(typed: list[str]) -> "dict[DecidedQuestion, bool]":
+    """What is decided of each question.
+
+    Raises:
+        typer.BadParameter: it is no decision of a question.
+        OptionsExclusive: both answers to one question.
+    """
+    decisions: dict[DecidedQuestion, bool] = {}
+    for words in typed:
+        name, _, outcome = words.partition("=")
+        if name not in tuple(DecidedOn) or outcome not in tuple(DecidedAs):
+            raise typer.BadParameter(
+                f"{words!r:.80} is not QUESTION=yes or QUESTION=no; a QUESTION is {', '.join(DecidedOn)}",
+                param_hint="--decide",
+            )
+        question, is_yes = DecidedOn(name).decided, outcome == DecidedAs.yes
+        if decisions.setdefault(question, is_yes) != is_yes:
+            raise OptionsExclusive(f"--decide {name}=yes", f"--decide {name}=no", "a question has one answer")
+    return decisions
 
 
 def _lines(what: str, under: str, earlier: "EarlierAct | None") -> Iterator[str]:

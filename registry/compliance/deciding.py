@@ -4,7 +4,10 @@ Found by trying: an answer is put into the record, and what the tables of verdic
 is asked because of what follows from it, and a rule that changes changes what is asked.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 from peft_registry.registry.compliance.answer_forms import AnswerForm, FieldType, as_recorded
@@ -13,12 +16,19 @@ from peft_registry.registry.compliance.answers import OpenQuestion
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.completeness import conditions_of, is_exempt
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.fields import field_rules, leaves
 from peft_registry.registry.compliance.form_rows import FormName, answered, forms
 from peft_registry.registry.compliance.notations import countries
-from peft_registry.registry.compliance.record_verdicts import Verdict, high_risk_answers, verdicts_of
+from peft_registry.registry.compliance.proposals import proposed_answer
+from peft_registry.registry.compliance.record_verdicts import (
+    Verdict,
+    high_risk_answers,
+    high_risk_verdict,
+    verdicts_of,
+)
 from peft_registry.registry.compliance.superseding import in_third_form, with_values
 from peft_registry.registry.compliance.verdicts.decision import NOBODY, Decided
+from peft_registry.schemas.acts import DecidedQuestion
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
@@ -50,11 +60,15 @@ Decides = Literal["model", "system", "flags"]  # both statuses, and what is said
 
 
 class Purpose(Frozen):
-    """What an answer decides: which statuses, which policy asks for it, and which documents need it."""
+    """What an answer decides: which statuses, which policy asks for it, and which documents need it.
+
+    `after` is an answer to another question without which it decides nothing, `path: value`; empty where it decides now.
+    """
 
     statuses: tuple[Decides, ...] = ()
     policy: str | None = None
     documents: tuple[FormName, ...] = ()
+    after: str = ""
 
     @property
     def is_any(self) -> bool:
@@ -103,7 +117,7 @@ def purposes(
         statuses: dict[Decides, None] = {}
         documents = {form: None for form, fields in now.asked.items() if question.path in fields}
         for value in _answers_to_try(question.rule):
-            stated = Value(value=as_recorded(question.rule, value), source="declared", evidence=(_TRIED,))
+            stated = _stated(as_recorded(question.rule, value))
             then = _outcome(with_assessment(with_values(known, {question.path: stated})), decided)
             statuses |= dict.fromkeys(now.differs(then))
             documents |= {form: None for form, fields in then.asked.items() if fields - now.asked.get(form, fields)}
@@ -115,6 +129,95 @@ def purposes(
         if purpose.is_any:
             found[question.path] = purpose
     return found
+
+
+def as_proposed(record: RecordSections) -> ModificationRecord:
+    """The record as it will be once whoever may has signed the choices that somebody typed; itself where there are none."""
+    known = without_proposals(in_third_form(record))
+    rules = field_rules().by_path()
+    chosen = {}
+    for leaf in leaves(known):
+        rule, answer = rules.get(leaf.rule), proposed_answer(leaf)
+        if rule is not None and rule.type == "choice" and answer in rule.values:
+            chosen[leaf.path] = _stated(answer)
+    return with_assessment(with_values(known, chosen)) if chosen else known
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What decides the status of a high-risk system once something else is answered: questions by path, and what persons decide."""
+
+    questions: Mapping[str, tuple[OpenQuestion, Purpose]] = field(default_factory=dict)
+    decisions: tuple[DecidedQuestion, ...] = ()
+
+
+def ahead_of(
+    record: ModificationRecord,
+    questions_of: Callable[[ModificationRecord], Iterable[OpenQuestion]],
+    decided: Decided = NOBODY,
+) -> Ahead:
+    """What the table of high-risk systems comes to ask of a record; nothing of any other system.
+
+    It asks one thing after another, and whoever is asked the rest later signs, and is approved, later. The model's table asks
+    hardly more than it does at first, and of another system there is nothing more to ask.
+
+    Args:
+        record: whose answers are known.
+        questions_of: what is open in a record.
+        decided: what persons decided beside it.
+    """
+    answers = high_risk_answers(record, decided)
+    if not (answers.was_high or answers.is_high):
+        return Ahead()
+    found: dict[str, tuple[OpenQuestion, Purpose]] = {}
+    decisions: dict[DecidedQuestion, None] = {}
+    asked = set(high_risk_verdict(record, decided=decided).missing)
+    waiting = deque([(record, "")])
+    while waiting:
+        state, after = waiting.popleft()
+        now = high_risk_verdict(state, decided=decided)
+        decisions |= dict.fromkeys(_decisions(decided, partial(_of_system, state)))
+        for question in questions_of(state):
+            for value in _answers_to_try(question.rule):
+                answered_so = with_values(state, {question.path: _stated(as_recorded(question.rule, value))})
+                then = high_risk_verdict(answered_so, decided=decided)
+                if _says(then) == _says(now):
+                    continue
+                found.setdefault(question.path, (question, Purpose(statuses=("system",), after=after)))
+                # an answer that makes the table ask what it did not ask before is followed, each such question once
+                if not asked.issuperset(then.missing):
+                    asked.update(then.missing)
+                    waiting.append((answered_so, f"{question.path}: {value}"))
+    return Ahead(found, tuple(decisions))
+
+
+def decisions_that_decide(record: RecordSections, decided: Decided = NOBODY) -> tuple[DecidedQuestion, ...]:
+    """What persons have not decided, and a status of the record waits for."""
+    known = without_proposals(in_third_form(record))
+    tables = (partial(_of_model, known), partial(_of_system, known))
+    return tuple(dict.fromkeys(question for verdict in tables for question in _decisions(decided, verdict)))
+
+
+def _of_model(record: ModificationRecord, decided: Decided) -> Verdict:
+    return verdicts_of(record, decided=decided).gpai_modifier
+
+
+def _of_system(record: ModificationRecord, decided: Decided) -> Verdict:
+    return high_risk_verdict(record, decided=decided)
+
+
+def _decisions(decided: Decided, verdict: Callable[[Decided], Verdict]) -> Iterator[DecidedQuestion]:
+    now = _says(verdict(decided))
+    for question in get_args(DecidedQuestion):
+        name = question.replace("-", "_")
+        if getattr(decided, name) is None:
+            outcomes = (verdict(decided.revised(**{name: is_yes})) for is_yes in (True, False))
+            if any(_says(then) != now for then in outcomes):
+                yield question
+
+
+def _stated(value: Any) -> Value:  # any JSON value
+    return Value(value=value, source="declared", evidence=(_TRIED,))
 
 
 def _outcome(record: ModificationRecord, decided: Decided) -> _Outcome:

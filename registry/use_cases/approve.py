@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import partial
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -11,9 +13,10 @@ from peft_registry.registry.records.decisions import bound_evaluations, bound_re
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import Signer
+from peft_registry.registry.use_cases.decide import decision_predicate
 from peft_registry.registry.use_cases.gate import ReadPolicy
-from peft_registry.registry.use_cases.statements import append_statement
-from peft_registry.schemas.acts import ApprovalPredicate, WaiverPredicate
+from peft_registry.registry.use_cases.statements import Kept, Saying, append_statement, append_together
+from peft_registry.schemas.acts import ApprovalPredicate, DecidedQuestion, WaiverPredicate
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.identity import Digest
@@ -72,14 +75,32 @@ class ActShown(Frozen):
     earlier: EarlierAct | None
 
 
-def approve(registry: Registry, version: Version, policy: ReadPolicy, signer: Signer, *, reason: str) -> ActShown:
+def approve(
+    registry: Registry,
+    version: Version,
+    policy: ReadPolicy,
+    signer: Signer,
+    *,
+    reason: str,
+    decisions: Mapping[DecidedQuestion, bool] = MappingProxyType({}),
+) -> ActShown:
     """Approve a version under a policy, as its record and evaluations are now.
 
-    Whoever gave this approval before with the same key, for the same record, evaluations and policy, signs nothing again: the one
+    Whoever gave this approval before with the same key, for the same record, evaluations and policy, signs it not again: the one
     that is in the log is returned, with its own reason.
 
+    Args:
+        registry: open and writable.
+        version: to be approved.
+        policy: under which.
+        signer: the key of the person who approves.
+        reason: why, of the approval and of each decision.
+        decisions: what the same person decides of questions that no figure does, True for yes. Decisions and approval enter the log
+            in one transaction: all of them, or none.
+
     Raises:
-        KnownError: as `append_statement`: the key may not approve, the reason is blank or looks like a secret.
+        OwnDecision, NoRecord: as `decide_question`, where something is decided.
+        KnownError: as `append_together`: the key may not approve, the reason is blank or looks like a secret.
     """
     records = records_of(registry, version)
     record = bound_record(records)
@@ -87,7 +108,7 @@ def approve(registry: Registry, version: Version, policy: ReadPolicy, signer: Si
     key_id = signer.public.key_id
     same = {"policy": policy.digest, "record": record, "evaluations": evaluations}
     given = _said_before(registry, records.statements, ApprovalPredicate, key_id, same)
-    if given is not None:
+    if given is not None and not decisions:
         return given
     predicate = {
         "policy": str(policy.digest),
@@ -97,15 +118,23 @@ def approve(registry: Registry, version: Version, policy: ReadPolicy, signer: Si
         "reason": reason,
         "nonce": registry.nonce(),
     }
-    signed = append_statement(
-        registry,
-        subject=version.manifest_digest,
-        kind="approval",
-        predicate=predicate,
-        signer=signer,
-        evidence=(policy.data,),
+    predicate_of = partial(decision_predicate, registry, version, policy=policy, signer=signer, reason=reason)
+    kept = (Kept(policy.data, "evidence"),)
+    sayings = [
+        Saying("decision", predicate_of(question, is_yes=is_yes), signer, kept)
+        for question, is_yes in decisions.items()
+    ]
+    if given is None:
+        sayings.append(Saying("approval", predicate, signer, kept))
+    signed = append_together(
+        registry, subject=version.manifest_digest, sayings=[partial(_as_it_is, saying) for saying in sayings]
     )
-    return ActShown(statement=signed.digest, key_id=key_id, earlier=None)
+    return given or ActShown(statement=signed[-1].digest, key_id=key_id, earlier=None)
+
+
+def _as_it_is(saying: Saying, *_: object) -> Saying:
+    """A statement that does not depend on those which are signed with it."""
+    return saying
 
 
 def _said_before(

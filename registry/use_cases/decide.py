@@ -7,11 +7,12 @@ before anything is signed. The person's statement and the record that takes it u
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.answers import (
     AnswerProblem,
     OpenQuestion,
@@ -25,9 +26,17 @@ from peft_registry.registry.compliance.answers import (
     unsigned_questions,
 )
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.deciding import Purpose, purposes
+from peft_registry.registry.compliance.deciding import (
+    Purpose,
+    ahead_of,
+    as_proposed,
+    decisions_that_decide,
+    purposes,
+)
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.superseding import in_third_form
+from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
@@ -217,10 +226,21 @@ def write_form(
     said = version_statements(registry, version)
     current = record_to_supersede(said, version)
     every = _open_questions(registry, current, version)
-    decisive = None if policy is None else _purposes(registry, version, said, every, policy)
-    asked = tuple(question for question in every if decisive is None or question.path in decisive)
-    questions = tuple(question for question in asked if owner in (None, question.area))
-    text = form_text(version, current, questions, file.name, owner=owner, purposes=decisive, kept=kept)
+    asked = _Asked({question.path: (question, None) for question in every})
+    if policy is not None:
+        asked = _asked(registry, version, said, every, policy)
+    questions = by_owner(question for question, _ in asked.questions.values() if owner in (None, question.area))
+    decisive = {path: purpose for path, (_, purpose) in asked.questions.items() if purpose is not None}
+    text = form_text(
+        version,
+        current,
+        questions,
+        file.name,
+        owner=owner,
+        purposes=None if policy is None else decisive,
+        kept=kept,
+        decisions=asked.decisions if owner is None else (),
+    )
     write_atomically(file, text.encode())
     counts = {area: len(list(group)) for area, group in groupby(questions, key=lambda question: question.area)}
     return WrittenForm(
@@ -229,8 +249,56 @@ def write_form(
         record_id=current.record.record_id,
         record=current.digest,
         questions={f"{area}": count for area, count in counts.items()},
-        besides=len(every) - len(asked),
+        besides=sum(question.path not in asked.questions for question in every),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a form asks, by path, and what each answer decides; and what only persons decide."""
+
+    questions: Mapping[str, tuple[OpenQuestion, Purpose | None]]
+    decisions: tuple[DecidedQuestion, ...] = ()
+
+
+def _asked(
+    registry: Registry,
+    version: Version,
+    said: VersionStatements,
+    every: Sequence[OpenQuestion],
+    policy: ReadPolicy,
+) -> _Asked:
+    """What decides something now, and what decides the status of a high-risk system once that is answered: all in one form."""
+    record = record_to_supersede(said, version).record
+    decided = decided_by(persons_decisions(registry, version, said))
+    known = known_at_home(registry, record, version)
+
+    def questions_of(answered: ModificationRecord) -> tuple[OpenQuestion, ...]:
+        return (*open_questions(answered, known), *unsigned_questions(answered))
+
+    decisive = _purposes(registry, version, said, every, policy)
+    now = {question.path: (question, decisive[question.path]) for question in every if question.path in decisive}
+    proposed = as_proposed(record)
+    ahead = ahead_of(proposed, questions_of, decided)
+    is_typed = proposed != without_proposals(in_third_form(record))
+    then = _then(proposed, questions_of(proposed), policy, decided) if ahead.questions and is_typed else {}
+    decisions = dict.fromkeys((*decisions_that_decide(record, decided), *ahead.decisions))
+    # in the order in which they come to decide; one that decides now says what it decides now
+    return _Asked({**now, **then, **ahead.questions, **then, **now}, tuple(decisions))
+
+
+def _then(
+    proposed: ModificationRecord, questions: Sequence[OpenQuestion], policy: ReadPolicy, decided: Decided
+) -> dict[str, tuple[OpenQuestion, Purpose]]:
+    """What decides something once the choices that somebody typed are signed as they are."""
+    decisive = purposes(
+        proposed, questions, policy=policy.policy.name, asked_by_policy=_fields_of(policy), decided=decided
+    )
+    return {question.path: (question, decisive[question.path]) for question in questions if question.path in decisive}
+
+
+def _fields_of(policy: ReadPolicy) -> set[str]:
+    return {FieldPath.parse(path).rule for path in policy.policy.fields_read}
 
 
 def _purposes(
@@ -244,7 +312,7 @@ def _purposes(
         record_to_supersede(said, version).record,
         questions,
         policy=policy.policy.name,
-        asked_by_policy={FieldPath.parse(path).rule for path in policy.policy.fields_read},
+        asked_by_policy=_fields_of(policy),
         decided=decided_by(persons_decisions(registry, version, said)),
     )
 
@@ -258,8 +326,8 @@ def renew_form(registry: Registry, version: Version, file: Path, policy: ReadPol
     said = version_statements(registry, version)
     current = record_to_supersede(said, version)
     every = _open_questions(registry, current, version)
-    decisive = _purposes(registry, version, said, every, policy)
-    asked = {question.path for question in every if question.path in decisive and form.owner in (None, question.area)}
+    questions = _asked(registry, version, said, every, policy).questions
+    asked = {path for path, (question, _) in questions.items() if form.owner in (None, question.area)}
     if asked <= form.paths:
         return None
     kept = {path: value for path, value in form.answers.items() if not is_recorded(current.record, path, value)}
@@ -284,12 +352,38 @@ def decide_question(
         OwnDecision: a key of that person made it.
         KnownError: as `append_statement`: the key may not decide, the reason is blank or looks like a secret.
     """
+    predicate = decision_predicate(registry, version, question, policy, signer, is_yes=is_yes, reason=reason)
+    return append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="decision",
+        predicate=predicate,
+        signer=signer,
+        evidence=(policy.data,),
+    )
+
+
+def decision_predicate(
+    registry: Registry,
+    version: Version,
+    question: DecidedQuestion,
+    policy: ReadPolicy,
+    signer: Signer,
+    *,
+    is_yes: bool,
+    reason: str,
+) -> dict[str, Any]:
+    """What such a decision says, before it is signed.
+
+    Raises:
+        NoRecord, OwnDecision: as `decide_question`.
+    """
     required_record(version_statements(registry, version), version)
     records = records_of(registry, version)
     person = person_of(registry, signer.public.key_id)
     if person is not None and folded(person) in map(folded, makers_of(registry, records)):
         raise OwnDecision(person, version.label)
-    predicate = {
+    return {
         "question": question,
         "outcome": "yes" if is_yes else "no",
         "policy": str(policy.digest),
@@ -299,14 +393,6 @@ def decide_question(
         "reason": reason,
         "nonce": registry.nonce(),
     }
-    return append_statement(
-        registry,
-        subject=version.manifest_digest,
-        kind="decision",
-        predicate=predicate,
-        signer=signer,
-        evidence=(policy.data,),
-    )
 
 
 def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, dry_run: bool = False) -> TakenAnswers:

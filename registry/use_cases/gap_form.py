@@ -5,7 +5,7 @@ It holds the open questions alone, by owner; what is filled in has its line, so 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +22,8 @@ from peft_registry.registry.intake.yaml import Place, read_yaml_with_lines
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.reports.questions import choices_of, sentence_of
 from peft_registry.registry.reports.text import reason_text
+from peft_registry.registry.reports.wording import DECIDED
+from peft_registry.schemas.acts import DecidedQuestion
 from peft_registry.schemas.answers import AREA_ROLES, Area
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.errors import InputRefused, raise_any
@@ -176,6 +178,7 @@ def form_text(
     owner: Area | None = None,
     purposes: Mapping[str, Purpose] | None = None,
     kept: Mapping[str, Any] | None = None,
+    decisions: Sequence[DecidedQuestion] = (),
 ) -> str:
     """The form as it is handed out. Whatever comes from a record is in quotes, so that it is YAML whatever it holds.
 
@@ -187,6 +190,7 @@ def form_text(
         owner: whose questions alone are asked; None: everybody's.
         purposes: what each decides, by path; None where every open field is asked.
         kept: answers that somebody typed and nobody signed yet, by path.
+        decisions: what only persons decide, and a status waits for.
     """
     command = f"registry decide {version.label} --form {name}"
     lines = [
@@ -213,7 +217,20 @@ def form_text(
             lines += ["", *asked, f"  {question.path}:{answer}"]
             explained = choices_of(question.rule)
     lines += ["", *(f"  {path}: {_as_yaml(value)}" for path, value in left.items())] if left else []
-    return "\n".join([*lines, *_clauses(questions)]) + "\n"
+    return "\n".join([*lines, *_decisions(version, decisions), *_clauses(questions)]) + "\n"
+
+
+def _decisions(version: Version, decisions: Sequence[DecidedQuestion]) -> list[str]:
+    """What an approver is asked, who signs it beside the approval and not in the form."""
+    if not decisions:
+        return []
+    width = max(map(len, decisions))
+    return [
+        "",
+        "# --- an approver who did not make it decides, where these questions are not answered otherwise: yes or no ---",
+        *(f"#   {question:<{width}}  {DECIDED[question][0]}" for question in decisions),
+        f"#   registry gate approve {version.label} --decide QUESTION=no --reason TEXT --key YOUR.key",
+    ]
 
 
 def _as_yaml(value: Any) -> str:
@@ -249,6 +266,8 @@ def _asked(question: OpenQuestion, purpose: Purpose | None, *, before: tuple[tup
         yield f"  #   open: {json.dumps(reason_text(question.reason))}"
     if purpose is not None:
         yield f"  #   decides: {', '.join(_purpose_words(purpose))}"
+        if purpose.after:
+            yield f"  #   only after an answer such as {purpose.after}"
 
 
 _STATUSES: Mapping[Decides, str] = {

@@ -26,6 +26,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
 from peft_registry.registry.records.standing_acts import needed_text
 from peft_registry.registry.records.views import view_of
+from peft_registry.registry.reports.wording import status_reason
 from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.promote import Replaced, require_movable, require_verified, set_alias
 from peft_registry.registry.use_cases.verify import verify_version
@@ -181,7 +182,7 @@ class GateShown(Frozen):
             if decision.objection:
                 yield "set aside", f"{decision.text}: {decision.objection}"
             else:
-                yield "decided", decision.text
+                yield "decided", status_reason(decision.text)
         set_aside = [f"the approval of {vote.person}: {vote.objection}" for vote in self.facts.votes if vote.objection]
         for text in dict.fromkeys(set_aside):  # whoever approved twice is told once
             yield "set aside", text
