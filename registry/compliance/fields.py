@@ -322,6 +322,12 @@ def _leaves(record: RecordSections) -> tuple[Leaf, ...]:
     return tuple(collected)
 
 
+def leaves_of(record: RecordSections, rules: frozenset[str]) -> Iterator[Leaf]:
+    """The values of a record of which these are the rules, in the order of the schema; no section without one is walked through."""
+    absent = record.absent_fields | _later_fields()
+    return _leaves_in(record, "", "", absent, rules)
+
+
 @by_edition
 def _later_fields() -> frozenset[str]:
     """The fields that came after the edition in force: none of its records has them."""
@@ -377,6 +383,34 @@ def _places_in(form: type[Document], path: str, rule: str, absent: frozenset[str
         are_values=all(field.annotation is Value for field in fields.values()),
         absent=absent,
     )
+
+
+@lru_cache(maxsize=_SECTIONS_KEPT)
+def _ways_to(
+    rules: frozenset[str], form: type[Document], rule: str, absent: frozenset[str]
+) -> tuple[tuple[str, str], ...]:
+    """The fields of a section, each with its rule, that are among these or hold one of them."""
+    fields = ((name, f"{rule}{name}") for name in form.model_fields)
+    return tuple(
+        (name, own)
+        for name, own in fields
+        if own not in absent and (own in rules or any(one.startswith((f"{own}.", f"{own}[]")) for one in rules))
+    )
+
+
+def _leaves_in(
+    section: Document, path: str, rule: str, absent: frozenset[str], rules: frozenset[str]
+) -> Iterator[Leaf]:
+    for name, own in _ways_to(rules, type(section), rule, absent):
+        member = getattr(section, name)
+        if isinstance(member, Value):
+            yield Leaf(f"{path}{name}", own, member)
+        elif isinstance(member, Document):
+            yield from _leaves_in(member, f"{path}{name}.", f"{own}.", absent, rules)
+        elif isinstance(member, tuple):
+            sections = (item for item in member if isinstance(item, Document))
+            for position, item in enumerate(sections):
+                yield from _leaves_in(item, f"{path}{name}[{position}].", f"{own}[].", absent, rules)
 
 
 def _collect(section: Document, places: _Places, collected: list[Leaf]) -> None:

@@ -9,7 +9,7 @@ open, and no status rests on it. What is declared of a base speaks of somebody e
 from typing import TypeVar
 
 from peft_registry.registry.compliance.field_paths import FieldPath
-from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves
+from peft_registry.registry.compliance.fields import Leaf, field_rules, leaves, leaves_of
 from peft_registry.registry.compliance.rule_files import by_edition
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.codes import Code, code
@@ -38,7 +38,11 @@ def _legal_fields() -> frozenset[str]:
 
 def is_proposal(leaf: Leaf) -> bool:
     """Whether a value is a legal answer that was typed, and that no signed answer stands behind."""
-    return leaf.rule in _legal_fields() and leaf.value.is_stated and not leaf.value.evidence
+    return leaf.rule in _legal_fields() and _is_unsigned(leaf.value)
+
+
+def _is_unsigned(value: Value) -> bool:
+    return value.is_stated and not value.evidence
 
 
 def lacks_signature(leaf: Leaf) -> bool:
@@ -46,7 +50,7 @@ def lacks_signature(leaf: Leaf) -> bool:
     rule = field_rules().by_path().get(leaf.rule)
     if rule is None or rule.owner not in _WHO_SIGN or rule.path.startswith(_OF_OTHERS):
         return False
-    return leaf.value.is_stated and not leaf.value.evidence
+    return _is_unsigned(leaf.value)
 
 
 def why_open(value: Value) -> Code:
@@ -81,7 +85,7 @@ def proposed_answer(leaf: Leaf) -> str | None:
 
 def proposals_in(record: RecordSections) -> tuple[Leaf, ...]:
     """The proposals of a record, in the order of the schema."""
-    return tuple(leaf for leaf in leaves(record) if is_proposal(leaf))
+    return tuple(leaf for leaf in leaves_of(record, _legal_fields()) if _is_unsigned(leaf.value))
 
 
 def unsigned_in(record: RecordSections) -> tuple[Leaf, ...]:

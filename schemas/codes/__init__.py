@@ -6,6 +6,7 @@ comparison holds it. What was signed before there were codes, and what a person 
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Annotated, Any, overload
 
 from pydantic import AfterValidator, model_validator
@@ -94,6 +95,16 @@ def code(name: str, /, **parameters: Any) -> Code:  # JSON values and codes; the
     Raises:
         TypeError: there is no such code, or a parameter is missing, not one of the code's own, or of another kind.
     """
+    return _made(name, parameters) if parameters else _alone(name)
+
+
+@cache
+def _alone(name: str) -> Code:
+    # most have no parameters, and a record that is derived says a hundred of them
+    return _made(name, {})
+
+
+def _made(name: str, parameters: Mapping[str, Any]) -> Code:
     made = Code.from_json({"code": name} | {key: _plain(value) for key, value in parameters.items()})
     wrong = misfit(made)
     if wrong is not None:

@@ -7,7 +7,7 @@ import pytest
 from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.answers import open_questions, unsigned_questions
 from peft_registry.registry.compliance.completeness import completeness
-from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.fields import field_rules, leaves, leaves_of
 from peft_registry.registry.compliance.proposals import proposals_in
 from peft_registry.registry.compliance.record_licences import inherited_licence_flags
 from peft_registry.registry.compliance.record_verdicts import high_risk_answers, verdicts_of
@@ -172,3 +172,16 @@ def test_what_a_data_owner_or_the_modifier_has_not_signed_is_asked_of_them_with_
     )
     signed, _ = answered(TYPED, {"use.intended": "sums"})
     assert "use.intended" not in {question.path for question in unsigned_questions(signed)}
+
+
+@pytest.mark.parametrize("edition", ["2026-12", "2027-02"])
+def test_the_values_of_some_rules_are_those_among_all_of_a_record(edition: str) -> None:
+    with deriving_by(edition):
+        rules = sorted(field_rules().by_path())
+        for record in (SIGNED, a_modification_record(facts=BY_TRAINER)):
+            of_all = list(leaves(record))
+            for asked in (rules, rules[::3], ["data[].licence", "base[].licence"], ["record_id"], []):
+                expected = [leaf for leaf in of_all if leaf.rule in asked]
+                assert list(leaves_of(record, frozenset(asked))) == expected
+        assert expected == []
+        assert len(of_all) > 200
