@@ -7,14 +7,16 @@ that knows bitsandbytes; it works on a CPU too.
   kernel that has no backward: training continues with the right loss and without gradients in all layers below. That is
   switched off for every layer here.
 - bitsandbytes would fetch a compiled kernel from the Hub if the package `kernels` were there; it is hidden while importing.
+- It compiles functions of its own at its import, for which torch loads its compiler; here each is compiled at its first call.
 """
 
 import importlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from peft_registry.schemas.config import QuantizationBlock
@@ -197,25 +199,51 @@ def described(text: str) -> QuantizationBlock:
 
 
 @contextmanager
-def without_kernels() -> Iterator[None]:
-    """Imports inside the block do not see the package `kernels`, and bitsandbytes does not warn that it is missing."""
+def bitsandbytes_tamed() -> Iterator[None]:
+    """Imports inside the block (peft's brings bitsandbytes) do not see the package `kernels`, without a warning that it is missing,
+    and do not load torch's compiler: a fifth of what a training takes to start, for functions that hardly any calls."""
+    import torch
+
     log = logging.getLogger("bitsandbytes")
     level = log.level
     hidden = "kernels" not in sys.modules
+    compiles = torch.compile
     log.setLevel(logging.ERROR)
     if hidden:
         sys.modules["kernels"] = None  # type: ignore[assignment]  # what makes an import of it fail
+    torch.compile = _at_first_call(compiles)
     try:
         yield
     finally:
+        torch.compile = compiles
         log.setLevel(level)
         if hidden:
             del sys.modules["kernels"]
 
 
+def _at_first_call(compiles: Callable[..., Any]) -> Callable[..., Any]:
+    """What `torch.compile` does to a function, done when the function is first called."""
+
+    def later(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
+        if function is None:
+            return partial(later, **options)  # a decorator
+
+        @cache
+        def compiled() -> Callable[..., Any]:
+            made: Callable[..., Any] = compiles(function, **options)
+            return made
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            return compiled()(*arguments, **named)
+
+        return call
+
+    return later
+
+
 def _bitsandbytes() -> Any:
     try:
-        with without_kernels():
+        with bitsandbytes_tamed():
             return importlib.import_module("bitsandbytes")
     except (ImportError, OSError, RuntimeError) as error:
         raise QuantizationUnavailable(f"bitsandbytes cannot be imported ({type(error).__name__})") from error

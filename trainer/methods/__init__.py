@@ -206,9 +206,9 @@ def optimizer_name(config: TrainingFile) -> str:
 
 def implementation(name: str) -> Method:
     """The module that implements a declared method; imports torch and friends."""
-    from peft_registry.trainer.bases.quantization import without_kernels
+    from peft_registry.trainer.bases.quantization import bitsandbytes_tamed
 
-    with without_kernels():  # peft imports bitsandbytes
+    with bitsandbytes_tamed():  # peft imports bitsandbytes
         module = importlib.import_module(f"{__name__}.{DECLARED[name].module}")
     return cast(Method, module)  # a module's functions are the protocol's members
 

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import ParamWrapper
 
 from peft_registry.schemas.run import Coverage
 
@@ -45,6 +43,8 @@ def coverage_of(model: Any) -> tuple[Coverage, ...]:
 
 
 def _adapted(model: Any) -> Iterator[torch.Tensor]:
+    from peft.tuners.lora.layer import LoraLayer, ParamWrapper
+
     for module in model.modules():
         if isinstance(module, ParamWrapper):
             yield module.get_param()
@@ -73,6 +73,8 @@ def _matrices(model: Any) -> Iterator[tuple[str, torch.Tensor, int]]:
 
 
 def _is_around(module: Any, left_out: set[int]) -> bool:
+    from peft.tuners.lora.layer import LoraLayer
+
     return isinstance(module, LoraLayer) and id(module) in left_out
 
 

@@ -22,7 +22,6 @@ from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.machine.seeding import seed_everything, seed_of
 from peft_registry.trainer.methods import PackingRefused, count_trainable, implementation
-from peft_registry.trainer.methods.peft_io import start_from
 from peft_registry.trainer.training.checkpoints import Checkpoints
 from peft_registry.trainer.training.held_out import HeldOutRows
 from peft_registry.trainer.training.loop import train
@@ -108,6 +107,8 @@ def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
     if initialise is not None:
         initialise(model, setting.config, setting.tokenizer)
     if setting.start is not None:
+        from peft_registry.trainer.methods.peft_io import start_from  # imports peft
+
         getattr(method, "start_from", start_from)(model, setting.start)
     if setting.processes.spreads:
         assert setting.base_folder is not None, "the weights are read from there"

@@ -11,7 +11,7 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.progress import Said
 from peft_registry.trainer.bases.loading import load_base
-from peft_registry.trainer.bases.quantization import bits_a_weight, quantized_layers, size_of
+from peft_registry.trainer.bases.quantization import bits_a_weight, bitsandbytes_tamed, quantized_layers, size_of
 from peft_registry.trainer.costs.compute import compute_record
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.evaluation.scoring import in_float32
@@ -147,16 +147,42 @@ def test_the_compute_record_counts_the_unquantised_twin(base, tmp_path):
     assert flops["qlora"] == flops["lora"]
 
 
-def test_kernels_from_the_hub_are_never_looked_for(tmp_path):
+def test_kernels_from_the_hub_are_never_looked_for_and_no_compiler_is_loaded(tmp_path):
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "__init__.py").write_text("raise SystemExit('kernels was imported')\n")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
+        # none of them imports peft by itself, so that it is first imported where bitsandbytes is looked after
+        "import peft_registry.trainer.training.train_adapter, peft_registry.trainer.use_cases.evaluate;"
+        "import peft_registry.trainer.use_cases.merge, peft_registry.trainer.use_cases.follow_record;"
+        "assert 'peft' not in sys.modules;"
         "from peft_registry.trainer.methods import implementation; implementation('lora');"
-        "from peft_registry.trainer.bases.quantization import _bitsandbytes; _bitsandbytes(); assert 'kernels' not in sys.modules"
+        "from peft_registry.trainer.bases.quantization import _bitsandbytes; _bitsandbytes(); assert 'kernels' not in sys.modules;"
+        "assert 'bitsandbytes.backends.default.ops' in sys.modules and 'torch._inductor.compile_fx' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_compiled_at_an_import_is_compiled_once_at_its_first_call(monkeypatch):
+    compiled = []
+
+    def compiles(function, **options):
+        compiled.append((function.__name__, options))
+        return lambda number: ("compiled", function(number))
+
+    monkeypatch.setattr(torch, "compile", compiles)
+    with bitsandbytes_tamed():
+
+        @torch.compile(dynamic=False)
+        def doubled(number):
+            return 2 * number
+
+        halved = torch.compile(lambda number: number / 2)
+    assert torch.compile is compiles
+    assert compiled == []
+    assert [doubled(2), doubled(3), halved(2)] == [("compiled", 4), ("compiled", 6), ("compiled", 1)]
+    assert compiled == [("doubled", {"dynamic": False}), ("<lambda>", {})]
 
 
 def test_training_twice_on_4_bits_gives_the_same_losses(base, batches):
