@@ -216,15 +216,12 @@ def _supervised(warm: WarmCommand, folder: Path, label: str) -> int:
     return int(found[1])
 
 
+@pytest.mark.full  # that each script registers is shown above; here its model is another, which test_real_model.py trains
 @pytest.mark.real_model
 @pytest.mark.peers
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(
-    "name",
-    # that TRL's scripts register is shown above; here their model is another
-    ["trainer", *(pytest.param(name, marks=pytest.mark.full) for name in ("sft", "dpo"))],
-)
+@pytest.mark.parametrize("name", ["trainer", "sft", "dpo"])
 def test_the_scripts_register_what_they_train_of_a_real_model(
     name: str, workplace: Path, warm: WarmCommand, smollm2: Path
 ) -> None:

@@ -158,6 +158,7 @@ def test_few_rows_are_widened_in_pieces_to_the_same_product(model: Any) -> None:
         assert torch.allclose(model(input_ids=ids).logits, wide(input_ids=ids).logits, atol=1e-5)
 
 
+@pytest.mark.full  # that no wide copy is made is counted above, tensor by tensor; this is the whole process, on a real model
 @pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.timeout(600)
