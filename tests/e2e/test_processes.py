@@ -91,10 +91,17 @@ def test_two_processes_give_the_curve_of_one_and_register_once(
     assert curve_of(workplace, "polite-replies:1") == pytest.approx(curve_of(workplace, "alone:1"), rel=1e-4)
     assert shared.answer["loss_after"] == pytest.approx(one["loss_after"], rel=1e-4)
     assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
+    assert list((workplace / ".registry" / "runs").iterdir()) == []
+    assert processes_of(workplace) == {}
+
+
+@pytest.mark.full  # two processes that resume, below, begin with weights that they are given too
+@pytest.mark.processes
+@pytest.mark.cores
+def test_two_processes_go_on_where_a_registered_adapter_ended(shared: Shared, warm: WarmCommand) -> None:
+    workplace = shared.folder
     warm(*SHARE, *SHORT, "name=more", "continue_from=polite-replies", "--nproc", "2", cwd=workplace).ok()
-    assert (
-        curve_of(workplace, "more:1")[0] < curve_of(workplace, "polite-replies:1")[0] - 0.1
-    )  # where the first one ended
+    assert curve_of(workplace, "more:1")[0] < curve_of(workplace, "polite-replies:1")[0] - 0.1
     assert list((workplace / ".registry" / "runs").iterdir()) == []
     assert processes_of(workplace) == {}
 
@@ -217,6 +224,7 @@ def test_two_machines_give_the_curve_of_one_process_and_one_of_them_registers(
         assert processes_of(place) == {}
 
 
+@pytest.mark.full  # test_sharding.py shows that processes find it out; here two commands say so
 @pytest.mark.processes
 @pytest.mark.cores
 def test_a_machine_with_other_data_is_found_out_before_anything_is_trained(

@@ -24,6 +24,7 @@ from peft_registry.trainer.machine.processes import ALONE, Processes, under_torc
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.training.checkpoints import Checkpoints, trained_parameters
 from peft_registry.trainer.training.train_adapter import Trained
+from tests.builders.records import a_base_record
 from tests.builders.training import a_base_folder, a_training_file, colour_rows, train_on, write_rows
 
 ROWS = 24  # 22 are trained on: eleven batches of two, so that the last step of an epoch has one for two processes
@@ -267,6 +268,23 @@ def out_of_memory(folder: Path, name: str) -> dict[str, Any]:
     return {"processes": in_processes(2, a_port(), work, folder)}
 
 
+def of_other_data(folder: Path) -> list[Any]:
+    """One of two has two rows more: what each says before it trains."""
+
+    def work(processes: Processes) -> None:
+        from peft_registry.trainer.runs.worker import _require_equal
+        from peft_registry.trainer.training.train_adapter import read_data
+
+        own = folder / f"rows-of-{processes.rank}"
+        own.mkdir()
+        write_rows(own / "rows.jsonl", colour_rows(ROWS + 2 * processes.rank))
+        base, record = base_of(folder, "lora"), a_base_record()
+        data = read_data(config_of("lora"), data_folder=own, base_folder=base, base_record=record)
+        _require_equal(processes, record, data.identities)
+
+    return in_processes(2, a_port(), work, folder)
+
+
 def of_a_large_base(folder: Path) -> dict[str, Any]:
     """The most that each of two processes takes beyond its imports while it loads and trains on a base of over 2 GB, in bytes."""
     from tests.processes.memory_probe import status
@@ -310,6 +328,8 @@ def main(folder: Path, names: list[str]) -> None:
         found["resume"] = killed_and_resumed(folder, "lora")
     if "large" in names:
         found["large"] = of_a_large_base(folder)
+    if "data" in names:
+        found["data"] = of_other_data(folder)
     if "memory" in names:
         found["memory"] = out_of_memory(folder, "lora")
     sys.stdout.write(json.dumps(found) + "\n")

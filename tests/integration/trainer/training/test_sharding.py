@@ -14,7 +14,7 @@ from peft_registry.schemas.sharding import ShardingRefused, check_processes
 from peft_registry.trainer.costs.fit import columns_of
 from peft_registry.trainer.costs.memory import Shape, trace_memory
 from peft_registry.trainer.methods import check_combinations
-from peft_registry.trainer.runs.launch import Launch, OtherProcesses
+from peft_registry.trainer.runs.launch import Launch, LaunchRefused, OtherProcesses
 from tests.bench.machine import folder_on_disk
 from tests.builders.training import a_model, a_training_file
 from tests.processes.interpreter import ROOT
@@ -28,7 +28,7 @@ SHARDED = {"training__sharding": "full"}
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What came of trainings of each kind in two processes, and in one."""
-    return run(tmp_path_factory.mktemp("sharded"), "lora", "full", "resume", "memory")
+    return run(tmp_path_factory.mktemp("sharded"), "lora", "full", "resume", "data", "memory")
 
 
 def run(folder: Path, *names: str) -> dict[str, Any]:
@@ -146,6 +146,16 @@ def test_a_process_that_runs_out_of_memory_says_so_and_takes_the_other_with_it(f
     assert second["code"] == RunFailed.exit_code
     assert "memory ran out at step 3" in second["error"]
     assert first is None, "it ended without a result"
+
+
+@pytest.mark.processes
+@pytest.mark.cores
+@pytest.mark.timeout(900)
+def test_processes_that_read_other_rows_find_it_out_before_they_train(found: dict[str, Any]) -> None:
+    for here, there in ((0, 1), (1, 0)):
+        said = found["data"][here]
+        assert said["code"] == LaunchRefused.exit_code
+        assert f"process {there} has another data than process {here}" in said["error"]
 
 
 # --- what is refused before anything is loaded ---
