@@ -20,9 +20,12 @@ training: {epochs: 1, batch_size: 8}
 """
 SCRIPT = """
 import torch, peft_registry
+from peft_registry.cli.main import run
 from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM, pipeline
 
+assert run(["init", "--unencrypted", "--no-example"]) == 0
+assert run(["base", "add", "lab/tiny", "--name", "tiny"]) == 0
 peft_registry.train("train.yml")
 model, tokenizer = peft_registry.load("polite:1"), peft_registry.load_tokenizer("polite:1")
 with peft_registry.open_registry() as registry:
@@ -57,12 +60,7 @@ def test_a_pulled_adapter_of_a_base_of_the_hub_loads_by_its_folder_alone(tmp_pat
         "REGISTRY_HOME": str(tmp_path / ".registry"),
     }
 
-    def ran(*words: str) -> None:
-        done = subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-
-    ran("-m", "peft_registry.cli.main", "init", "--unencrypted", "--no-example")
-    ran("-m", "peft_registry.cli.main", "base", "add", "lab/tiny", "--name", "tiny")
-    ran("-c", SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -181,6 +181,7 @@ def test_a_run_that_diverges_is_kept_marked_failed_and_says_how_to_go_on(warm: W
 # --- several starts, of which the best is kept ---
 
 STARTS = ("train", "example/train.yml", "method=prompt_tuning", "prompt_tuning.seeds=3", *TRAIN[3:])
+STARTS += ("training.num_train_epochs=3",)
 
 
 @pytest.mark.processes
