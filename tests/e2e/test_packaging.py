@@ -296,7 +296,8 @@ def hostile(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> P
         pytest.param(
             ("train", "example/train.yml", *QUICK, "name=two", "--nproc", "2"),
             id="train in two processes",
-            marks=pytest.mark.cores,
+            # `hostile` trained in one; and a script below trains in two, from this folder
+            marks=[pytest.mark.cores, pytest.mark.full],
         ),
         pytest.param(
             ("compare", "example/train.yml", *QUICK, "--methods", "lora", "--no-latency"),
@@ -343,7 +344,7 @@ def test_the_ui_and_loading_through_mlflow_execute_ours(installed: Installed, ho
 
 @pytest.mark.processes
 @pytest.mark.cores
-def test_a_script_of_the_users_starts_no_child_that_executes_what_lies_beside_it(
+def test_a_script_of_the_users_starts_no_child_that_executes_what_lies_beside_it_nor_what_lies_where_it_runs(
     installed: Installed, hostile: Path, marks: Path, tmp_path: Path
 ) -> None:
     """The script's own folder is on its path; that of the processes which train for it is not."""
@@ -353,10 +354,11 @@ def test_a_script_of_the_users_starts_no_child_that_executes_what_lies_beside_it
     folder = plant(tmp_path / "notebooks", ours, marks)
     arguments = ["train", str(hostile / "example" / "train.yml"), *QUICK, "name=scripted"]
     arguments += ["--nproc", "2", "--home", str(hostile / ".registry")]
-    (folder / "study.py").write_text(
+    script = folder / "study.py"
+    script.write_text(
         f"from peft_registry.cli.main import run\nif __name__ == '__main__':\n    raise SystemExit(run({arguments!r}))\n"
     )
-    installed.run([str(installed.binaries / "python"), "study.py"], folder)
+    installed.run([str(installed.binaries / "python"), str(script)], hostile)
     assert executed(marks) == []
 
 
