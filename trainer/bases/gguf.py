@@ -8,6 +8,7 @@ import contextlib
 import io
 import shutil
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -64,13 +65,14 @@ def convert_gguf(
     converter = f"transformers {version('transformers')} with gguf {version('gguf')}"
     origin = BaseOrigin(format="gguf", source=path.name, origin_sha256=digest, converter=converter)
     folder = destination / f"{digest.hex[:16]}-{version('transformers')}"
-    facts = _facts(path)
+    reader = _opened(path)
+    facts = _facts(path, reader)
     if not folder.exists():
         part = folder.with_name(folder.name + ".part")
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _convert(path, part, facts)
+            _convert(path, part, facts, reader)
             part.replace(folder)
         except OSError as error:
             raise unwritable(folder, error) from error
@@ -86,11 +88,27 @@ def _require_magic(path: Path) -> None:
             raise GgufRefused(path.name, "it does not start with the mark of a GGUF file")
 
 
-def _facts(path: Path) -> _Facts:
+def _opened(path: Path) -> Any:
+    """The file with its header read: a quarter of a million slices, and each of a np.memmap costs as much as five of an array."""
+    import numpy as np
     from gguf import GGUFReader
 
+    class Reader(GGUFReader):  # type: ignore[misc]  # its types are not published
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, np.asarray(value) if name == "data" else value)
+
     try:
-        reader = GGUFReader(path)
+        return Reader(path)
+    except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+        raise _header_refused(path, error) from error
+
+
+def _header_refused(path: Path, error: Exception) -> GgufRefused:
+    return GgufRefused(path.name, f"its header cannot be read ({type(error).__name__})")
+
+
+def _facts(path: Path, reader: Any) -> _Facts:
+    try:
         architecture = _content(reader, "general.architecture")
         return _Facts(
             pre=str(_content(reader, "tokenizer.ggml.pre") or ""),
@@ -100,7 +118,7 @@ def _facts(path: Path) -> _Facts:
             context=_content(reader, f"{architecture}.context_length"),
         )
     except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-        raise GgufRefused(path.name, f"its header cannot be read ({type(error).__name__})") from error
+        raise _header_refused(path, error) from error
 
 
 def _content(reader: Any, key: str) -> Any:
@@ -108,7 +126,7 @@ def _content(reader: Any, key: str) -> Any:
     return None if field is None else field.contents()
 
 
-def _convert(path: Path, folder: Path, facts: _Facts) -> None:
+def _convert(path: Path, folder: Path, facts: _Facts, reader: Any) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -118,7 +136,12 @@ def _convert(path: Path, folder: Path, facts: _Facts) -> None:
     disable_progress_bar()
     try:
         # a bar of its own, and warnings about a quantization that is gone a moment later
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), bare_exceptions_as_values():
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stderr(io.StringIO()),
+            bare_exceptions_as_values(),
+            _read_already(reader),
+        ):
             warnings.simplefilter("ignore")
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
@@ -132,6 +155,19 @@ def _convert(path: Path, folder: Path, facts: _Facts) -> None:
     model.save_pretrained(folder)
     for name in ("config.json", _GENERATION):
         tidy_config(folder / name, without=("quantization_config",))
+
+
+@contextlib.contextmanager
+def _read_already(reader: Any) -> Iterator[None]:
+    """Whoever opens a GGUF file inside gets this one: transformers reads the header three times, a second each."""
+    import gguf
+
+    own = gguf.GGUFReader
+    gguf.GGUFReader = lambda _: reader
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = own
 
 
 def _restore_tokenizer(tokenizer: Any, facts: _Facts) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from peft_registry.registry.identity.base import identify_base
 from peft_registry.schemas.identity import Digest
-from peft_registry.trainer.bases.gguf import GgufRefused
+from peft_registry.trainer.bases.gguf import GgufRefused, convert_gguf
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.preparing import prepare_base
 from tests.builders.training import a_model
@@ -118,6 +118,24 @@ def test_nothing_of_the_quantisation_or_of_this_machine_stays(converted, gguf_fi
     identity = identify_base(converted.folder)
     assert identity.context_length == 128
     assert identity.architecture == "LlamaForCausalLM"
+
+
+def test_the_header_is_read_once(gguf_file, tmp_path, monkeypatch):
+    """Of a real vocabulary it takes a second, and transformers asks for it three times."""
+    import gguf
+
+    read = []
+    fields = gguf.GGUFReader._build_fields
+
+    def counted(reader, *arguments):
+        read.append(reader)
+        return fields(reader, *arguments)
+
+    monkeypatch.setattr(gguf.GGUFReader, "_build_fields", counted)
+    reader_class = gguf.GGUFReader
+    convert_gguf(gguf_file, destination=tmp_path)
+    assert len(read) == 1
+    assert gguf.GGUFReader is reader_class
 
 
 def test_a_second_call_finds_the_folder_and_a_new_one_has_the_same_identity(converted, gguf_file, tmp_path):
