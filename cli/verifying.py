@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from peft_registry.registry.use_cases.audit_folder import FolderAudit
     from peft_registry.registry.use_cases.read_folder import ReadFolder
     from peft_registry.registry.use_cases.verify import Examiner, Requirements
+    from peft_registry.schemas.progress import Observe
     from peft_registry.schemas.version import LineageOutcome, VerifyOutcome, Version
 
 
@@ -208,6 +209,27 @@ def audited(request: VerifyRequest) -> "FolderAudit":
         )
     with _beside_folder(request) as examiner:
         return audit_folder(Path(request.target), examiner)
+
+
+def audited_with_rerun(
+    request: VerifyRequest, count: int, states: Path, data: Path, *, observe: "Observe"
+) -> "FolderAudit":
+    """As `audited`, with stretches of the training run again, where nothing of the folder is broken.
+
+    Raises:
+        InputRefused: a version of the registry is named.
+        KnownError: the folder, the registry or the trust cannot be read.
+    """
+    from peft_registry.registry.use_cases.read_folder import read_folder
+    from peft_registry.trainer.use_cases.rerun import Rerun, rerun
+
+    audit = audited(request)
+    if audit.verdict == "broken":
+        return audit
+    with _beside_folder(request) as examiner:
+        read = read_folder(Path(request.target), examiner)
+    again = rerun(Rerun(read, count, states, data, request.base), observe)
+    return audit.revised(lines=(*audit.lines, *again))
 
 
 def verified_lineage(request: VerifyRequest) -> "LineageOutcome":

@@ -135,9 +135,10 @@ class TrainingBlock(Block):
     `packing` fills each place of a batch with rows up to `max_length`, side by side, none seeing another.
     `gradient_checkpointing` computes activations twice instead of keeping them. `sharding: full` spreads weights, gradients and the
     optimizer's state over the processes of `--nproc`, so that none holds the whole base. The state is kept for
-    `--resume` at least every `save_minutes` (null for not by time), after every `save_steps` steps where given, and on
-    Ctrl-C. The held-out rows are looked at before the first step and after every `eval_steps` steps where given: their loss,
-    accuracy and macro-F1 where they have classes, and what of `evaluation.quality` is generated. `early_stopping` keeps the best.
+    `--resume` at least every `save_minutes` (null for not by time), after every `save_steps` steps where given, and on Ctrl-C; with
+    `audit_checkpoints: N` also for good, at the ends of N stretches, which others can run again. The held-out rows are looked at
+    before the first step and after every `eval_steps` steps where given: their loss, accuracy and macro-F1 where they have classes,
+    and what of `evaluation.quality` is generated. `early_stopping` keeps the best.
     `stop_on_spike` ends a run whose loss went up and stayed up.
     """
 
@@ -160,6 +161,7 @@ class TrainingBlock(Block):
     early_stopping: EarlyStoppingBlock | None = None
     save_steps: int | None = Field(default=None, ge=1)
     save_minutes: float | None = Field(default=5.0, gt=0, le=100_000)
+    audit_checkpoints: int | None = Field(default=None, ge=1, le=10_000)
     stop_on_spike: bool = True
 
     @field_validator("dtype", mode="before")
@@ -288,6 +290,15 @@ class TrainingFile(_WithBlocks):
             raise ValueError(f"{self.method} trains on a quantised base: quantization says how")
         return self
 
+    @model_validator(mode="after")
+    def _keeps_states_of_one_way(self) -> Self:
+        if self.training.audit_checkpoints is not None and (self.chooses or self.is_sharded):
+            raise ValueError(
+                "training.audit_checkpoints needs a run that goes from its first step to its last in one way: "
+                "without early stopping, further seeds or sharding"
+            )
+        return self
+
     def block(self, kind: type[AnyBlock]) -> AnyBlock:
         """The settings of a method, by the class of its block."""
         found = getattr(self, _NAMES[kind])
@@ -362,14 +373,14 @@ _SCOPE = ("half", "guard_text", "guard_sha256")
 def config_identity(config: TrainingFile) -> dict[str, Any]:
     """What of the file decides the result, in plain JSON types: no name, no project, no reference, no path, no unused block.
 
-    Nor the device, how often the state is kept, when the watchdog barks or where the base waits; nor how often the held-out rows
-    are looked at, unless these looks choose.
+    Nor the device, how often the state is kept and for whom, when the watchdog barks or where the base waits; nor how often the
+    held-out rows are looked at, unless these looks choose.
 
     The base and the data are bound by their own identities, not by what they are called; what a run continues from, by the
     digest that its reference was resolved to before.
     """
     used = _used(config)
-    for key in ("device", "save_steps", "save_minutes", "stop_on_spike"):
+    for key in ("device", "save_steps", "save_minutes", "audit_checkpoints", "stop_on_spike"):
         used["training"].pop(key, None)
     if config.training.early_stopping is None:
         used["training"].pop("eval_steps", None)
@@ -416,6 +427,8 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
         used["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
     used["facts"] = base_name(used["facts"])
     del used["training"]["save_minutes"]  # decides nothing, and no record that was signed before has it
+    if config.training.audit_checkpoints is None:
+        del used["training"]["audit_checkpoints"]  # likewise
     if config.training.device == "auto":
         del used["training"]["device"]  # likewise; the record of the machine has the one that was taken
     return used

@@ -10,6 +10,7 @@ from peft_registry.schemas.identity import Digest, ProjectName
 from peft_registry.schemas.manifest import BaseReference
 from peft_registry.schemas.run_points import KeptRunPoints
 from peft_registry.schemas.run_samples import KeptSamples
+from peft_registry.schemas.run_states import BoundStates
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.schemas.values import Timestamp, Value, unknown
 
@@ -172,10 +173,10 @@ class FollowedTraining(Document):
 class RunRecord(Document):
     """One training run, whole: what was asked, what was used, what came out.
 
-    `texts`, `coverage`, `followed`, `project`, `system`, `points`, `kept_step` and `samples` are written only where they are there:
-    older runs did not keep them, only LoRA has a coverage, what this tool trains itself was not followed, not every team names its
-    projects, not every system tells how busy it is, a log may have been lost, only early stopping chooses a step, and rows are
-    shown where that is asked. `config` of a run that was followed holds the trainer's arguments.
+    `texts`, `coverage`, `followed`, `project`, `system`, `points`, `kept_step`, `samples` and `states` are written only where they
+    are there: older runs did not keep them, only LoRA has a coverage, what this tool trains itself was not followed, not every team
+    names its projects, not every system tells how busy it is, a log may have been lost, only early stopping chooses a step, and
+    rows are shown and states kept where that is asked. `config` of a run that was followed holds the trainer's arguments.
     """
 
     schema_version: Literal["1"] = "1"
@@ -206,13 +207,14 @@ class RunRecord(Document):
     points: KeptRunPoints | None = None
     kept_step: KeptStep | None = None
     samples: KeptSamples | None = None
+    states: BoundStates | None = None
     started_at: Timestamp
     finished_at: Timestamp
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        for name in ("texts", "coverage", "followed", "project", "system", "points", "kept_step", "samples"):
+        for name in ("texts", "coverage", "followed", "project", "system", "points", "kept_step", "samples", "states"):
             if value[name] is None:
                 del value[name]
         return value

@@ -8,6 +8,14 @@ WITHOUT = "leave training.sharding out, or change that"
 _WHOLE = "it needs weights of the base whole, and here each process has a part of every one"
 
 
+class SeveralProcessesRefused(InputRefused):
+    what = "training.audit_checkpoints cannot be used with {processes} processes"
+    why = "sums over processes come in an order of their own, and a reader who runs a stretch again has one"
+    fix = "train in one process, or leave audit_checkpoints out"
+
+    processes: int
+
+
 class ShardingRefused(InputRefused):
     what = "training.sharding: full cannot be used with {asked}"
     why = "{reason}"
@@ -57,11 +65,15 @@ def obstacle_to_sharding(config: TrainingFile) -> ShardingRefused | None:
 
 
 def check_processes(config: TrainingFile, *, nproc: int, nnodes: int) -> None:
-    """Raise unless a run that spreads its weights has several processes, all on one machine.
+    """Raise unless a run that spreads its weights has several processes, all on one machine, and one whose states others run again
+    has one.
 
     Raises:
+        SeveralProcessesRefused: its states could not be run again by one.
         ShardingRefused: there is one process, or there are several machines.
     """
+    if config.training.audit_checkpoints is not None and nproc * nnodes > 1:
+        raise SeveralProcessesRefused(nproc * nnodes)
     if not config.is_sharded:
         return
     if nnodes > 1:

@@ -14,12 +14,13 @@ from peft_registry.cli import console, wiring
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.many import Act, Takes, Verdicts, over_many
-from peft_registry.cli.options import RootOption, TrustOption
+from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
 from peft_registry.cli.verifying import (
     VerifyRequest,
     audited,
+    audited_with_rerun,
     is_folder,
     require_absent,
     verified,
@@ -75,6 +76,20 @@ def verify(
     audit: Annotated[
         bool, typer.Option("--audit", help="Of a folder: do every figure again that can be, and its documents.")
     ] = False,
+    rerun: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="With --audit, where torch is: run K stretches of the training again, which the log draws.",
+        ),
+    ] = None,
+    states: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --rerun: the states that the training kept.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --rerun: the rows, under the names that the record has.")
+    ] = None,
     trust: TrustOption = None,
     root: RootOption = None,
     base: Annotated[Path | None, typer.Option(help="Path of the base, to check its bytes too.")] = None,
@@ -116,6 +131,7 @@ def verify(
             "TARGET": target,
             "--deep": deep,
             "--audit": audit,
+            "--rerun": rerun,
             "--key": key,
             "--signature": signature,
         }
@@ -130,6 +146,7 @@ def verify(
         unusable: dict[str, object] = {
             "--deep": deep,
             "--audit": audit,
+            "--rerun": rerun,
             "--trust": trust,
             "--root": root,
             "--base": base,
@@ -142,10 +159,14 @@ def verify(
         target, home.folder, trust, root, home.checkpoint, base, require or [], file_digests, no_cache
     )
     if audit:
-        require_absent(
-            {"--deep": deep, "--base": base, "--require": require, "--file-digests": file_digests}, beside="--audit"
-        )
-        return of_audit(audited(request))
+        require_absent({"--deep": deep, "--require": require, "--file-digests": file_digests}, beside="--audit")
+        if rerun is None:
+            require_absent({"--base": base, "--states": states, "--data": data}, beside="--audit without --rerun")
+            return of_audit(audited(request))
+        if states is None or data is None:
+            raise OptionNeeded("--states FOLDER and --data FOLDER", "the states and the rows lie in no dossier")
+        return of_audit(audited_with_rerun(request, rerun, states, data, observe=home.story))
+    require_absent({"--rerun": rerun, "--states": states, "--data": data}, beside="no --audit")
     return _of_lineage(verified_lineage(request), request) if deep else _of_version(verified(request), request)
 
 

@@ -5,7 +5,7 @@
     HOME/trust.json        the signed trust file: the home's own, hence authority; HOME/trust-accepted remembers its version
     HOME/keys/             trainer.key log.key root.key (OpenSSH, 0600) and their .pub (SPKI PEM)
     HOME/checkpoints/      remembered outside the database: `latest`, and one file a size; those of epoch N in `epoch-N/`
-    HOME/database.sqlite   HOME/objects/   HOME/runs/   HOME/begun.jsonl
+    HOME/database.sqlite   HOME/objects/   HOME/runs/   HOME/states/   HOME/begun.jsonl
 
 Opening checks that the log continues the last remembered checkpoint, and what its user has seen of it. The clock and the
 source of nonces come with the value, so that everything below can be tested with fixed ones.

@@ -75,6 +75,11 @@ class HomeFiles:
         return self.folder / "runs"
 
     @property
+    def states(self) -> Path:
+        """States of trainings that others may run again, in a folder for each run; they belong to what is registered."""
+        return self.folder / "states"
+
+    @property
     def begun(self) -> Path:
         """The runs that were begun in this home, one a line, whatever became of them."""
         return self.folder / "begun.jsonl"

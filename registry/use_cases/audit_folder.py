@@ -87,7 +87,7 @@ def audit_folder(folder: Path, examiner: Examiner) -> FolderAudit:
         from peft_registry.registry.documents.weights import weights_again  # numpy, which a broken folder does not need
 
         lines += version_again(shown, folder=place)
-        lines += weights_again(shown, _sources(folder), folder=signed_folder(folder), place=place)
+        lines += weights_again(shown, sources_in(folder), folder=signed_folder(folder), place=place)
         if has_documents:
             lines += _or_broken(documents_again(folder, shown, release=tool_version()))
             lines += policies_not_here(folder, shown)
@@ -106,7 +106,7 @@ def _beside_artifact(folder: Path, examiner: Examiner) -> Iterator[Reperformed]:
         yield _source(source, examiner)
 
 
-def _sources(folder: Path) -> dict[Digest, Path]:
+def sources_in(folder: Path) -> dict[Digest, Path]:
     """Where what the version was made from lies here, by manifest: in a dossier, or beside an adapter pulled with its base."""
     places = sorted((folder / SOURCES_FOLDER).glob("*")) if is_dossier(folder) else [folder / BASE_FOLDER]
     return {hash_file(place / FILE_NAME).sha256: place for place in places if (place / FILE_NAME).is_file()}

@@ -133,6 +133,7 @@ class Keeper:
             self._folder / TRAINING,
             every_steps=training.save_steps,
             every_seconds=None if training.save_minutes is None else 60 * training.save_minutes,
+            stretches=training.audit_checkpoints,
             saved=lambda step, total: change_state(self._folder, step=step, steps=total),
         )
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from peft_registry.schemas.errors import IntegrityBroken
+from peft_registry.schemas.run_states import STATES_FOLDER
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.machine.system_metrics import SystemSampler
 from peft_registry.trainer.training.parts import Parts, load_parts, load_whole, remove_other_parts
@@ -78,17 +79,31 @@ class TrainingProgress:
 class Checkpoints:
     """Where a run keeps its state, and how often: after so many steps, and after so many seconds without; None for neither.
 
+    `stretches` is into how many the steps are parted at whose ends the state is kept besides, to be run again by others.
     `saved` is told of each step that was saved, and of how many there are.
     """
 
     folder: Path
     every_steps: int | None = None
     every_seconds: float | None = None
+    stretches: int | None = None
     saved: Callable[[int, int], None] = lambda *_: None
 
     @property
     def path(self) -> Path:
         return self.folder / STATE_NAME
+
+    @property
+    def audited(self) -> Path:
+        """The folder of the states that others run again."""
+        return self.folder / STATES_FOLDER
+
+    def ends_stretch(self, step: int, total: int) -> bool:
+        """Whether a stretch ends after this step of so many; 0 is before the first, which begins."""
+        if self.stretches is None:
+            return False
+        parts = min(self.stretches, total)
+        return any(round(part * total / parts) == step for part in range(parts + 1))
 
     def due(self, step: int, seconds_since: float) -> bool:
         """Whether the state is to be kept after this step (from 1), so long after it was kept last."""

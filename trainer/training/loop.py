@@ -21,6 +21,7 @@ from peft_registry.schemas.config import TrainingBlock
 from peft_registry.schemas.progress import Advanced, Finished, Measured, Observe, Said, Started, ignore
 from peft_registry.schemas.run import KeptStep, LossCurve, kept_sentence
 from peft_registry.schemas.run_points import RunMetricName
+from peft_registry.schemas.run_states import state_file
 from peft_registry.schemas.values import measured
 from peft_registry.trainer.bases.sharding import whole_of
 from peft_registry.trainer.data.collate import Batch, Batches, Layout
@@ -67,6 +68,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     held_out: HeldOutRows | None = None,
     processes: Processes = ALONE,
+    until: int | None = None,
     observe: Observe = ignore,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
@@ -83,6 +85,7 @@ def train(
         checkpoints: where the state is kept; training continues from the newest, where there is one.
         held_out: rows whose loss is measured now and then meanwhile.
         processes: of which this is one.
+        until: the step after which it ends although others are left; None for the last.
         observe: hears of each step, and what was measured.
         clock: seconds; for the rate and the total.
 
@@ -113,6 +116,7 @@ def train(
     ):
         if run.progress.step == 0:
             run.look_at(held_out, 0, observe)
+            run.keep_for_audit(checkpoints, 0)
         meter = Meter(run.progress, clock, total=run.total)
         for step, micro_batches in run.steps_left(batches, layout):
             meter.begin_step()
@@ -137,9 +141,10 @@ def train(
             if checkpoints is not None and (is_due or is_interrupted or run.is_finished):
                 run.save(checkpoints)
                 meter.saved()
+            run.keep_for_audit(checkpoints, step)
             if is_interrupted:
                 raise KeyboardInterrupt
-            if run.is_finished:
+            if run.is_finished or step == until:
                 break
     observe(Finished(_STEP))
     kept = run.keep_best(held_out, len(batches))
@@ -416,6 +421,12 @@ class _TrainingRun:
         )
         if name is None:
             checkpoints.saved(self.progress.step, self.total)
+
+    def keep_for_audit(self, checkpoints: Checkpoints | None, step: int) -> None:
+        """Keep the state for others, where a stretch of the run ends after this step."""
+        if checkpoints is not None and checkpoints.ends_stretch(step, self.total):
+            path = checkpoints.audited / state_file(step)
+            save_state(path, self.model, self.optimizer, self.progress, total=self.total, generators=[random_state()])
 
     def result(self, layout: Layout, held_out: HeldOutRows | None, kept: KeptStep | None) -> TrainResult:
         progress = self.progress

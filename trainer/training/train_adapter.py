@@ -170,6 +170,67 @@ def train_adapter(
         LossDiverged, OutOfMemory: the run failed.
     """
     _say_data(data, observe)
+    loaded = load_setting(
+        config,
+        data,
+        base_folder=base_folder,
+        observe=observe,
+        after_load=after_load,
+        checkpoints=checkpoints,
+        processes=processes,
+        scratch=scratch,
+        start=start,
+        load=load,
+    )
+    setting, hardware = loaded.setting, loaded.hardware
+    looks = HeldOutRows.of(
+        setting.batches,
+        data.validation,
+        hardware.device,
+        every_steps=config.training.eval_steps,
+        part="held_out" if data.reported_split == "validation" else "validation",
+        answers=answers_of_rows(config, data, "validation", setting.tokenizer),
+        tokenizer=setting.tokenizer,
+    )
+    attempts = train_all_seeds(loaded.base, setting, looks, observe=observe)
+    _say_training(attempts.result, observe)
+    return Trained(
+        config=config,
+        model=attempts.model,
+        tokenizer=setting.tokenizer,
+        data=data,
+        hardware=hardware,
+        result=attempts.result,
+        parameters=attempts.parameters,
+        trials=attempts.trials,
+        waiting=loaded.waiting,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSetting:
+    """A base in memory, what trainings on it have in common, where it computes, and what of it waits elsewhere."""
+
+    base: "PreTrainedModel"
+    setting: Setting
+    hardware: Hardware
+    waiting: Waiting | None
+
+
+def load_setting(
+    config: TrainingFile,
+    data: LoadedData,
+    *,
+    base_folder: Path,
+    observe: Observe = ignore,
+    after_load: Callable[[], None] = lambda: None,
+    checkpoints: Checkpoints | None = None,
+    processes: Processes = ALONE,
+    scratch: Path | None = None,
+    start: Path | None = None,
+    load: Load | None = None,
+) -> LoadedSetting:
+    """Load the base that a file is trained on; the arguments are those of `train_adapter`."""
     hardware = choose_hardware(config.training.dtype, device=config.training.device)
     if hardware.emulates:
         observe(
@@ -206,28 +267,7 @@ def train_adapter(
         start=start,
         base_folder=base_folder,
     )
-    looks = HeldOutRows.of(
-        setting.batches,
-        data.validation,
-        hardware.device,
-        every_steps=config.training.eval_steps,
-        part="held_out" if data.reported_split == "validation" else "validation",
-        answers=answers_of_rows(config, data, "validation", tokenizer),
-        tokenizer=tokenizer,
-    )
-    attempts = train_all_seeds(model, setting, looks, observe=observe)
-    _say_training(attempts.result, observe)
-    return Trained(
-        config=config,
-        model=attempts.model,
-        tokenizer=tokenizer,
-        data=data,
-        hardware=hardware,
-        result=attempts.result,
-        parameters=attempts.parameters,
-        trials=attempts.trials,
-        waiting=waiting,
-    )
+    return LoadedSetting(model, setting, hardware, waiting)
 
 
 def _offload_of_spread(config: TrainingFile) -> OffloadBlock | None:

@@ -18,7 +18,7 @@ from peft_registry.schemas.progress import Event, Measured, Observe, Said, ignor
 from peft_registry.schemas.run import Trial
 from peft_registry.trainer.bases.offload import meta_weights, refuse_what_looks_at_weights
 from peft_registry.trainer.bases.sharding import put_back, spread
-from peft_registry.trainer.data.collate import Batches
+from peft_registry.trainer.data.collate import Batches, Layout
 from peft_registry.trainer.machine.processes import ALONE, Processes
 from peft_registry.trainer.machine.seeding import seed_everything, seed_of
 from peft_registry.trainer.methods import PackingRefused, count_trainable, implementation
@@ -84,7 +84,7 @@ def train_all_seeds(base: Any, setting: Setting, held_out: HeldOutRows, *, obser
     best: dict[str, torch.Tensor] = {}
     model = base
     for seed in seeds:
-        model = _prepared(method, method.unwrap(model) if results else model, setting, seed)
+        model = prepared(method, method.unwrap(model) if results else model, setting, seed)
         if not results:
             setting.said(model)
         results.append(_trained(model, setting, held_out, seed, observe))
@@ -97,7 +97,8 @@ def train_all_seeds(base: Any, setting: Setting, held_out: HeldOutRows, *, obser
     return _chosen(model, best, results, scores, seeds)
 
 
-def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
+def prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
+    """The base as a method prepares it for training from a seed, changed in place."""
     seed_everything(seed)  # a base may have dropout of its own
     with meta_weights(base), translate_out_of_memory(None):
         model = method.prepare(base, setting.config, seed=seed)
@@ -120,9 +121,7 @@ def _prepared(method: Any, base: Any, setting: Setting, seed: int) -> Any:
 
 def _trained(model: Any, setting: Setting, held_out: HeldOutRows, seed: int, observe: Observe) -> TrainResult:
     training = setting.config.training
-    layout = layout_of(model, packs=training.packing) if METHODS[setting.config.method].packs else "padded"
-    if training.packing and layout == "padded":
-        raise PackingRefused("in this architecture rows beside each other would change each other; it was tried")
+    layout = layout_in(model, setting.config)
     if setting.processes.spreads:
         put_back(model)  # after the passes that tried it
     return train(
@@ -138,6 +137,19 @@ def _trained(model: Any, setting: Setting, held_out: HeldOutRows, seed: int, obs
         processes=setting.processes,
         observe=observe if len(setting.config.seeds) == 1 else _of_trial(seed, observe),
     )
+
+
+def layout_in(model: Any, config: TrainingFile) -> Layout:
+    """How a prepared model takes rows.
+
+    Raises:
+        PackingRefused: the file wants rows packed, and this architecture cannot keep them apart.
+    """
+    packing = config.training.packing
+    layout = layout_of(model, packs=packing) if METHODS[config.method].packs else "padded"
+    if packing and layout == "padded":
+        raise PackingRefused("in this architecture rows beside each other would change each other; it was tried")
+    return layout
 
 
 def _of_trial(seed: int, observe: Observe) -> Observe:

@@ -34,6 +34,7 @@ from peft_registry.trainer.runs.folder import remove_superseded, run_folder, wri
 from peft_registry.trainer.runs.launch import Launch
 from peft_registry.trainer.runs.resume import report_resume_command
 from peft_registry.trainer.runs.run_log import run_log
+from peft_registry.trainer.runs.states import keep_states
 from peft_registry.trainer.use_cases.train_costs import decide_part, with_part
 from peft_registry.trainer.use_cases.train_evaluation import evaluate_run
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
@@ -243,6 +244,13 @@ def _complete(
         texts=texts.describe(kept_texts),
         points=points,
         samples=evaluated.samples,
+        states=keep_states(
+            run.folder,
+            registry.files.states,
+            run_id=run.kept.run_id,
+            last_step=trained.result.steps,
+            observe=observe,
+        ),
         warnings=warnings,
         finished_at=registry.clock(),
         observe=observe,

@@ -15,6 +15,7 @@ from peft_registry.schemas.progress import Observe
 from peft_registry.schemas.run import Compute, KeptTexts, RunRecord
 from peft_registry.schemas.run_points import KeptRunPoints, RunPoints
 from peft_registry.schemas.run_samples import KeptSamples, RunSamples
+from peft_registry.schemas.run_states import BoundStates
 from peft_registry.schemas.system_metrics import KeptSystemMetrics
 from peft_registry.schemas.values import Timestamp, derived, measured
 from peft_registry.trainer.use_cases.train_run import TrainingRun
@@ -37,6 +38,7 @@ def record_of_run(
     texts: KeptTexts,
     points: RunPoints | None,
     samples: RunSamples | None,
+    states: BoundStates | None,
     warnings: Sequence[str],
     finished_at: Timestamp,
     observe: Observe,
@@ -52,6 +54,7 @@ def record_of_run(
         texts: which object holds the hashes of what was learnt from.
         points: what was measured step by step; None where the log of the run was lost.
         samples: rows that were answered before and after; None where none were asked for.
+        states: of which stretches can be run again; None where none were kept.
         warnings: all that were told; each is recorded once.
         finished_at: the time now.
         observe: is warned where the cost cannot be derived.
@@ -90,6 +93,7 @@ def record_of_run(
         points=None if points is None else KeptRunPoints.of(points),
         kept_step=trained.result.kept,
         samples=None if samples is None else KeptSamples.of(samples),
+        states=states,
         started_at=run.kept.started_at,
         finished_at=finished_at,
     )
