@@ -93,7 +93,7 @@ def list_command(
     """
     from peft_registry.cli.wiring import opened
     from peft_registry.registry.records.checkpoints import covered_size
-    from peft_registry.registry.verification.signed_versions import signed_page
+    from peft_registry.registry.verification.signed_versions import require_found_as_signed, signed_page
 
     key = None if after is None else _page_key(after)
     is_question = any(option is not None for option in (where, sort, columns, cursor)) or output is ListOutput.csv
@@ -112,6 +112,7 @@ def list_command(
             return
         page = signed_page(registry, name_prefix=name, kind=kind and kind.value, after=key, limit=limit)
         versions = page.versions
+        require_found_as_signed(registry, versions)
         covered = covered_size(registry)
         lost = _with_lost_quality(registry, versions)
         # JSON names the digest of the base

@@ -16,7 +16,7 @@ from peft_registry.registry.compliance.licence_terms import implied_flags
 from peft_registry.registry.compliance.record_verdicts import UNDETERMINED, verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
-from peft_registry.registry.database.catalog.facet_rows import artifact_facets
+from peft_registry.registry.database.catalog.facet_rows import facets_of_manifest
 from peft_registry.registry.evaluation.limits import readable_verdicts
 from peft_registry.registry.evaluation.lost_quality import lost_quality
 from peft_registry.registry.records.evaluations import newest_of_each
@@ -66,15 +66,8 @@ def facets_of(
         verdicts: as `verdict_facets` gives them.
         ever_recalled: whether it, or anything that it was made from, was recalled at any time.
     """
-    known = artifact_facets(
-        kind=manifest.kind,
-        method=manifest.method,
-        base_weights=None if manifest.base is None else manifest.base.identity.weights,
-        size_bytes=sum(entry.size for entry in manifest.files),
-        data=(data.sha256 for data in manifest.data),
-        key_id=key_id,
-    )
-    said = [] if manifest.kind == "base" else [Facet("origin", manifest.origin or "made")]
+    known = facets_of_manifest(manifest, key_id)
+    said: list[Facet] = []
     if project is not None:
         said.append(Facet("project", project))
     if record is not None:

@@ -54,10 +54,8 @@ from peft_registry.schemas.version import Version
 FacetValues = dict[str, tuple[str | float, ...]]
 _KEY_ID = 64  # hexadecimal digits
 MOST_LOOKED_AT = 500  # versions, for one page
-# or from the entry of a version
-_FROM_MANIFEST = frozenset({"kind", "method", "origin", "base", "data", "size", "signer"})
 _FROM_STATEMENTS = (
-    frozenset(rule.name for rule in FACETS if rule.kept in ("words", "numbers")) - _FROM_MANIFEST - OF_TODAY
+    frozenset(rule.name for rule in FACETS if rule.kept in ("words", "numbers")) - catalog.FROM_MANIFEST - OF_TODAY
 )
 
 
@@ -427,17 +425,17 @@ def _held_against_signed(
 ) -> list[FacetValues]:
     """Of each version what rows say of the facets that are asked for or printed, if that is what was signed about it.
 
-    Of what today decides nothing is said here.
+    Beside these is compared whatever costs nothing more: what manifests say, and words of statements where these are read anyway.
+    An exchanged word hides a version from whoever asks for it by that. Of what today decides nothing is said.
 
     Raises:
         VersionsDiffer: a row says something else.
         StatementAltered: a statement about a version is not what was signed.
     """
     asked = {condition.facet for condition in query.conditions} | {query.order.facet, *columns}
-    names = sorted(name for name in asked if rule_of(name).name in _FROM_MANIFEST | _FROM_STATEMENTS)
-    if not names:
-        return [{} for _ in versions]
-    with_statements = any(rule_of(name).name in _FROM_STATEMENTS for name in names)
+    with_statements = any(rule_of(name).name in _FROM_STATEMENTS for name in asked)
+    besides = catalog.FROM_MANIFEST | (_FROM_STATEMENTS - {METRIC} if with_statements else frozenset())
+    names = sorted({name for name in asked if rule_of(name).name in _FROM_STATEMENTS} | besides)
     if with_statements:
         read_statements_ahead(registry, {version.manifest_digest for version in versions})
     with registry.database.read() as tx:

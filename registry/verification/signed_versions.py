@@ -4,7 +4,7 @@ Whoever can write the database can change rows. Here they are held against the s
 contradiction ends it; `registry verify` names all of them and looks at the bytes too. Of aliases those count that the log gives.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from peft_registry.registry.database import catalog
@@ -20,6 +20,7 @@ from peft_registry.registry.signing import dsse
 from peft_registry.registry.transparency import snapshot
 from peft_registry.registry.verification.recorded_rows import WeightsOf, row_contradictions, version_contradictions
 from peft_registry.schemas.acts import AliasPredicate
+from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.log import Event
@@ -148,6 +149,29 @@ def signed_page(
     listed = signed_versions(registry, matches[:limit])
     last = listed[-1] if len(matches) > limit else None
     return catalog.VersionPage(listed, None if last is None else (last.name, last.number))
+
+
+def require_found_as_signed(registry: Registry, versions: Sequence[Version]) -> None:
+    """Raise unless each of these versions is found as what its manifest and its registration say; its rows are read at once.
+
+    A word that somebody exchanged hides a version from whoever asks for it by that. Where it is shown, it can be told.
+
+    Raises:
+        VersionsDiffer: rows say something else, or lack a word.
+    """
+    if not registry.database.is_current:  # an earlier release kept no such rows, or other ones
+        return
+    keys = [(version.name, version.number) for version in versions]
+    with view_of(registry) as view:
+        rows = catalog.facets_of_versions(view.tx, keys, sorted(catalog.FROM_MANIFEST))
+    for version in versions:
+        recorded = rows.get((version.name, version.number), {})
+        found = {Facet(name, value) for name, values in recorded.items() for value in values}
+        said = set(catalog.facets_of_manifest(signed_manifest(registry, version), version.key_id))
+        # that none is left is counted by whoever asks by them
+        for facet in sorted(found ^ said if found else (), key=lambda facet: (facet.name, str(facet.value))):
+            where = "in the catalogue, and nothing says it" if facet in found else "signed, and no row has it"
+            raise VersionsDiffer(version.name, f"{version.label}, {facet.name}: {facet.value} is {where}")
 
 
 def signed_lineage(

@@ -23,8 +23,10 @@ from peft_registry.registry.database.catalog.artifacts import (
     recorded_signatures,
 )
 from peft_registry.registry.database.catalog.facet_rows import (
+    FROM_MANIFEST,
     artifact_facets,
     facet_rows_of,
+    facets_of_manifest,
     facets_of_versions,
     keys_with,
     let_be_found,
@@ -103,6 +105,7 @@ from peft_registry.registry.database.catalog.versions import (
 from peft_registry.registry.database.session import Transaction
 
 __all__ = [
+    "FROM_MANIFEST",
     "AliasMove",
     "Artifact",
     "ArtifactUnknown",
@@ -142,6 +145,7 @@ __all__ = [
     "every_node",
     "every_version",
     "facet_rows_of",
+    "facets_of_manifest",
     "facets_of_versions",
     "figures",
     "first_checkpoint_over",

@@ -15,6 +15,7 @@ from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.database.tables import facet_numbers, facet_words
 from peft_registry.schemas.facets import Facet, rule_of
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.version import Version
 
 _VERSIONS_A_STATEMENT = 500  # keys of one look-up; SQLite takes some thousand parameters
@@ -39,6 +40,23 @@ def artifact_facets(
         facets.append(Facet("base", str(base_weights)))
     facets += [Facet("data", str(digest)) for digest in sorted(set(data))]
     return tuple(facets)
+
+
+FROM_MANIFEST = frozenset({"kind", "method", "origin", "base", "data", "size", "signer"})
+"""The facets that a manifest and its registration say, so that no statement is read for them."""
+
+
+def facets_of_manifest(manifest: Manifest, key_id: str) -> tuple[Facet, ...]:
+    """What a version is found by that its manifest and its registration say."""
+    known = artifact_facets(
+        kind=manifest.kind,
+        method=manifest.method,
+        base_weights=None if manifest.base is None else manifest.base.identity.weights,
+        size_bytes=sum(entry.size for entry in manifest.files),
+        data=(data.sha256 for data in manifest.data),
+        key_id=key_id,
+    )
+    return known if manifest.kind == "base" else (*known, Facet("origin", manifest.origin or "made"))
 
 
 def insert_facets(tx: Transaction, key: VersionKey, *, registered_at: str, facets: Iterable[Facet]) -> None:
