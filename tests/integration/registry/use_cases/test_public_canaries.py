@@ -1,7 +1,5 @@
 """What everybody reads of a version in which each text is a canary of its own: what may be read, and nothing else."""
 
-import base64
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,7 +13,6 @@ from peft_registry.registry.compliance.answer_forms import AnswerForm
 from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.documents.recipients import allowed_fields, recipients
-from peft_registry.registry.exports.hub import HubFolder
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.projected_versions import Loader
 from peft_registry.registry.mlflow.projection import Projection
@@ -37,6 +34,7 @@ from peft_registry.schemas.hand_over import RecipientName
 from peft_registry.schemas.modification import ModificationRecord
 from tests.builders.decisions import ENGINEER, OFFICER, fill_in
 from tests.builders.evaluation import a_recorded_evaluation
+from tests.builders.handed import all_of, told_by
 from tests.builders.homes import NOW, a_home, add_a_base, reopened
 from tests.builders.products import a_product
 from tests.builders.records import a_data_identity, a_run_record
@@ -106,20 +104,6 @@ def merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in other.items():
         both[key] = merged(both[key], value) if isinstance(value, dict) and key in both else value
     return both
-
-
-def told_by(folder: HubFolder) -> str:
-    """All text of what is sent, with what its envelopes and its proof hold, and the names of the files."""
-    texts = list(map(str.encode, folder.files))
-    for path, content in folder.files.items():
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        texts.append(data)
-        for line in data.splitlines():
-            if path.endswith(".jsonl") and b'"payload"' in line:
-                texts.append(base64.b64decode(json.loads(line)["payload"]))
-            if path.endswith(".tlog-proof") and line.startswith(b"extra "):
-                texts.append(base64.b64decode(line[6:]))
-    return "\n".join(text.decode("utf-8", "replace") for text in texts)
 
 
 def an_evaluation(canaries: Canaries) -> tuple[EvaluationRecord, bytes]:
@@ -193,14 +177,6 @@ def say_canaries(registry: Registry, folder: Path, canaries: Canaries) -> None:
     set_alias(registry, version, canaries.at("alias.alias"), reason=canaries.at("alias.reason"))
     recall(registry, "sums", ALEX, reason=canaries.at("recall.reason"))
     recall(registry, "sums", ALEX, reason=canaries.at("recall.undone.reason"), undo=True)
-
-
-def all_of(folder: Path) -> str:
-    """All text of a dossier, as `told_by` has it of what is sent."""
-    files: dict[str, Path | bytes] = {
-        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
-    }
-    return told_by(HubFolder(files, ()))
 
 
 def shown_of(projection: Projection) -> str:

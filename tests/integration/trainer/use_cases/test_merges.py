@@ -46,6 +46,7 @@ from peft_registry.registry.verification.merged_again import (
 )
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
+from peft_registry.schemas.hand_over import RecipientName
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import ModificationPredicate
@@ -66,6 +67,7 @@ from peft_registry.trainer.use_cases.merge_inputs import (
     plan_merge,
 )
 from tests.builders.files import with_another_digit
+from tests.builders.handed import all_of
 from tests.builders.homes import NOW, a_home
 from tests.builders.made import an_input, artifact_of_product, record_in, with_record
 from tests.builders.merge import CARD, UNCOUNTED, load, register_adapter, unmerged, write_adapter
@@ -379,6 +381,26 @@ def test_every_tensor_of_a_merge_of_two_follows_from_the_dossier(algorithm: str,
         file.write_bytes(was)
     another = found.merge.revised(ingredients=[part.revised(weight=0.5) for part in found.merge.ingredients])
     assert merged_by_hand(tmp_path / "whole", another).wrong, "with other weights it would be another model"
+
+
+@pytest.mark.parametrize("recipient", ["ai-office", "national-authority", "downstream", "public"])
+def test_of_a_merge_a_recipient_is_handed_no_person_no_compute_and_no_project_that_is_not_theirs(
+    recipient: RecipientName, place: Place, merged: MergeOutcome, tmp_path: Path
+) -> None:
+    assert merged.version is not None
+    hand_over(place.registry, merged.version, recipient, tmp_path / "out", signer=place.registry.trainer_key)
+    text = all_of(tmp_path / "out")
+    person = str(place.registry.trust.person_of(place.registry.trainer_key.public.key_id))
+    told = {
+        "person": any(re.search(rf"\b{re.escape(name)}\b", text) for name in ("a lawyer", person)),
+        "compute of the base": bool(re.search(r"1e\+?18|1000000000000000000", text)),
+        "project": '"colours"' in text,
+        "path": str(place.registry.folder.parent) in text,
+    }
+    allowed = {"ai-office": {"person", "compute of the base", "project"}, "national-authority": {"person"}}
+    assert {what for what, is_told in told.items() if is_told} <= allowed.get(recipient, set())
+    if recipient == "ai-office":
+        assert told["person"] and told["compute of the base"] and told["project"], "they are looked for where they are"
 
 
 def merged_by_hand(dossier: Path, merge: MergeRecord) -> MergeAgain:
