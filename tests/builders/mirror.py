@@ -1,6 +1,8 @@
 """Versions, runs and evaluations as MLflow is given them."""
 
 import html
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from peft_registry.registry.mlflow.description import FilledCount
@@ -15,6 +17,20 @@ from peft_registry.schemas.version import Version
 from tests.builders import records
 
 PLANTED = "The planted sentence about a purple giraffe"
+
+
+@contextmanager
+def stores_of_mlflow(uri: str) -> Iterator[None]:
+    """MLflow's stores in the block. Behind it none is set, as before: what MLflow says when nobody set one is where it was asked."""
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
 
 
 def digest(text: str) -> Digest:

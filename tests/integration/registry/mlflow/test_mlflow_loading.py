@@ -32,6 +32,7 @@ from peft_registry.trainer.embedded import embedded_base
 from tests.builders.homes import a_home, add_a_base, an_artifact
 from tests.builders.made import trained_artifact
 from tests.builders.merge import load, merge, register_adapter, suppress_warnings, unmerged, write_adapter
+from tests.builders.mirror import stores_of_mlflow
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # MLflow closes nothing it opens for a download
@@ -109,7 +110,6 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    import mlflow
 
     from peft_registry.trainer.use_cases.add_base import intake_base
 
@@ -118,12 +118,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
         patch.chdir(folder)  # MLflow's defaults write into the current folder
         patch.setenv("HF_HUB_OFFLINE", "1")
         base = intake_base(registry, "embedded", name="tiny")
-        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-        mlflow.set_tracking_uri(address_of(registry.folder))
-        mlflow.set_registry_uri(address_of(registry.folder))
-        yield Workplace(registry, base, folder, {})
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        with stores_of_mlflow(address_of(registry.folder)):
+            yield Workplace(registry, base, folder, {})
 
 
 @pytest.fixture(autouse=True)

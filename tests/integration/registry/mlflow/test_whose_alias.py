@@ -19,6 +19,7 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.version import Version
 from tests.builders.homes import a_home, add_a_base, an_artifact
+from tests.builders.mirror import stores_of_mlflow
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
 
@@ -59,12 +60,8 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
         set_alias(registry, versions[0], "champion")
         uri = f"sqlite:///{folder}/mlflow.db"
         copy_to(mlflow.MlflowClient(uri, uri), versions)
-        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
-        yield Mirrored(registry, mlflow.MlflowClient(uri, uri), versions)
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        with stores_of_mlflow(uri):
+            yield Mirrored(registry, mlflow.MlflowClient(uri, uri), versions)
 
 
 @pytest.fixture(autouse=True)
