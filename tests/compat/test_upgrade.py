@@ -1,10 +1,7 @@
 """`registry admin upgrade` of the home that 0.1.0 made: a backup, the new schema, the first snapshot; what was said stays."""
 
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -30,7 +27,7 @@ from peft_registry.registry.verification.signed_versions import all_signed_versi
 from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from tests.compat.kept_home import KEPT, THEN, VERSIONS, stopped_clock
-from tests.processes.interpreter import ROOT
+from tests.processes.killed import dies_at
 
 
 @pytest.fixture
@@ -169,16 +166,6 @@ def test_another_writer_is_waited_for_and_then_refused_with_nothing_changed(
     assert revision_of(home / "database.sqlite") == "0001"
 
 
-KILLED = """
-import os, pkgutil, sys
-from pathlib import Path
-from peft_registry.registry.use_cases import upgrade
-owner, name = sys.argv[2].rsplit(".", 1)
-setattr(pkgutil.resolve_name(owner), name, lambda *a, **k: os._exit(9))
-upgrade.upgrade_home(Path(sys.argv[1]))
-"""
-
-
 @pytest.mark.parametrize(
     "point",
     [
@@ -188,15 +175,7 @@ upgrade.upgrade_home(Path(sys.argv[1]))
     ],
 )
 def test_a_kill_leaves_the_old_home_or_the_new_one(home: Path, point: str) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(home), point],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert killed.returncode == 9, killed.stderr
+    assert dies_at(point, lambda: upgrade_home(home))
     assert revision_of(home / "database.sqlite") in ("0001", SCHEMA_REVISION)
     registry = open_home(home, clock=lambda: THEN)
     assert verify_version(registry, version_named(registry, "polite-replies@champion")).verdict == "verified"

@@ -4,10 +4,7 @@ Each test has a home of today, a backup of yesterday, and users who saw the newe
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +46,7 @@ from tests.builders.backends import BACKENDS, MadeHome, contents, make_on
 from tests.builders.homes import NOW, add_a_base, an_artifact, register_adapter
 from tests.builders.registered import a_manifest, digest
 from tests.builders.signing import a_p256_key, an_ed25519_key
-from tests.processes.interpreter import ROOT
+from tests.processes.killed import dies_at
 
 WHY = "the disk failed, and the backup is of yesterday"
 
@@ -703,18 +700,6 @@ def test_the_command_shows_what_is_lost_and_then_accepts_it(
 
 # --- killed in the middle
 
-KILLED = """
-import os, pkgutil, sys
-from pathlib import Path
-from peft_registry.registry.homes.home import open_home
-from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
-from peft_registry.registry.use_cases import accept_restore
-owner, name = sys.argv[3].rsplit(".", 1)
-setattr(pkgutil.resolve_name(owner), name, lambda *a, **k: os._exit(9))
-seen = SeenCheckpoints(Path(sys.argv[2]), print)
-registry = open_home(Path(sys.argv[1]), clock=lambda: sys.argv[4], seen=seen, check_log=False)
-accept_restore.accept_restore(registry, reason="the disk failed")
-"""
 ROOM = "peft_registry.registry"
 
 
@@ -730,15 +715,7 @@ ROOM = "peft_registry.registry"
 def test_a_kill_leaves_the_refused_home_or_the_accepted_one(
     point: str, left: str | None, home: MadeHome, lost: str, keeper: User, other: User
 ) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(home.folder), str(keeper.state), point, NOW],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert killed.returncode == 9, killed.stderr
+    assert dies_at(point, lambda: keeper.accepts(home))
     if left is not None:
         for user in (keeper, other):
             assert user.is_refused(home) == left

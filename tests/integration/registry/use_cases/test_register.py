@@ -1,10 +1,5 @@
 """Registration: idempotent, ordered, race-safe; a failure or kill between any two steps leaves garbage, never a lie."""
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,7 +35,7 @@ from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, base_files, register_adapter, reopened
 from tests.builders.made import record_in, with_observations, with_record
-from tests.processes.interpreter import ROOT
+from tests.processes.killed import dies_at
 
 
 def test_the_same_artifact_under_the_same_name_is_the_same_version(registry: Registry, tmp_path: Path) -> None:
@@ -252,28 +247,6 @@ def test_a_write_that_fails_registers_nothing_and_the_same_call_completes(tmp_pa
             assert catalog.leased(tx, "2026-11-24T12:00:01Z") == frozenset()
 
 
-KILLED = """
-    import json, os, pkgutil, sys
-    from pathlib import Path
-    sys.path.insert(0, {root!r})
-    from peft_registry.registry.use_cases.register import register_version
-    from tests.builders.homes import reopened, add_a_base, an_artifact
-    def die(*a, **k): os._exit(9)
-    codes = {{}}
-    for point, folder in json.loads(sys.argv[1]).items():
-        child = os.fork()  # what takes longest, the imports, is done once
-        if child == 0:
-            folder = Path(folder)
-            opened = reopened(folder / "home")
-            base = add_a_base(opened, folder / "base")
-            artifact = an_artifact(folder / "adapter", base)
-            module, name = point.rsplit(".", 1)
-            setattr(pkgutil.resolve_name(module), name, die)
-            register_version(opened, artifact)
-            os._exit(0)
-        codes[point] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(json.dumps(codes))
-"""
 POINTS = (
     "peft_registry.registry.use_cases.register._store_files",
     "peft_registry.registry.use_cases.register._sign_listing",
@@ -284,39 +257,16 @@ POINTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By the step at which the process that registered an adapter was killed, the folder with the home."""
-    places = {point: tmp_path_factory.mktemp("killed") for point in POINTS}
-    for folder in places.values():
-        with a_home(folder / "home") as registry:
-            add_a_base(registry, folder / "base")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            textwrap.dedent(KILLED).format(root=str(ROOT)),
-            json.dumps({point: str(folder) for point, folder in places.items()}),
-        ],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == dict.fromkeys(POINTS, 9), done.stderr
-    return places
-
-
 @pytest.mark.parametrize("point", POINTS)
-def test_a_kill_at_any_step_leaves_no_lie_and_the_same_command_completes(killed: dict[str, Path], point: str) -> None:
-    folder = killed[point]
-    registry = reopened(folder / "home")
+def test_a_kill_at_any_step_leaves_no_lie_and_the_same_command_completes(tmp_path: Path, point: str) -> None:
+    with a_home(tmp_path / "home") as registry:
+        artifact = an_artifact(tmp_path / "adapter", add_a_base(registry, tmp_path / "base"))
+    assert dies_at(point, lambda: register_version(reopened(tmp_path / "home"), artifact))
+    registry = reopened(tmp_path / "home")
     try:
         pending = point.endswith("publish_checkpoint")
         assert nothing_named(registry, "helper") is not pending
-        version = register_version(registry, an_artifact(folder / "adapter", add_a_base(registry, folder / "base")))
+        version = register_version(registry, an_artifact(tmp_path / "adapter", add_a_base(registry, tmp_path / "base")))
         assert version.label == "helper:1"
         assert verify_version(registry, version).verdict == "verified"
     finally:
