@@ -21,7 +21,7 @@ PLANTED = "The planted sentence about a purple giraffe"
 
 @contextmanager
 def stores_of_mlflow(uri: str) -> Iterator[None]:
-    """MLflow's stores in the block. Behind it none is set, as before: what MLflow says when nobody set one is where it was asked."""
+    """MLflow's stores in the block. Behind it none is set, as before: MLflow then names the folder that it is asked in."""
     import mlflow
 
     mlflow.set_tracking_uri(uri)
