@@ -7,7 +7,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.processes.interpreter import ROOT
 
@@ -81,6 +86,35 @@ def write_wheel(folder: Path, name: str, files: dict[str, str]) -> Path:
         for member, text in (members | {f"{info}/RECORD": record}).items():
             archive.writestr(member, text)
     return wheel
+
+
+def needed_by(requirements: Path) -> dict[str, Distribution]:
+    """By name the distributions of this environment that a list of requirements asks for, with all that those ask for."""
+    lines = (line.partition("#")[0].strip() for line in requirements.read_text("utf-8").splitlines())
+    waiting = [Requirement(line) for line in lines if line]
+    asked: set[tuple[str, str]] = set()  # name, extra
+    needed: dict[str, Distribution] = {}
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        needed[name] = distribution(name)
+        for extra in {"", *requirement.extras} - {extra for one, extra in asked if one == name}:
+            asked.add((name, extra))
+            for line in needed[name].requires or ():
+                further = Requirement(line)
+                if further.marker is None or further.marker.evaluate({"extra": extra}):
+                    waiting.append(further)
+    return needed
+
+
+def copy_distributions(distributions: Iterable[Distribution], site_packages: Path) -> None:
+    """What pip would unpack of each, uncompiled: their files, but for scripts outside of the site folder."""
+    for one in distributions:
+        for file in one.files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                target = site_packages / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(str(one.locate_file(file)), target)
 
 
 def install(wheels: list[Path], venv: Path) -> Path:
