@@ -63,8 +63,8 @@ def test_the_same_seed_gives_the_same_names_and_moves_and_another_one_others(tmp
 
 
 def test_a_second_filling_continues_the_log_and_the_checkpoint_covers_both(tmp_path: Path) -> None:
-    first = fill(tmp_path / "home", versions=20, stored=True, registrations=0)
-    second = fill(tmp_path / "home", versions=20, seed=1, stored=True, registrations=0)
+    first = fill(tmp_path / "home", versions=10, stored=True, registrations=0)
+    second = fill(tmp_path / "home", versions=10, seed=1, stored=True, registrations=0)
     assert second.entries > first.entries
     registry = open_home(tmp_path / "home")
     report = check_log(registry)
@@ -134,9 +134,9 @@ GROWTH |= {"reading": 3, "digest": 1, "page": 3, "impact": 4, "at": 3}
 
 
 def test_opening_reading_an_alias_and_registering_grow_by_the_levels_of_a_tree(tmp_path: Path) -> None:
-    before, after, _ = growth(10, 100, tmp_path)
+    before, after, _ = growth(5, 50, tmp_path)
     for act, statements in after.items():
-        assert statements <= before[act] + GROWTH[act], f"{act}: {before[act]} statements at 10 versions"
+        assert statements <= before[act] + GROWTH[act], f"{act}: {before[act]} statements at 5 versions"
 
 
 def test_no_read_of_a_registry_goes_through_a_whole_table(tmp_path: Path) -> None:
