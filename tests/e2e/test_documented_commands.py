@@ -639,6 +639,7 @@ def test_the_lines_of_readme(session: Place, tmp_path: Path) -> None:
             run_and_compare(place, line)
 
 
+@pytest.mark.processes
 @pytest.mark.timeout(600)
 def test_the_lines_of_the_tutorial(warm: WarmCommand, tmp_path: Path) -> None:
     place = Place(warm, user=tmp_path, cwd=tmp_path, stands_for={"FOLDER": "champion"})
