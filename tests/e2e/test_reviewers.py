@@ -106,7 +106,7 @@ def is_in_the_table(line: str) -> bool:
 def test_of_a_clean_dossier_nothing_is_found_and_every_doubt_is_one_that_the_page_explains(place: Place) -> None:
     seen = place.reviewed("clean")
     assert (seen.found, seen.differing) == ("", "")
-    assert seen.audit.splitlines()[-1] == "verified", seen.audit
+    assert (seen.audit.splitlines()[0], seen.audit.splitlines()[-1]) == ("exit 0", "verified"), seen.audit
     doubts = [line for line in seen.audit.splitlines() if line.startswith("?")]
     assert doubts and [line for line in doubts if not is_in_the_table(line)] == []
     assert f"about the manifest {place.manifest}\n" in seen.by_openssl and "signed by " in seen.by_openssl
@@ -117,7 +117,7 @@ def test_of_a_clean_dossier_nothing_is_found_and_every_doubt_is_one_that_the_pag
 def test_what_was_planted_is_found_twice(place: Place) -> None:
     seen = place.reviewed("tampered")
     assert len(place.edited) == len(TAMPERS) == 6
-    assert seen.audit.splitlines()[-1] == "broken"
+    assert (seen.audit.splitlines()[0], seen.audit.splitlines()[-1]) == ("exit 6", "broken")
     for planted, file in place.edited.items():
         assert planted in PAGE, "the page says where it is found"
         assert file in seen.differing, planted

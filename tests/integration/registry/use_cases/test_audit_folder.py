@@ -23,6 +23,7 @@ from peft_registry.registry.use_cases.decide import decide, decide_question, wri
 from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.read_folder import read_folder
+from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report_in
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import Examiner
@@ -31,8 +32,9 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from tests.builders.decisions import ENGINEER, ENGINEERS, OFFICER, OFFICERS, fill_in
 from tests.builders.files import with_another_digit
-from tests.builders.homes import NOW, a_home, reopened
-from tests.builders.releases import NEXT, a_release_with_other_rules
+from tests.builders.homes import NOW, a_home, add_a_base, reopened
+from tests.builders.products import FACTS, a_product
+from tests.builders.releases import FROZEN, NEXT, a_release, a_release_with_other_rules
 from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
 
 
@@ -290,6 +292,21 @@ def test_a_dossier_is_never_broken_under_the_next_edition(
     assert {found[f"values of {name}.json"] for name in ("cover", "annex-iv", "mdf", "annex-xi", "pst")} == {
         "reproduced"
     }
+
+
+def test_a_dossier_of_a_later_edition_than_this_release_knows_accuses_nobody(tmp_path: Path) -> None:
+    with a_release(FROZEN, NEXT), a_home(tmp_path / "home") as later:
+        product = a_product(later, tmp_path / "sums", add_a_base(later, tmp_path / "base"), facts=FACTS)
+        version = register_product(later, product).version
+        for recipient in ("ai-office", "downstream"):
+            hand_over(later, version, recipient, tmp_path / recipient, signer=later.trainer_key)  # type: ignore[arg-type]
+        with a_release(FROZEN):
+            office = audited(tmp_path / "ai-office", later)
+            assert (office.exit_code, office.differing) == (0, ())
+            (record,) = [line for line in office.lines if line.figure == "record"]
+            assert record.outcome == "not possible" and f"the edition {NEXT}" in record.text
+            cut = audited(tmp_path / "downstream", later)
+            assert (cut.exit_code, cut.differing) == (5, ())
 
 
 def test_answers_that_two_people_signed_are_in_the_documents_and_follow_from_the_folder(
