@@ -402,6 +402,15 @@ def test_a_base_that_was_moved_cannot_be_checked(warm: WarmCommand, workplace: P
 # --- the home ---
 
 
+INIT = ("init", "--unencrypted", "--profile", "org.yml")
+
+
+@pytest.fixture(scope="module")
+def no_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for every bad profile: each must leave it as it was."""
+    return tmp_path_factory.mktemp("profiles")
+
+
 @pytest.mark.parametrize(
     ("profile", "says"),
     [
@@ -418,15 +427,18 @@ def test_a_base_that_was_moved_cannot_be_checked(warm: WarmCommand, workplace: P
         ("legal_name: [\n", "not acceptable YAML"),
     ],
 )
-def test_a_bad_profile_makes_no_home(profile: str, says: str, warm: WarmCommand, tmp_path: Path) -> None:
-    (tmp_path / "org.yml").write_text(profile)
-    init = ("init", "--unencrypted", "--profile", "org.yml")
-    refused(warm(*init, cwd=tmp_path), 2, says)
-    assert [path.name for path in tmp_path.iterdir()] == ["org.yml"]
-    (tmp_path / "org.yml").write_text(
+def test_a_bad_profile_makes_no_home(profile: str, says: str, warm: WarmCommand, no_home: Path) -> None:
+    (no_home / "org.yml").write_text(profile)
+    refused(warm(*INIT, cwd=no_home), 2, says)
+    assert [path.name for path in no_home.iterdir()] == ["org.yml"]
+
+
+def test_after_every_bad_profile_the_mended_one_makes_a_home(warm: WarmCommand, no_home: Path) -> None:
+    """Runs after those above, in the folder that they all shared."""
+    (no_home / "org.yml").write_text(
         "legal_name: Example GmbH\ncountry: DE\nsize_class: sme\nrole: downstream_modifier\n"
     )
-    warm(*init, cwd=tmp_path).ok()
+    warm(*INIT, cwd=no_home).ok()
 
 
 @pytest.fixture
@@ -436,21 +448,15 @@ def encrypted(warm: WarmCommand, tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(
-    "arguments",
-    [("base", "add", "embedded", "--name", "tiny"), TRAIN],
-    ids=lambda a: a[0],
-)
 def test_an_encrypted_key_without_a_terminal_is_refused_at_once(
-    arguments: tuple[str, ...], warm: WarmCommand, encrypted: Path, listed: Callable[[Path], list[str]]
+    warm: WarmCommand, encrypted: Path, listed: Callable[[Path], list[str]]
 ) -> None:
-    if arguments[0] != "base":
-        warm("base", "add", "embedded", "--name", "tiny", cwd=encrypted, REGISTRY_PASSPHRASE="correct horse").ok()
-    before = listed(encrypted)
-    refused(warm(*arguments, cwd=encrypted), 2, "this is not a terminal")
-    refused(warm(*arguments, cwd=encrypted, REGISTRY_PASSPHRASE="wrong"), 2, "the passphrase is wrong")
-    assert listed(encrypted) == before
-    assert warm(*arguments, cwd=encrypted, REGISTRY_PASSPHRASE="correct horse").code == 0
+    for arguments in (("base", "add", "embedded", "--name", "tiny"), TRAIN):
+        before = listed(encrypted)
+        refused(warm(*arguments, cwd=encrypted), 2, "this is not a terminal")
+        refused(warm(*arguments, cwd=encrypted, REGISTRY_PASSPHRASE="wrong"), 2, "the passphrase is wrong")
+        assert listed(encrypted) == before
+        assert warm(*arguments, cwd=encrypted, REGISTRY_PASSPHRASE="correct horse").code == 0
 
 
 def test_an_init_without_a_terminal_asks_for_nothing_and_makes_nothing(warm: WarmCommand, tmp_path: Path) -> None:
@@ -494,14 +500,14 @@ def test_a_read_only_home_can_be_read_and_verified_and_refuses_to_be_written(
     assert {path: path.stat().st_mtime_ns for path in (read_only / ".registry").rglob("*")} == before
 
 
-@pytest.mark.parametrize("kilobytes", [40, 150, 230])
 def test_a_full_disk_registers_nothing_and_loses_nothing(
-    kilobytes: int, warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
+    warm: WarmCommand, workplace: Path, listed: Callable[[Path], list[str]]
 ) -> None:
     """A limit on the size of every file stands for the disk: a write fails in the adapter, in the store, in the database."""
-    refused(warm(*TRAIN, cwd=workplace, file_bytes=kilobytes * 1000), 8, "why: ")
-    assert listed(workplace) == NOTHING_NEW
-    nothing_left_in(workplace / ".registry")
+    for kilobytes in (40, 150, 230):
+        refused(warm(*TRAIN, cwd=workplace, file_bytes=kilobytes * 1000), 8, "why: ")
+        assert listed(workplace) == NOTHING_NEW
+        nothing_left_in(workplace / ".registry")
     assert "registered polite-replies:1 " in warm(*TRAIN, cwd=workplace).ok().out
     assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
 
