@@ -383,7 +383,7 @@ def false_alarms(kept: Kept, runs: int, *, seed: int) -> list[str]:
 @pytest.mark.timeout(300)
 def test_a_sample_of_flips_is_refused_and_named_and_what_is_put_back_verifies(tmp_path: Path) -> None:
     with a_registry(tmp_path, nodes=12) as kept:
-        assert missed_flips(kept, 4 * len(_COMMAND), seed=1) == []
+        assert missed_flips(kept, 2 * len(_COMMAND), seed=1) == []
         assert false_alarms(kept, 3, seed=2) == []
 
 
