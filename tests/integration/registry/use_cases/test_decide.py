@@ -151,8 +151,18 @@ def test_a_wrong_answer_is_refused_with_its_line_and_all_of_them_at_once(place: 
             {"base[0].release_date": "2026-06-01", PLACED: "2026-05-01"},
             "a result is placed on the market once its base is",
         ),
+        *(
+            ({"data[0].licence": licence}, f"{licence!r} is not a licence of the SPDX list")
+            for licence in ("Apche-2.0", "MIT OR", "MIT WITH Some-exception")
+        ),
     ],
-    ids=["not applicable, where the law always asks", "placed before the base was released"],
+    ids=[
+        "not applicable, where the law always asks",
+        "placed before the base was released",
+        "a licence that is not listed",
+        "half an OR",
+        "an exception that is not listed",
+    ],
 )
 def test_what_cannot_be_answered_so_is_told_with_its_line_and_none_of_the_form_is_taken(
     place: Place, answers: dict[str, Any], why: str
