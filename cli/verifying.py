@@ -51,16 +51,17 @@ class VerifyRequest:
         from peft_registry.registry.use_cases.verify import Requirements
         from peft_registry.schemas.errors import InputRefused
 
-        unknown = sorted(set(self.require) - {"base-bytes", "log-proof"})
+        unknown = sorted(set(self.require) - {"base-bytes", "log-proof", "witness"})
         if unknown:
             raise InputRefused.in_words(
                 what=f"--require {unknown[0]} is not known",
-                why="what can be required is base-bytes and log-proof",
+                why="what can be required is base-bytes, log-proof and witness",
                 fix="use one of them",
             )
         return Requirements(
             log_proof="log-proof" in self.require,
             base_bytes="base-bytes" in self.require,
+            witness="witness" in self.require,
             file_digests=self.file_digests,
         )
 

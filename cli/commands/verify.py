@@ -94,7 +94,7 @@ def verify(
     root: RootOption = None,
     base: Annotated[Path | None, typer.Option(help="Path of the base, to check its bytes too.")] = None,
     require: Annotated[
-        list[str] | None, typer.Option(metavar="WHAT", help="Also require base-bytes or log-proof.")
+        list[str] | None, typer.Option(metavar="WHAT", help="Also require base-bytes, log-proof or witness.")
     ] = None,
     file_digests: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""Signed notes, checkpoints and proof files as text (C2SP signed-note, tlog-checkpoint, tlog-proof v1; Ed25519 only).
+"""Signed notes, checkpoints and proof files as text (C2SP signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof v1; Ed25519).
 
 A checkpoint says: the log named `origin` had `size` entries with this root. Its note is signed under the origin as key
 name. Signatures of unknown keys are ignored, because witnesses may add theirs; a line that names a trusted key and
@@ -18,6 +18,10 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 ED25519_TYPE = b"\x01"  # signed-note, "Signature types"
+COSIGNATURE_TYPE = (
+    b"\x04"  # likewise: a time, and an Ed25519 signature of it with the note (tlog-cosignature, cosignature/v1)
+)
+_TIME_BYTES = 8
 NOTE_MAX_BYTES = 1024 * 1024
 CHECKPOINT_MAX_BYTES = 64 * 1024  # of the file of a checkpoint: one note, with a signature of each witness
 SIGNATURES_MAX = 64  # signed-note asks for at least 16
@@ -128,6 +132,42 @@ def verify_checkpoint(text: str, *, origin: str, keys: Iterable[PublicKey]) -> C
     return Checkpoint(size=size, root=root, key_id=_signer_of(body, lines, name=origin, keys=keys).key_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Cosignature:
+    """A witness saw the log in the state of a checkpoint, and no other history of it, at this POSIX time."""
+
+    key_id: str
+    at: int
+
+
+def cosignatures(text: str, witnesses: Iterable[PublicKey]) -> tuple[Cosignature, ...]:
+    """Who of these witnesses cosigned a checkpoint, and when, in the order of their lines; others are passed over.
+
+    Raises:
+        MalformedNote: not a signed note, or a line of a witness that is not a time and a signature.
+        BadSignature: a line names a witness that did not sign this.
+    """
+    body, lines = _split_note(text)
+    trusted = tuple(key for key in witnesses if key.kind == "ed25519")
+    found = []
+    for line in lines:
+        for key in trusted:
+            if line.key_id != note_key_id(line.name, key, kind=COSIGNATURE_TYPE):
+                continue
+            at = int.from_bytes(line.signature[:_TIME_BYTES], "big")
+            if len(line.signature) <= _TIME_BYTES or at >= 1 << 63:
+                raise MalformedNote("a cosignature", "it is not a time and a signature")
+            if not key.verify(line.signature[_TIME_BYTES:], _cosigned_message(body, at)):
+                raise BadSignature("a cosignature", key_id=key.key_id)
+            found.append(Cosignature(key.key_id, at))
+    return tuple(found)
+
+
+def _cosigned_message(body: str, at: int) -> bytes:
+    """What a witness signs of the text of a checkpoint, with its last newline, at a POSIX time."""
+    return f"cosignature/v1\ntime {at}\n{body}".encode()
+
+
 def claimed_name(text: str, keys: Iterable[PublicKey]) -> str | None:
     """The name under which a signature line says that one of these keys signed; None if no line names one of them.
 
@@ -150,9 +190,9 @@ def read_unverified(text: str) -> tuple[str, int, bytes]:
     return _read_body(_split_note(text)[0])
 
 
-def note_key_id(name: str, key: PublicKey) -> bytes:
-    """First 4 bytes of SHA-256(name || 0x0A || 0x01 || public key): with the name it says which key signed a line."""
-    return hashlib.sha256(name.encode("utf-8") + b"\n" + ED25519_TYPE + key.raw).digest()[:_KEY_ID_BYTES]
+def note_key_id(name: str, key: PublicKey, *, kind: bytes = ED25519_TYPE) -> bytes:
+    """First 4 bytes of SHA-256(name || 0x0A || kind || public key): with the name it says which key signed a line, and as what."""
+    return hashlib.sha256(name.encode("utf-8") + b"\n" + kind + key.raw).digest()[:_KEY_ID_BYTES]
 
 
 def render_proof(proof: Proof) -> str:

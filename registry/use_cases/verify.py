@@ -71,11 +71,13 @@ _BASES_KEPT = 8  # bases whose identity one run remembers; a base of many tensor
 class Requirements:
     """What the caller asks beyond the default.
 
-    `file_digests`: the SHA-256 of each weights file too, where its header and its tensors prove its bytes already.
+    `witness`: somebody else than the holder of the log key cosigned the checkpoint. `file_digests`: the SHA-256 of each weights
+    file too, where its header and its tensors prove its bytes already.
     """
 
     log_proof: bool = False
     base_bytes: bool = False
+    witness: bool = False
     file_digests: bool = False
 
 
@@ -437,7 +439,7 @@ def _examiner_at(registry: Registry, trust: TrustPolicy | None, problem: KnownEr
 
 def _checked(presented: Presented, context: Context, require: Requirements) -> CheckedArtifact:
     findings = Findings(presented, context)
-    checks = {step: _demanded(run_step(step, findings), require) for step in CHECKLIST}
+    checks = {step: _demanded(run_step(step, findings), require, findings) for step in CHECKLIST}
     verdict = _verdict(checks, require)
     outcome = VerifyOutcome(
         subject=presented.label,
@@ -448,12 +450,15 @@ def _checked(presented: Presented, context: Context, require: Requirements) -> C
     return CheckedArtifact(outcome, findings.manifest, verdict, findings)
 
 
-def _demanded(check: Check, require: Requirements) -> Check:
-    """A recorded base is not enough where its bytes are required; the line then says so."""
-    if check.step != "base" or check.status != "recorded" or not require.base_bytes:
+def _demanded(check: Check, require: Requirements, findings: Findings) -> Check:
+    """A recorded base is not enough where its bytes are required, nor a proof that nobody witnessed; the line then says so."""
+    if check.step == "base" and check.status == "recorded" and require.base_bytes:
+        text, error = f"{check.text}, and they are required", "base-bytes-required"
+    elif check.step == "log" and check.status == "ok" and require.witness and not findings.witnesses:
+        text, error = f"{check.text}; no witness whom you trust cosigned it, and one is required", "witness-required"
+    else:
         return check
-    text = f"{check.text}, and they are required"
-    return Check(step=check.step, text=text, status="unchecked", error="base-bytes-required", detail=check.detail)
+    return Check(step=check.step, text=text, status="unchecked", error=error, detail=check.detail)
 
 
 def _verdict(checks: Mapping[Step, Check], require: Requirements) -> Verdict:
@@ -461,7 +466,9 @@ def _verdict(checks: Mapping[Step, Check], require: Requirements) -> Verdict:
         return "broken"
     # a proof by an unknown signer of a log that the user trusts, or one that the user's own log, were it whole, might contradict:
     # nothing is verified in spite of it
-    log_is_required = require.log_proof or any(check.error in _UNSURE_OF_THE_LOG for check in checks.values())
+    log_is_required = (
+        require.log_proof or require.witness or any(check.error in _UNSURE_OF_THE_LOG for check in checks.values())
+    )
     demanded = {"log": log_is_required, "base": require.base_bytes}
     for step, check in checks.items():
         if (step.required or demanded.get(step.name, False)) and check.status != "ok":

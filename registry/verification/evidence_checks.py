@@ -332,6 +332,8 @@ def check_log(findings: Findings) -> Result:
     origin = origin_of(entry, public_keys(findings.trust, role="log"))
     findings.hold_against_own_log(origin, proof.checkpoint)
     text = f"entry {entry.proof.index} of {proof.checkpoint.size} in {origin}, {entry.event.at}"
+    if findings.witnesses:
+        text += f", witnessed by {', '.join(findings.witnesses)}"
     damaged = findings.own_log_problem
     return ok(text) if damaged is None else unchecked(f"{text}; {damaged.what}", damaged.reference, [damaged.why])
 

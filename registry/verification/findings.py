@@ -15,10 +15,11 @@ from peft_registry.registry.records.record_inputs import NOTHING_ELSEWHERE, Else
 from peft_registry.registry.signing.keys import PublicKey
 from peft_registry.registry.signing.oms import Bundle
 from peft_registry.registry.signing.statements import OpenedStatement
-from peft_registry.registry.signing.trust import ProvenTime, public_keys
+from peft_registry.registry.signing.trust import ProvenTime, key_status, public_keys
+from peft_registry.registry.signing.trust_chain import public_of
 from peft_registry.registry.transparency.completeness import CompleteList, EntryDate, checkpoint_over_list, dates_of
 from peft_registry.registry.transparency.entries import LoggedEntry, checkpoint_over
-from peft_registry.registry.transparency.note import Checkpoint
+from peft_registry.registry.transparency.note import Checkpoint, cosignatures, read_unverified
 from peft_registry.registry.verification.evidence import (
     MAX_TRIES,
     STATEMENTS_PATH,
@@ -31,7 +32,7 @@ from peft_registry.registry.verification.presented import EvidenceBroken, Presen
 from peft_registry.schemas.errors import KnownError, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.policy import TrustPolicy
+from peft_registry.schemas.policy import CHECKPOINT_TYPE, TrustPolicy
 from peft_registry.schemas.statement import RegistrationPredicate, Statement
 from peft_registry.schemas.version import CheckStatus, VerifyOutcome, Version
 
@@ -236,8 +237,32 @@ class Findings:
         proof = self.list_proof
         if listed is None or proof is None or proof.checkpoint is None:
             return None
-        is_same = listed.proof.checkpoint_text == entry.proof.checkpoint_text
+        # by what was signed: a witness may have cosigned the one and not the other
+        is_same = read_unverified(listed.proof.checkpoint_text) == read_unverified(entry.proof.checkpoint_text)
         return ProvenTime(listed.stated.leaf.at) if is_same else None
+
+    @cached_property
+    def witnesses(self) -> tuple[str, ...]:
+        """The persons whose witness keys count and cosigned the checkpoint over the registration's entry.
+
+        Raises:
+            BadSignature, MalformedNote: a line names a trusted witness that did not sign this.
+        """
+        entry, trust = self.logged, self.trust
+        if entry is None or trust is None:
+            return ()
+        text = entry.proof.checkpoint_text
+        origin = read_unverified(text)[0]
+        keys = {key.key_id: key for key in trust.keys if key.role == "witness" and key.log_origin in (None, origin)}
+        persons = []
+        for cosigned in cosignatures(text, map(public_of, keys.values())):
+            # when a witness signed is its own word, so that nothing proves that it was before its key was revoked or expired
+            status = key_status(
+                trust, cosigned.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=None, now=self.context.now
+            )
+            if status.state == "ok":
+                persons.append(keys[cosigned.key_id].person)
+        return tuple(dict.fromkeys(persons))
 
     @cached_property
     def presented_keys(self) -> tuple[PublicKey, ...]:

@@ -1,5 +1,7 @@
 """Whoever stole every key signs another history; where the log itself lies, a folder of that history does not verify."""
 
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -14,13 +16,16 @@ from peft_registry.registry.database.log_store import SqlLogStore, append_event
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.seen_folders import SeenFolders
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.signing.keys import PrivateKey
 from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.statements import append_statement
-from peft_registry.registry.use_cases.verify import Examiner, verify_folder, verify_folder_lineage
+from peft_registry.registry.use_cases.verify import Examiner, Requirements, verify_folder, verify_folder_lineage
+from peft_registry.schemas.policy import Revocation
 from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import MadeHome
 from tests.builders.homes import NOW, a_home, register_adapter, reopened
+from tests.builders.signing import a_trusted_key, an_ed25519_key
 
 COMPLETE, PROOF = "evidence/complete.tlog-proof", "evidence/log.tlog-proof"
 
@@ -264,6 +269,43 @@ def test_a_folder_of_another_history_is_broken_for_whoever_verified_one_of_the_o
             f"with the root {roots[1]} over as many"
         )
         assert with_folders_seen(first, registry, state).verdict == "verified"
+
+
+def witnessed(folder: Path, key: PrivateKey, *, name: str = "witness.example", of: Path | None = None) -> None:
+    """Add to the proof of a folder what a witness says of the checkpoint in it, or of another (C2SP tlog-cosignature)."""
+    proof = folder / PROOF
+    checkpoint = note.parse_proof((folder if of is None else of).joinpath(PROOF).read_text()).checkpoint_text
+    body = checkpoint.rpartition("\n\n")[0] + "\n"
+    key_id = hashlib.sha256(name.encode() + b"\x0a\x04" + key.public.raw).digest()[:4]
+    data = key_id + (7).to_bytes(8, "big") + key.sign(b"cosignature/v1\ntime 7\n" + body.encode())
+    proof.write_text(f"{proof.read_text()}— {name} {base64.b64encode(data).decode()}\n")
+
+
+@pytest.mark.parametrize("seed", [None, "listed", "stranger", "revoked", "of another state"])
+def test_whoever_requires_a_witness_is_told_of_the_one_who_cosigned_and_verifies_nothing_without(
+    histories: TwoHistories, registry: Registry, tmp_path: Path, seed: str | None
+) -> None:
+    witness = an_ed25519_key(31)
+    key = a_trusted_key(witness, person="wim", role="witness", predicate_types=None)
+    gone = Revocation(key_id=key.key_id, revoked_at=NOW, reason="left", kind="routine")
+    trust = registry.trust.revised(
+        keys=(*registry.trust.keys, key), revocations=(gone,) if seed == "revoked" else registry.trust.revocations
+    )
+    folder = Path(shutil.copytree(histories.true, tmp_path / "folder"))
+    if seed is not None:
+        of = histories.before if seed == "of another state" else None
+        witnessed(folder, an_ed25519_key(32) if seed == "stranger" else witness, of=of)
+    plain = verify_folder(folder, trust=trust, now=NOW)
+    asked = verify_folder(folder, trust=trust, now=NOW, require=Requirements(witness=True))
+    log = next(check for check in asked.checks if check.step == "log")
+    if seed == "of another state":
+        assert (plain.exit_code, asked.exit_code) == (6, 6)
+        return
+    assert plain.verdict == "verified", plain
+    if seed == "listed":
+        assert asked.verdict == "verified" and ", witnessed by wim" in log.text
+    else:
+        assert (asked.exit_code, log.error) == (5, "witness-required")
 
 
 @pytest.mark.full

@@ -1,5 +1,7 @@
 """Signed notes, checkpoints and proof files: exact text, strict reading, unknown keys ignored, wrong ones not."""
 
+import base64
+import hashlib
 import json
 
 import pytest
@@ -90,6 +92,36 @@ def test_cosignatures_of_unknown_witnesses_are_ignored_at_least_sixteen_of_them(
     for number in range(16):
         text += signature_line(an_ed25519_key(100 + number), name=f"witness-{number}.example", text=body_of(text))
     assert note.verify_checkpoint(text, origin=ORIGIN, keys=[LOG.public]).size == 7
+
+
+def cosignature_line(
+    checkpoint: str, at: int, *, key=WITNESS, name: str = "witness.example", signed_at: int | None = None
+):
+    """As C2SP tlog-cosignature has it, byte for byte: by the library's Ed25519 and by hand."""
+    public = key.public.raw
+    key_id = hashlib.sha256(name.encode() + b"\x0a\x04" + public).digest()[:4]
+    message = b"cosignature/v1\ntime %d\n" % (at if signed_at is None else signed_at) + body_of(checkpoint).encode()
+    data = key_id + at.to_bytes(8, "big") + key.sign(message)
+    return f"— {name} {base64.b64encode(data).decode()}\n"
+
+
+def test_who_witnessed_a_checkpoint_is_read_with_the_time_and_others_are_passed_over():
+    text = a_checkpoint()
+    strangers = cosignature_line(text, 5, key=an_ed25519_key(9), name="stranger.example")
+    cosigned = text + strangers + cosignature_line(text, 1_679_315_147)
+    assert note.cosignatures(cosigned, [WITNESS.public]) == (note.Cosignature(WITNESS.public.key_id, 1_679_315_147),)
+    assert note.cosignatures(text, [WITNESS.public]) == ()
+    # what the log key signed is the same, and no signature of the log makes a witness
+    assert note.verify_checkpoint(cosigned, origin=ORIGIN, keys=[LOG.public]).size == 7
+    assert note.cosignatures(text, [LOG.public]) == ()
+
+
+@pytest.mark.parametrize("wrong", ["another time", "another state"])
+def test_a_line_of_a_trusted_witness_that_it_did_not_sign_is_broken(wrong: str):
+    text = a_checkpoint()
+    signed_at, of = (4, text) if wrong == "another time" else (5, a_checkpoint(size=8))
+    with pytest.raises(BadSignature):
+        note.cosignatures(text + cosignature_line(of, 5, signed_at=signed_at), [WITNESS.public])
 
 
 def test_a_line_that_names_a_trusted_key_and_fails_spoils_the_whole_note():
