@@ -20,7 +20,7 @@ from peft_registry.registry.mlflow.push import push_everything
 from peft_registry.registry.mlflow.team_server import MirrorUnavailable, NotSent, entities_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.register_product import register_product
-from tests.builders.homes import a_home, add_a_base, reopened
+from tests.builders.homes import MadeFolder, a_home, add_a_base, reopened
 from tests.builders.products import a_product
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # MLflow's engines close when they are collected
@@ -101,19 +101,27 @@ def a_page(experiments: list[dict[str, str]], token: str) -> bytes:
 @contextmanager
 def answering(made: Callable[[], Answering] = Answering) -> Iterator[Answering]:
     with made() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield server
         server.shutdown()
         thread.join()
 
 
+@pytest.fixture(scope="module")
+def with_base(tmp_path_factory: pytest.TempPathFactory) -> MadeFolder:
+    """A folder with a home in which a base is registered. Never write to it."""
+    folder = tmp_path_factory.mktemp("with-base")
+    with a_home(folder / "home") as opened:
+        add_a_base(opened, folder / "base")
+        return MadeFolder.of(opened, folder)
+
+
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+def registry(with_base: MadeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with a_home(tmp_path / "home") as opened:
-        add_a_base(opened, tmp_path / "base")
+    with closing(with_base.copied(tmp_path)) as opened:
         yield opened
 
 
