@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peft_registry.cli.options import KEY_FILE
 from peft_registry.cli.outcome import Home, Outcome
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ FolderArgument = Annotated[
     Path | None, typer.Argument(metavar="FOLDER", help="With --to: new folder to write to.", show_default=False)
 ]
 SignedByOption = Annotated[
-    Path | None, typer.Option("--key", metavar="FILE", help="With --to: private key that signs the documents.")
+    Path | None, typer.Option("--key", metavar=KEY_FILE, help="With --to: private key that signs the documents.")
 ]
 WithBaseOption = Annotated[
     bool, typer.Option("--with-base", help="With --to: the weights of what it was made from too.")

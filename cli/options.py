@@ -9,6 +9,8 @@ import typer
 from peft_registry.cli.completion import offer_versions
 from peft_registry.schemas.errors import InputRefused
 
+KEY_FILE = "KEY_FILE"  # what stands behind --key wherever a private key is meant, and no file of another kind
+
 
 class OptionNeeded(InputRefused):
     what = "{option} is missing"
@@ -44,7 +46,7 @@ def reason_and_key(reason: str | None, key: Path | None, *, why_reason: str, why
     if reason is None or not reason.strip():
         raise OptionNeeded("--reason TEXT", why_reason)
     if key is None:
-        raise OptionNeeded("--key FILE", why_key)
+        raise OptionNeeded(f"--key {KEY_FILE}", why_key)
     return reason, key
 
 
@@ -191,7 +193,7 @@ SubjectArgument = Annotated[
     ),
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; everybody who is refused reads it.")]
-ApproverKeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the approver.")]
+ApproverKeyOption = Annotated[Path | None, typer.Option(metavar=KEY_FILE, help="Private key of the approver.")]
 KeyPassphraseOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File with the passphrase of --key, if it differs.")
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import KeyPassphraseOption, OptionNeeded, OptionsExclusive, ReferenceArgument
+from peft_registry.cli.options import KEY_FILE, KeyPassphraseOption, OptionNeeded, OptionsExclusive, ReferenceArgument
 from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def decide(
     key: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Private key of whoever answers; default: the key of the registry whose role may."
+            metavar=KEY_FILE, help="Private key of whoever answers; default: the key of the registry whose role may."
         ),
     ] = None,
     key_passphrase_file: KeyPassphraseOption = None,
@@ -226,7 +226,7 @@ def _decide_question(
     if decision.reason is None:
         raise OptionNeeded("--reason TEXT", "a signed decision says why")
     if key is None:
-        raise OptionNeeded("--key FILE", "an approver decides, and a registry keeps no approver's key")
+        raise OptionNeeded(f"--key {KEY_FILE}", "an approver decides, and a registry keeps no approver's key")
     policy = read_gate_policy(decision.policy)
     signer = home.signer(key, key_passphrase_file)
     version = version_named(home.registry, reference)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import KeyPassphraseOption, ReasonOption, SubjectArgument, reason_and_key
+from peft_registry.cli.options import KEY_FILE, KeyPassphraseOption, ReasonOption, SubjectArgument, reason_and_key
 from peft_registry.cli.outcome import SIGNS, Home, Line, Outcome, command
 
 if TYPE_CHECKING:
     from peft_registry.registry.use_cases.hold import HoldChanged
 
-KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of an approver or an officer.")]
+KeyOption = Annotated[Path | None, typer.Option(metavar=KEY_FILE, help="Private key of an approver or an officer.")]
 
 
 def add_to(app: typer.Typer) -> None:

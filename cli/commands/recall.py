@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import KeyPassphraseOption, ReasonOption, SubjectArgument, reason_and_key
+from peft_registry.cli.options import KEY_FILE, KeyPassphraseOption, ReasonOption, SubjectArgument, reason_and_key
 from peft_registry.cli.outcome import SIGNS, Home, Line, Outcome, command
 from peft_registry.schemas.acts import RECALL, STOPS_BELOW, Act, as_kind
 
@@ -29,7 +29,7 @@ def recall(
     reference: SubjectArgument,
     reason: ReasonOption = None,
     key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Private key of the approver who recalls it.")
+        Path | None, typer.Option(metavar=KEY_FILE, help="Private key of the approver who recalls it.")
     ] = None,
     key_passphrase_file: KeyPassphraseOption = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the recall back.")] = False,

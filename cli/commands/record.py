@@ -10,6 +10,7 @@ from peft_registry.cli import console
 from peft_registry.cli.commands import verdict
 from peft_registry.cli.groups import CommandWithOthers
 from peft_registry.cli.options import (
+    KEY_FILE,
     KeyPassphraseOption,
     OptionNeeded,
     OptionsExclusive,
@@ -86,7 +87,7 @@ def record(
         AttachedAsOption | None, typer.Option("--as", help="What the file is, with --attach.")
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Private key of whoever attaches it, with --attach.")
+        Path | None, typer.Option(metavar=KEY_FILE, help="Private key of whoever attaches it, with --attach.")
     ] = None,
     key_passphrase_file: KeyPassphraseOption = None,
     trust: TrustOption = None,
@@ -151,7 +152,7 @@ def _attach(
     if attached_as is None:
         raise OptionNeeded(f"--as {'|'.join(AttachedAsOption)}", "who gets the file depends on what it is")
     if key is None:
-        raise OptionNeeded("--key FILE", "whoever attaches a file signs its digest")
+        raise OptionNeeded(f"--key {KEY_FILE}", "whoever attaches a file signs its digest")
     signer = home.signer(key, key_passphrase_file)
     done = attach(home.registry, version_named(home.registry, reference), file, attached_as.named, signer)
     lines = [

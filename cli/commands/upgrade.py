@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli.options import KeyPassphraseOption
+from peft_registry.cli.options import KEY_FILE, KeyPassphraseOption
 from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def upgrade(
     key: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Private key of an approver or an officer, who announces this release's edition."
+            metavar=KEY_FILE, help="Private key of an approver or an officer, who announces this release's edition."
         ),
     ] = None,
     key_passphrase_file: KeyPassphraseOption = None,

@@ -223,7 +223,7 @@ def test_it_is_typed_with_the_question_the_outcome_and_the_reason(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["decide", "sums", "--on", "purpose", "--home", str(place.home.folder)]
-    for missing in ("--outcome yes|no", "--reason TEXT", "--key FILE"):
+    for missing in ("--outcome yes|no", "--reason TEXT", "--key KEY_FILE"):
         assert run(words) == 2
         assert missing in capsys.readouterr().err
         words += {"--outcome yes|no": ["--outcome", "no"], "--reason TEXT": ["--reason", "read it"]}.get(missing, [])
