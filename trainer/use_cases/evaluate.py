@@ -25,8 +25,8 @@ from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.supersede import supersede_with_evaluations
-from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.evaluation import REUSED_SCORES, EvaluationRecord
+from peft_registry.schemas.errors import InputRefused, listed
+from peft_registry.schemas.evaluation import REUSED_SCORES, TASK_PREFIX, EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.trained_templates import Template, require_for_questions
@@ -55,6 +55,16 @@ class NothingToEvaluate(InputRefused):
     fix = "name a suite: registry evaluate REF --suite house"
 
 
+class PartOfSuites(InputRefused):
+    what = "{option} leaves nothing out here"
+    why = "it takes a part of {taken}, and {asked!l} would be asked of every row"
+    fix = "leave it out, or name a suite with --suite"
+
+    option: str
+    taken: str
+    asked: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
     """What a user asks: suites and tasks with their data, texts for loss, answers in words, a selection, a control."""
@@ -76,6 +86,12 @@ class EvaluationRequest:
     raw: bool = False  # ask `answers` as they stand, without the template that a version was trained with
     retain: tuple[str, ...] = ()  # files, data sets of the Hub, or `neutral`
     policy: Path | None = None
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """What is asked of all its rows, whatever part of each suite is: as its figures are called."""
+        answers = () if self.answers is None else (_answers_name(self.answers),)
+        return (*(f"{TASK_PREFIX}{name}" for name in self.tasks), *answers, *self.retain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +164,7 @@ def evaluator(
     if not (request.suites or request.tasks or request.retain) and request.answers is None:
         raise NothingToEvaluate
     _check_once(request)
+    _check_parts(request, observe)
     _check_retained(request)
     tasks = _tasks(request)
     thresholds = _thresholds(request, tasks)
@@ -275,6 +292,21 @@ def _check_once(request: EvaluationRequest) -> None:
     twice = next((name for at, name in enumerate(request.tasks) if name in request.tasks[:at]), None)
     if twice is not None:
         raise TaskNamedTwice(twice)
+
+
+def _check_parts(request: EvaluationRequest, observe: Observe) -> None:
+    """Refuse an option that would leave nothing out, and say of what the others leave nothing out.
+
+    Raises:
+        PartOfSuites: a half, the screen or some rows are asked for, of what has none.
+    """
+    half = request.scope.half
+    if half is not None and not request.suites:
+        raise PartOfSuites(f"--half {half}", "suites", request.whole)
+    if request.limit is not None and not (request.suites or request.tasks):
+        raise PartOfSuites(f"--limit {request.limit}", "suites and tasks", request.whole)
+    if half is not None and request.whole:
+        observe(Said("half", f"{half}, of the suites alone: {listed(request.whole)} in full"))
 
 
 def _tasks(request: EvaluationRequest) -> "tuple[BenchmarkTask, ...]":

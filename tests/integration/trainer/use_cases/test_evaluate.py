@@ -24,6 +24,7 @@ from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Said, Warned
+from peft_registry.trainer.evaluation.scope import SCREEN, EvaluationScope
 from peft_registry.trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
 from peft_registry.trainer.inputs.recorded_suites import compare_with_suites
 from peft_registry.trainer.inputs.suites import (
@@ -37,7 +38,13 @@ from peft_registry.trainer.inputs.suites import (
     suites_for_data,
 )
 from peft_registry.trainer.runs.folder import remove_abandoned
-from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, NothingToEvaluate, evaluate_references
+from peft_registry.trainer.use_cases.evaluate import (
+    EvaluationRequest,
+    NothingToEvaluate,
+    PartOfSuites,
+    evaluate_references,
+    evaluator,
+)
 from tests.builders.homes import NOW
 from tests.processes.interpreter import ROOT
 
@@ -351,6 +358,30 @@ def test_a_metric_of_the_users_runs_only_when_allowed_and_is_named_by_its_source
 def test_nothing_asked_is_refused_before_anything_is_loaded(home):
     with pytest.raises(NothingToEvaluate):
         evaluate_references(home, ["neutral:1"], EvaluationRequest())
+
+
+@pytest.mark.parametrize(
+    ("asked", "option"),
+    [
+        ({"scope": EvaluationScope("test")}, "--half test"),
+        ({"scope": SCREEN}, "--half screen"),
+        ({"limit": 5}, "--limit 5"),
+    ],
+)
+def test_a_part_of_what_has_none_is_refused_before_anything_is_loaded(home, asked, option):
+    request = EvaluationRequest(answers=Path("not-there.jsonl"), retain=("neutral",), **asked)
+    with pytest.raises(PartOfSuites) as refused:
+        evaluate_references(home, ["neutral:1"], request)
+    assert refused.value.what == f"{option} leaves nothing out here"
+    assert "answers-not-there, neutral would be asked of every row" in refused.value.why
+
+
+def test_what_is_asked_in_full_beside_half_a_suite_is_said_before_it_is_scored(home):
+    said = []
+    request = EvaluationRequest(suites=("house",), answers=Path("not-there.jsonl"), scope=EvaluationScope("test"))
+    with evaluator(home, request, observe=said.append):
+        pass  # no version, so that nothing is scored
+    assert Said("half", "test, of the suites alone: answers-not-there in full") in said
 
 
 def test_a_suite_that_is_named_twice_is_refused_before_anything_is_loaded(home):
