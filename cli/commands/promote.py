@@ -1,5 +1,6 @@
 """promote: moving an alias to a version that a policy lets through."""
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +60,9 @@ def promote(
         asked = policy_for(registry, version.name, alias, otherwise=STARTER)
     if explain:
         assert asked is not None, "what is explained is a policy"
-        return gate_outcome(explain_gate(registry, version, asked), opens=f"registry promote {version.label} {alias}")
+        typed = () if policy is None else ("--policy", policy)
+        opens = shlex.join(["registry", "promote", version.label, alias, *typed])
+        return gate_outcome(explain_gate(registry, version, asked), opens=opens)
     registry.unlock()
     if asked is None:
         replaced = set_alias(registry, version, alias, reason=reason, if_current=if_current)

@@ -66,6 +66,15 @@ def leaked_of(check: LeakageCheck | None) -> Leaked:
     )
 
 
+def beyond_limit(check: LeakageCheck | None) -> Iterator[tuple[LeakedItems, Code]]:
+    """The data sets of which so much was trained on that their figures show what was remembered, each with the sentence."""
+    if check is None:
+        return
+    for entry in check.datasets:
+        if is_beyond(entry, check):
+            yield entry, _consequence(entry, check)
+
+
 def left_out_of(check: LeakageCheck | None) -> Mapping[str, int]:
     """On how many items of each suite nothing must have been compared."""
     if check is None:

@@ -42,6 +42,34 @@ class SuiteFacts(Frozen):
     is_screen: bool = False  # a few fixed items, which give no verdict
 
 
+class Estimate(Frozen):
+    """A number with the ends of its 95 % interval; None where it has none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class MetricFact(Frozen):
+    """A figure of an evaluation, and its change from what the version was made from, paired by row; None where none is known.
+
+    `metric` is its name as `registry list --where` has it. `examples` are the solved ones before each question of a task;
+    `silent` says why it shows nothing, such as that the model was trained on its rows.
+    """
+
+    metric: str
+    evaluation: Digest
+    stale: str | None
+    figure: Estimate
+    change: Estimate | None = None
+    before: str = "base"  # what the change is from
+    lower_is_better: bool = False
+    data: Digest | None = None
+    rows: int = 0
+    examples: int | None = None
+    silent: str | None = None
+
+
 class LostFact(Frozen):
     """A thing that an evaluation shows a version to have become worse at, in a line; `stale` says why it does not speak of it."""
 
@@ -103,6 +131,7 @@ class GateFacts(Frozen):
     stops: tuple[ShownStop, ...] = ()  # what forbids that it is promoted
     makers: tuple[str, ...] = ()  # the persons whose keys had a part in making it
     suites: tuple[SuiteFacts, ...] = ()
+    metrics: tuple[MetricFact, ...] = ()
     lost: tuple[LostFact, ...] = ()
     open_fields: tuple[str, ...] = ()  # of its record, each with the rule of its field
     open_questions: int = 0  # how many these are, each once

@@ -1,8 +1,8 @@
 """A policy: what is asked of a version before an alias may point at it. It is data, and its digest stands in every decision."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from peft_registry.schemas.acts import acts_that_stop
 from peft_registry.schemas.document import Frozen
@@ -16,6 +16,7 @@ Rule = Literal[
     "limits",
     "quality",
     "delta",
+    "metric",
     "answered",
     "status",
     "undecided-status",
@@ -60,6 +61,35 @@ class DeltaRule(Frozen):
     slice: Text | None = None  # a group; None for the whole suite
 
 
+Bound = Annotated[float, Field(allow_inf_nan=False)] | None
+
+
+class MetricRule(Frozen):
+    """What a figure has to be: of a task, of answers, of held-out rows. `metric` is its name as `registry list --where` has it.
+
+    `at_least` and `at_most` are held against the ends of its interval; `change_at_least` and `change_at_most` against those of its
+    change, paired by row, from what the version was made from. No point decides. With `fewshot` only that many solved
+    examples before each question of a task count; without it every way of asking does.
+    """
+
+    metric: Annotated[str, Field(max_length=200, pattern=r"^[^\s.][^\s]*\.[^\s]+$")]
+    at_least: Bound = None
+    at_most: Bound = None
+    change_at_least: Bound = None
+    change_at_most: Bound = None
+    fewshot: Annotated[int, Field(ge=0, le=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        bounds = (self.at_least, self.at_most, self.change_at_least, self.change_at_most)
+        if all(bound is None for bound in bounds):
+            raise ValueError("at_least, at_most, change_at_least or change_at_most: else it asks nothing")
+        for low, high in ((self.at_least, self.at_most), (self.change_at_least, self.change_at_most)):
+            if low is not None and high is not None and low > high:
+                raise ValueError("a lower bound that is not above the upper one: else no version could meet it")
+        return self
+
+
 class ApprovalRule(Frozen):
     """How many persons approve; `by_others`: none of them had a key of theirs in making the version."""
 
@@ -80,6 +110,7 @@ class GatePolicy(Frozen):
     about: Text
     evaluation: EvaluationRule | None = None
     deltas: tuple[DeltaRule, ...] = ()
+    metrics: tuple[MetricRule, ...] = ()
     answered: tuple[Text, ...] = ()
     refused_statuses: tuple[Text, ...] = ()
     status_decided: bool = False
@@ -95,6 +126,7 @@ class GatePolicy(Frozen):
             "limits",
             "quality",
             "delta",
+            "metric",
             "answered",
             "status",
             "undecided-status",

@@ -1,15 +1,17 @@
 """Every reason why a policy says no to a version, at once. Pure: the same facts and the same policy give the same reasons."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from peft_registry.registry.gate.facts import FlaggedChange, GateFacts, SuiteFacts, Waiver
-from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, Rule
+from peft_registry.registry.gate.facts import Estimate, FlaggedChange, GateFacts, MetricFact, SuiteFacts, Waiver
+from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, MetricRule, Rule
 from peft_registry.registry.gate.quorum import spoke_twice
 from peft_registry.schemas.acts import ActKind
 from peft_registry.schemas.document import Frozen
+from peft_registry.schemas.evaluation import task_named
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
+from peft_registry.schemas.suggestions import closest
 
 _UNKNOWN_TERMS = "unknown"  # among licence flags: there may be others
 _WITHOUT_DECISIONS = frozenset({"blocked_art5"})
@@ -107,6 +109,8 @@ def _reasons(facts: GateFacts, policy: GatePolicy, named: str) -> Iterator[Reaso
         yield from _of_evaluations(facts, policy.evaluation, named)
     for delta in () if facts.is_base else policy.deltas:
         yield from _of_delta(facts, delta)
+    for metric in () if facts.is_base else policy.metrics:
+        yield from _of_metric(facts, metric)
     if not facts.is_base:
         yield from _of_answers(facts, policy, named)
     yield from _of_statuses(facts, policy)
@@ -228,6 +232,109 @@ def _remedy_of_delta(facts: GateFacts, rule: DeltaRule, speaking: list[SuiteFact
             f"of {rule.suite}"
         )
     return f"{more}, or train another version"
+
+
+def _of_metric(facts: GateFacts, rule: MetricRule) -> Iterator[Reason]:
+    """A figure by the ends of its interval: of several evaluations on one file those on the most rows, and the worst of these."""
+    asked = [
+        fact
+        for fact in facts.metrics
+        if fact.metric == rule.metric and (rule.fewshot is None or fact.examples == rule.fewshot)
+    ]
+    speaking = _metrics_on_most_rows(asked)
+    if not speaking:
+        yield _metric_missing(facts, rule, asked)
+        return
+    again = _evaluation_of(facts.label, rule.metric)
+    for fact in speaking:
+        if fact.silent is not None:
+            text = f"{rule.metric} says nothing: {fact.silent}"
+            yield Reason(rule="metric", text=text, remedy=f"measure it on rows that can show it: {again}")
+    texts = dict.fromkeys(text for fact in speaking for text in _beyond_bounds(fact, rule))
+    for text in texts:
+        remedy = f"train another version, or measure it on more rows: {again}"
+        yield Reason(rule="metric", text=f"{rule.metric}: {text}", remedy=remedy)
+
+
+def _metrics_on_most_rows(asked: Sequence[MetricFact]) -> list[MetricFact]:
+    """The evaluations that speak of a version, of each file of rows those on the most of them: as for a suite."""
+    speaking = [fact for fact in asked if not fact.stale]
+    most: dict[Digest | None, int] = {}
+    for fact in speaking:
+        most[fact.data] = max(fact.rows, most.get(fact.data, 0))
+    return [fact for fact in speaking if fact.rows == most[fact.data]]
+
+
+def _metric_missing(facts: GateFacts, rule: MetricRule, asked: Sequence[MetricFact]) -> Reason:
+    examples = "" if rule.fewshot is None else f" with {rule.fewshot} solved examples"
+    stale = next((fact.stale for fact in asked if fact.stale), None)
+    text = f"{rule.metric}{examples} was not measured"
+    if stale is not None:
+        text = f"the evaluation that has {rule.metric}{examples} is {stale}"
+    known = sorted({fact.metric for fact in facts.metrics if not fact.stale})
+    nearest = closest(rule.metric, known)
+    if nearest is not None and nearest != rule.metric:
+        text += f"; what was measured is {nearest}"
+    return Reason(rule="metric", text=text, remedy=_evaluation_of(facts.label, rule.metric, rule.fewshot))
+
+
+def _evaluation_of(label: str, metric: str, fewshot: int | None = None) -> str:
+    """The command that measures a figure."""
+    dataset = metric.partition(".")[0]
+    task = task_named(dataset)
+    if task is not None:
+        examples = "" if fewshot is None else f" --fewshot {fewshot}"
+        return f"`registry evaluate {label} --task {task} --data PLACE{examples}`"
+    if dataset.startswith("answers-"):
+        return f"`registry evaluate {label} --answers {dataset.removeprefix('answers-')}.jsonl`"
+    if dataset.startswith("held-out"):
+        return "`registry train` and rows that are held out (`evaluation.quality` names the figures)"
+    return f"`registry evaluate {label} --suite {dataset}`"
+
+
+def _beyond_bounds(fact: MetricFact, rule: MetricRule) -> Iterator[str]:
+    """What of a figure and of its change is not shown to be within the bounds, in the words of a comparison."""
+    low, high = rule.at_least, rule.at_most
+    if low is not None:
+        yield from _not_above(fact.figure, low, "value", "too low", clear_of=low)
+    if high is not None:
+        yield from _not_below(fact.figure, high, "value", "too high", clear_of=high)
+    # a change that is significant has its word, whatever margin is allowed
+    change = f"change from the {fact.before}"
+    fall, rise = ("better", "worse") if fact.lower_is_better else ("worse", "better")
+    if rule.change_at_least is not None:
+        yield from _not_above(fact.change, rule.change_at_least, change, fall, clear_of=0.0)
+    if rule.change_at_most is not None:
+        yield from _not_below(fact.change, rule.change_at_most, change, rise, clear_of=0.0)
+
+
+def _not_above(estimate: Estimate | None, bound: float, name: str, word: str, *, clear_of: float) -> Iterator[str]:
+    """That something is not shown to be so high; `word` says it where the whole interval is below what it is to be clear of."""
+    asked = f"at least {_number(bound, 'g')} is asked"
+    if estimate is None or estimate.low is None or estimate.high is None:
+        yield f"not testable, its {name} has no interval; {asked}"
+    elif estimate.low < bound:
+        said = word if estimate.high < clear_of else "inconclusive"
+        yield f"{said}, {_shown(estimate, name)}; {asked}"
+
+
+def _not_below(estimate: Estimate | None, bound: float, name: str, word: str, *, clear_of: float) -> Iterator[str]:
+    """That something is not shown to be so low; otherwise as `_not_above`."""
+    asked = f"at most {_number(bound, 'g')} is asked"
+    if estimate is None or estimate.low is None or estimate.high is None:
+        yield f"not testable, its {name} has no interval; {asked}"
+    elif estimate.high > bound:
+        said = word if estimate.low > clear_of else "inconclusive"
+        yield f"{said}, {_shown(estimate, name)}; {asked}"
+
+
+def _shown(estimate: Estimate, name: str) -> str:
+    value, low, high = (_number(number, ".3f") for number in (estimate.value, estimate.low, estimate.high))
+    return f"its {name} is {value}, with an interval from {low} to {high}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form).replace("-", "−")
 
 
 def _rounded_up(share: float) -> float:

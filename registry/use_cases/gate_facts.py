@@ -1,6 +1,6 @@
 """What a gate is told of a version: gathered from its signed records, evaluations, approvals and waivers, as they are today."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -20,16 +20,19 @@ from peft_registry.registry.compliance.record_licences import (
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
+from peft_registry.registry.evaluation.extra_figures import recorded_measures
 from peft_registry.registry.evaluation.halves import is_whole, screens_of
-from peft_registry.registry.evaluation.leakage import leakage_lines
+from peft_registry.registry.evaluation.leakage import beyond_limit, leakage_lines
 from peft_registry.registry.evaluation.limits import readable_verdicts, verdict_line
 from peft_registry.registry.evaluation.lost_quality import lost_quality
 from peft_registry.registry.evaluation.sign_flips import highest_change
 from peft_registry.registry.gate.facts import (
     DecisionFact,
+    Estimate,
     FlaggedChange,
     GateFacts,
     LostFact,
+    MetricFact,
     Status,
     SuiteFacts,
     Vote,
@@ -59,7 +62,7 @@ from peft_registry.registry.use_cases.statements import entry_time
 from peft_registry.registry.verification.presented_records import PresentedVersion
 from peft_registry.schemas.acts import ApprovalPredicate, ShownStop, WaiverPredicate
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
+from peft_registry.schemas.evaluation import CONTROL_ARMS, Comparison, EvaluationRecord, task_named
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.statement import StoredStatement
@@ -151,6 +154,7 @@ def facts_among(evidence: GateEvidence, policy: Digest, outcome: VerifyOutcome |
     statements = records.statements
     reading = evidence.reading
     evaluated = evidence.evaluated
+    judged = [(evidence.stale(signed), signed, now) for signed, now in evidence.judged]
     return GateFacts(
         label=version.label,
         manifest=version.manifest_digest,
@@ -161,9 +165,8 @@ def facts_among(evidence: GateEvidence, policy: Digest, outcome: VerifyOutcome |
         verdict_text="" if outcome is None else outcome.failed_text or outcome.unchecked_text,
         stops=evidence.stops,
         makers=evidence.makers,
-        suites=tuple(
-            suite for signed, now in evidence.judged for suite in _suites(evidence.stale(signed), signed, now, answered)
-        ),
+        suites=tuple(suite for stale, signed, now in judged for suite in _suites(stale, signed, now, answered)),
+        metrics=tuple(metric for stale, signed, now in judged for metric in _metrics(stale, signed, now)),
         # two evaluations may show the same
         lost=tuple(
             dict.fromkeys(lost for signed, now in evidence.judged for lost in _lost(evidence.stale, signed, now))
@@ -275,6 +278,56 @@ def _flagged_change(row: Comparison) -> FlaggedChange:
         high=highest_change(row.net_change, interval, row.n),
         least=highest_change(0.0, nothing_moved, row.n),
     )
+
+
+def _metrics(stale: str | None, signed: EvaluationRecord, now: EvaluationRecord) -> Iterator[MetricFact]:
+    """The figures of whole data sets of the arm that an evaluation is about, each with its change where rows were paired."""
+    compared = [arm.name for arm in now.arms if arm.name not in CONTROL_ARMS]
+    used = {data.name: data for data in now.datasets}
+    changes = {(measure.get("dataset"), measure.get("metric")): measure for measure in recorded_measures(now)}
+    silent = {name: str(why) for name, why in screens_of(now.datasets).items()}
+    silent |= {entry.dataset: str(why) for entry, why in beyond_limit(now.leakage_check)}
+    for result in now.results:
+        interval = result.interval
+        figure = _estimate(result.value, interval and interval.low, interval and interval.high)
+        if result.category is not None or result.arm != compared[-1] or figure is None:
+            continue
+        data, task = used.get(result.dataset), now.stated_tasks.get(result.dataset, {})
+        change = changes.get((result.dataset, result.metric), {})
+        asked, measures = task.get("examples"), task.get("measures")
+        yield MetricFact(
+            metric=f"{result.dataset}.{result.metric}",
+            evaluation=signed.canonical_digest(),
+            stale=stale,
+            figure=figure,
+            change=_change(change),
+            before=compared[0].replace("_", " "),
+            lower_is_better=isinstance(measures, dict) and measures.get(result.metric) == "lower",
+            data=None if data is None else data.sha256,
+            rows=result.n if data is None else data.rows_used,
+            examples=asked.get("count") if isinstance(asked, dict) and type(asked.get("count")) is int else None,
+            silent=silent.get(result.dataset),
+        )
+
+
+def _change(measure: Mapping[str, object]) -> Estimate | None:
+    """How a figure changed, as it is recorded.
+
+    Edition 6 of the figures takes each changed answer for a million of them, but for those of tasks. Where fewer than six changed,
+    its interval is narrower than one row weighs, and may leave the change out: then none is known.
+    """
+    change = _estimate(measure.get("change"), measure.get("low"), measure.get("high"))
+    rows = measure.get("n")
+    if change is None or change.low is None or change.high is None or type(rows) is not int or rows < 1:
+        return change
+    is_too_narrow = (change.high - change.low) * rows < 1 and task_named(str(measure.get("dataset"))) is None
+    return Estimate(value=change.value) if is_too_narrow else change
+
+
+def _estimate(value: object, low: object, high: object) -> Estimate | None:
+    """What a record states of a figure, any JSON values; None where that is no number."""
+    numbers = [number if type(number) in (int, float) else None for number in (value, low, high)]
+    return None if numbers[0] is None else Estimate(value=numbers[0], low=numbers[1], high=numbers[2])
 
 
 def _lost(

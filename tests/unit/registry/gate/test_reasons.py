@@ -7,9 +7,11 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.gate.facts import (
     DecisionFact,
+    Estimate,
     FlaggedChange,
     GateFacts,
     LostFact,
+    MetricFact,
     Status,
     SuiteFacts,
     Vote,
@@ -56,6 +58,27 @@ def reasons(facts: GateFacts, policy: GatePolicy) -> list[str]:
 
 def vote(person: str, objection: str = "", key: str = "1") -> Vote:
     return Vote(person=person, key_id=key, at=NOW, objection=objection)
+
+
+ROWS = Digest.of(b"gsm8k.jsonl")
+EXACT = MetricFact(
+    metric="task-gsm8k.exact_match",
+    evaluation=DIGEST,
+    stale=None,
+    figure=Estimate(value=0.5, low=0.43, high=0.57),
+    change=Estimate(value=0.01, low=-0.04, high=0.06),
+    data=ROWS,
+    rows=200,
+    examples=5,
+)
+
+
+def metric(**bounds) -> dict[str, object]:
+    return {"metrics": [{"metric": EXACT.metric} | bounds]}
+
+
+def exact(**changes) -> dict[str, object]:
+    return {"metrics": (EXACT.revised(**changes),)}
 
 
 RECALLED = ShownStop(kind="recall", text="its base")
@@ -105,6 +128,23 @@ RECALLED = ShownStop(kind="recall", text="its base")
         ({"deltas": [{"suite": "house", "at_most": 0.1}]}, {"suites": house(stale="of another base")}, ["delta"]),
         ({"deltas": [{"suite": "house", "at_most": 0.1}]}, {"suites": house(changes=NO_INTERVAL)}, ["delta"]),
         ({"deltas": [{"suite": "house", "at_most": 0.1}]}, {"suites": (), "is_base": True}, []),
+        (metric(at_least=0.43), exact(), []),
+        (metric(at_least=0.44), exact(), ["metric"]),  # the figure is above it, and its interval is not
+        (metric(at_most=0.57), exact(), []),
+        (metric(at_most=0.56), exact(), ["metric"]),
+        (metric(change_at_least=-0.04), exact(), []),
+        (metric(change_at_least=-0.03), exact(), ["metric"]),
+        (metric(change_at_most=0.06), exact(), []),
+        (metric(change_at_most=0.05), exact(), ["metric"]),
+        (metric(at_least=0.9, change_at_least=0.5), exact(), ["metric"] * 2),
+        (metric(at_least=0.43), {}, ["metric"]),
+        (metric(at_least=0.43), {"is_base": True}, []),
+        (metric(at_least=0.43), exact(stale="of another base"), ["metric"]),
+        (metric(at_least=0.43), exact(silent="it was trained on"), ["metric"]),
+        (metric(at_least=0.43), exact(figure=Estimate(value=0.9)), ["metric"]),
+        (metric(change_at_least=-1), exact(change=None), ["metric"]),
+        (metric(at_least=0.43, fewshot=5), exact(), []),
+        (metric(at_least=0.43, fewshot=0), exact(), ["metric"]),
         ({"answered": ["use.intended"]}, {}, []),
         ({"answered": ["use.intended"]}, {"open_fields": ("use.intended",)}, ["answered"]),
         (
@@ -178,6 +218,46 @@ def test_no_later_evaluation_on_other_or_fewer_rows_stands_for_the_suite(
     decision = decide_gate(FACTS.revised(suites=newest_first), policy)
     assert decision.is_open is is_open
     assert is_open or decision.reasons[0].text.startswith("house: flagged items may rise by 0.250")
+
+
+def measured(low: float, *, rows: int, data: Digest = ROWS, **more) -> MetricFact:
+    return EXACT.revised(figure=Estimate(value=0.5, low=low, high=0.9), rows=rows, data=data, **more)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_open"),
+    [
+        ((measured(0.4, rows=40), measured(0.1, rows=240)), False),
+        ((measured(0.4, rows=40), measured(0.1, rows=40)), False),
+        ((measured(0.4, rows=900, data=OWN_FILE), measured(0.1, rows=240)), False),
+        ((measured(0.4, rows=240), measured(0.1, rows=20)), True),
+        ((measured(0.4, rows=40), measured(0.1, rows=240, stale="of another base")), True),
+        ((measured(0.4, rows=40), measured(0.1, rows=240, examples=0)), True),  # another way of asking than the rule's
+    ],
+    ids=["some rows", "another seed", "own rows", "all rows", "stale", "asked otherwise"],
+)
+def test_a_metric_is_held_to_the_worst_evaluation_on_most_rows_of_each_file(
+    found: tuple[MetricFact, ...], is_open: bool
+) -> None:
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | metric(at_least=0.3, fewshot=5))
+    assert decide_gate(FACTS.revised(metrics=found), policy).is_open is is_open
+
+
+def test_a_metric_that_was_not_measured_names_the_command_and_what_was() -> None:
+    policy = GatePolicy.model_validate(
+        NOTHING.model_dump() | {"metrics": [{"metric": "task-gsm8k.exact-match", "at_least": 0.3, "fewshot": 8}]}
+    )
+    (reason,) = decide_gate(FACTS.revised(metrics=(EXACT,)), policy).reasons
+    assert reason.text == (
+        "task-gsm8k.exact-match with 8 solved examples was not measured; what was measured is task-gsm8k.exact_match"
+    )
+    assert reason.remedy == "`registry evaluate sums:1 --task gsm8k --data PLACE --fewshot 8`"
+
+
+def test_a_waiver_suspends_a_metric_where_the_policy_lets_it() -> None:
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | metric(at_least=0.9) | {"waivable": ["metric"]})
+    waiver = Waiver(rule="metric", person="alex", until="2027-01-01T00:00:00Z", reason="measured anew in January")
+    assert decide_gate(FACTS.revised(metrics=(EXACT,), waivers=(waiver,)), policy).is_open
 
 
 @pytest.mark.parametrize(("is_whole", "more"), [(True, False), (False, True)])
@@ -303,6 +383,11 @@ def test_the_shipped_policies_are_ones(name):
         {"evaluation": {"fresh": "perhaps"}},
         {"deltas": [{"suite": "house"}]},
         {"deltas": [{"suite": "house", "at_most": 2}]},
+        metric(),
+        metric(at_least=float("nan")),
+        metric(at_least=0.5, at_most=0.4),
+        {"metrics": [{"metric": "accuracy", "at_least": 0.5}]},  # of which data set is not said
+        {"metrics": [{"metric": "task-gsm8k.exact_match", "equals": 0.5}]},
         {"approvals": {"count": 0}},
         {"waivable": ["approvals"]},
         {"waivable": ["recall"]},
@@ -361,6 +446,28 @@ OTHER = HOUSE.revised(suite="other", stale=None, changes=(FlaggedChange(slice=No
             {"deltas": [{"suite": "other", "at_most": 0.1}]},
             {"suites": (HOUSE, OTHER)},
             "other: flagged items may rise by 0.600, at most 0.1 is allowed",
+        ),
+        (
+            metric(at_least=0.6),
+            exact(),
+            "task-gsm8k.exact_match: too low, its value is 0.500, with an interval from 0.430 to 0.570; at least 0.6 is asked",
+        ),
+        (
+            metric(at_least=0.5),
+            exact(),
+            "task-gsm8k.exact_match: inconclusive, its value is 0.500, with an interval from 0.430 to 0.570; at least 0.5 is asked",
+        ),
+        (
+            metric(change_at_least=-0.02),
+            exact(change=Estimate(value=-0.03, low=-0.05, high=-0.01)),
+            "task-gsm8k.exact_match: worse, its change from the base is −0.030, with an interval from −0.050 to −0.010; "
+            "at least −0.02 is asked",
+        ),
+        (
+            metric(change_at_most=0.02),
+            exact(change=Estimate(value=0.03, low=0.01, high=0.05), lower_is_better=True, before="parent"),
+            "task-gsm8k.exact_match: worse, its change from the parent is 0.030, with an interval from 0.010 to 0.050; "
+            "at most 0.02 is asked",
         ),
         ({"refused_statuses": ["provider_25_1_c"]}, SYSTEM, "the indicative status is provider_25_1_c (H6)"),
         (
