@@ -2,14 +2,15 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import OptionNeeded
+from peft_registry.cli.options import OptionNeeded, OptionsExclusive
 from peft_registry.cli.outcome import SIGNS, Home, Note, Outcome, Part, command
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ QUESTIONS = (
     ("size_class", "Size class (sme, smc or large)"),
     ("role", "Your role (original_provider, on_behalf_of_provider, downstream_modifier or deployer)"),
 )
+
+
+class CiServiceName(StrEnum):
+    """Services that run checks on what is pushed."""
+
+    github = "github"
+    gitlab = "gitlab"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,6 +75,13 @@ def init(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="With --join: make no key, for whoever only looks, verifies and pulls.")
     ] = False,
+    ci: Annotated[
+        CiServiceName | None,
+        typer.Option(
+            "--ci",
+            help="Write a workflow here that verifies, evaluates and asks the gate without a key; make no registry.",
+        ),
+    ] = None,
     example: Annotated[bool, typer.Option(help="Write a working training file with data next to the home.")] = True,
 ) -> Outcome:
     """Create a registry here. Keys, trust file, database, store, and a working example."""
@@ -80,6 +95,10 @@ def init(
     from peft_registry.schemas.errors import InputRefused
     from peft_registry.trainer.example import write_example
 
+    if ci is not None:
+        others = {"--join": join, "--trust": trust, "--root": root, "--store": store, "--database": database}
+        others |= {"--profile": profile, "--recovery-key": recovery_key, "--recovery-person": recovery_person}
+        return _ci(ci, others | {"--unencrypted": unencrypted or None, "--read-only": read_only or None})
     folder = home.folder or Path.cwd() / FOLDER_NAME
     require_no_home(folder)  # before anybody answers questions for nothing
     if join is not None or trust is not None or root is not None:
@@ -141,6 +160,20 @@ def init(
     is_found_from_here = is_known and folder == Path.cwd() / FOLDER_NAME
     elsewhere = "" if is_found_from_here else f" --home {folder}"
     return Outcome(value, lines, f"registry base add embedded --name tiny{elsewhere}")
+
+
+def _ci(service: CiServiceName, others: Mapping[str, object]) -> Outcome:
+    """Write the workflow of a service into this folder, and say what it needs."""
+    from peft_registry.registry.exports.ci_workflow import TRUST_FOLDER
+    from peft_registry.registry.use_cases.write_workflow import write_workflow
+
+    typed = next((option for option, value in others.items() if value is not None), None)
+    if typed is not None:
+        why = "it makes no registry: the workflow joins one, by variables of the service that its first lines name"
+        raise OptionsExclusive("--ci", typed, why)
+    place = write_workflow(Path.cwd(), service.value)
+    lines = [f"workflow {place}", "needs    what its first lines name, and the trust file in the repository; no key"]
+    return Outcome({"workflow": str(place), "service": service.value}, lines, f"registry trust export {TRUST_FOLDER}")
 
 
 def _key_lines(recovery: "Recovery | None", *, unencrypted: bool) -> Iterator[str]:
