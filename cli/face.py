@@ -87,7 +87,7 @@ class Versions(Sequence["Version"]):
 
     def frame(self) -> Any:
         """A DataFrame of pandas, a row a version: name, number, kind, method, digests as text, bytes, time (UTC), aliases, the
-        label of its base, rank, held-out loss, the figure of its task with its name, and the gates that it is behind.
+        label of its base, rank, held-out loss, the figure of its task or of a benchmark task with its name, and its gates.
 
         Raises:
             ImportError: pandas is not installed; MLflow brings it.
@@ -106,7 +106,7 @@ class Versions(Sequence["Version"]):
         as_text = {name: str(value) if "digest" in name else value for name, value in version}
         base = version.base_weights
         own = {"base_weights": None if base is None else str(base), "aliases": ", ".join(version.aliases)}
-        metric, value = summary.metric or (None, None)
+        metric, value = summary.shown_metric or (None, None)
         figures = {"base": summary.base, "rank": summary.rank, "loss": summary.loss}
         return as_text | own | figures | {"metric": metric, "metric_value": value, "gate": summary.gate_text}
 

@@ -17,6 +17,7 @@ from peft_registry.registry.compliance.fields import Leaf, leaves
 from peft_registry.registry.compliance.proposals import proposed_answer
 from peft_registry.registry.compliance.record_licences import licence_flags_of
 from peft_registry.registry.compliance.superseding import in_third_form
+from peft_registry.registry.evaluation.sentences import task_lines
 from peft_registry.registry.exports.loading import hub_id, loading_code
 from peft_registry.registry.reports.text import number, share, value_text, visible
 from peft_registry.registry.reports.vouchers import typed_mark
@@ -432,6 +433,7 @@ def _compared(evaluation: EvaluationRecord) -> str:
         for comparison in evaluation.findings
         if comparison.category is None
     ]
+    lines += [f"- Task {_md(line)}" for line in task_lines([evaluation])]
     if any(comparison.category is None and comparison.conclusion == "better" for comparison in evaluation.findings):
         lines.append(f"- {_JUDGED_THEN}")
     lines += [f"- Limit: {_md(str(text))}" for text in evaluation.limitations]

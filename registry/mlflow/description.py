@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from peft_registry.registry.evaluation.sentences import task_lines
 from peft_registry.registry.mlflow.figures import conclusions
 from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -145,6 +146,7 @@ def describe(
         facts.append(("Lineage", f"not shown: {_plain(unreadable)}"))
     if merge is not None:
         facts += _merge_facts(merge, is_evaluated=bool(evaluations))
+    facts += [("Task", _plain(line)) for line in task_lines(evaluations)]
     facts += [
         (f"Bias: {_plain(figure)}", _plain(conclusion.replace("_", " ")))
         for figure, conclusion in conclusions(evaluations)

@@ -22,7 +22,7 @@ from peft_registry.schemas.identity import Reference
 
 _LISTED = frozenset({
     "registry.id", "registry.manifest", "registry.type", "registry.origin", "registry.project", "registry.bias", "registry.loss",
-    "registry.signature", PROMPT_TAG,
+    "registry.tasks", "registry.signature", PROMPT_TAG,
 })  # fmt: skip
 """Tags of a version that lists have; what else a filter names takes the record of each version."""
 _NEWEST_FIRST = (("last_updated_timestamp", False), ("creation_timestamp", False))

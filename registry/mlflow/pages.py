@@ -136,12 +136,12 @@ def _rows(registry: Registry, versions: Sequence[Version]) -> Iterator[ListedVer
         kind = f"{version.method} {version.kind}" if version.method else version.kind
         registered = version.registered_at[:10]
         if isinstance(listed, KnownError):
-            yield ListedVersion(version.label, kind, "", (f"cannot be shown: {listed.what}",), (), registered)
+            yield ListedVersion(version.label, kind, "", (), (f"cannot be shown: {listed.what}",), (), registered)
             continue
         tags = dict(listed.name_tags)
         aliases = tuple(f"@{alias}: {gate_text(registry, version, alias)}" for alias in version.aliases)
-        bias = tuple(tags["registry.bias"].split("; "))
-        yield ListedVersion(version.label, kind, tags.get("registry.loss", ""), bias, aliases, registered)
+        tasks, bias = (tuple(tags.get(f"registry.{name}", "").split("; ")) for name in ("tasks", "bias"))
+        yield ListedVersion(version.label, kind, tags.get("registry.loss", ""), tasks, bias, aliases, registered)
 
 
 def _not_permitted(permission: Permission) -> PageResponse:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from peft_registry.registry.evaluation.leakage import leakage_status
+from peft_registry.registry.evaluation.sentences import task_lines
 from peft_registry.registry.mlflow.description import (
     NOTHING_SAID,
     FilledCount,
@@ -541,12 +542,14 @@ def _list_tags(
     *,
     evaluated: int,
 ) -> dict[str, str]:
-    """Bias, loss and signature, which are the columns of every list."""
+    """Bias, loss, tasks and signature, which are the columns of every list."""
+    tasks = "; ".join(task_lines(evaluations))
     loss = None if run is None else loss_change(run)
     tags = {
         "registry.bias": bias_status(evaluations, evaluated),
         "registry.signature": f"not checked here; signed {signed_by(version, signer)}",
     }
+    tags |= {"registry.tasks": tasks} if tasks else {}
     return tags if loss is None else tags | {"registry.loss": loss}
 
 

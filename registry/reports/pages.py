@@ -34,6 +34,7 @@ class ListedVersion:
     label: str
     kind: str
     loss: str
+    tasks: tuple[str, ...]
     bias: tuple[str, ...]
     aliases: tuple[str, ...]  # each with its gate
     registered: str

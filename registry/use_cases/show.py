@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from peft_registry.registry.evaluation.sentences import task_lines
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
@@ -68,6 +69,8 @@ class VersionShown(Frozen):
     settings: str | None = Field(default=None, exclude=True)  # of its training, in words; `predicates` has all of them
     kept: str | None = Field(default=None, exclude=True)  # which step of its training, and why
     loss_before: float | None = Field(default=None, exclude=True)  # on held-out rows
+    # of the newest evaluation that speaks of it and has each, before and after
+    tasks: tuple[str, ...] = Field(default=(), exclude=True)
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     # that its run, merge or import names
     project: str | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -134,8 +137,8 @@ class VersionShown(Frozen):
             yield "loss", f"{before}{after:.3f} on held-out rows, nats a token"
         if self.summary.metric is not None:
             yield "metric", f"{self.summary.metric_text} on held-out rows"
-        for measure, value in self.summary.tasks:
-            yield "task", f"{measure} {value:.3f}"
+        for line in self.tasks:
+            yield "task", line
 
 
 def describe_version(registry: Registry, reference: str) -> VersionShown:
@@ -167,10 +170,13 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         for entry in stored
     )
     stale = []
+    speaking = []
     for entry in stored:
         if entry.kind == "bias-evaluation":
-            reason = stale_for(registry, version, entry.statement.read_by(EvaluationRecord.from_json))
+            evaluation = entry.statement.read_by(EvaluationRecord.from_json)
+            reason = stale_for(registry, version, evaluation)
             stale += [f"evaluation {entry.digest.short} {reason}"] if reason is not None else []
+            speaking += [evaluation] if reason is None else []
     recalls, stops = recalls_and_others(use_stops(registry, version.manifest_digest, label=version.label))
     return VersionShown(
         version=version,
@@ -185,6 +191,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         settings=None if run is None else settings_text(run),
         kept=None if run is None or run.kept_step is None else kept_sentence(run.kept_step),
         loss_before=None if run is None else run.loss_before.number,
+        tasks=tuple(task_lines(reversed(speaking))),
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),
         pending=version.log_index >= covered,

@@ -43,9 +43,14 @@ class VersionSummary(Frozen):
     gates: tuple[str, ...] = ()
 
     @property
+    def shown_metric(self) -> tuple[str, float] | None:
+        """The metric, else the first of a task's."""
+        return self.metric or next(iter(self.tasks), None)
+
+    @property
     def metric_text(self) -> str:
-        """The metric as people read it, else the first of a task's; empty where there is none."""
-        shown = self.metric or next(iter(self.tasks), None)
+        """The metric as people read it; empty where there is none."""
+        shown = self.shown_metric
         return "" if shown is None else f"{shown[0]} {shown[1]:.3f}"
 
     @property
