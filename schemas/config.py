@@ -217,9 +217,32 @@ class RetentionSource(TrainSource):
         return self.name or last.partition(".")[0] or last
 
 
+class TaskSource(Block):
+    """A task of lm-evaluation-harness and its rows, asked of the base and of the result once it is trained.
+
+    `data` is a file with the rows that are asked, or a folder with a file for each split, relative to the training file. `fewshot`
+    is how many solved examples stand before each question, and `max_new_tokens` the longest answer; without them as the task
+    has it. `limit` asks so many of the rows, drawn by `seed`, which every training of the file has in common.
+    """
+
+    name: str = Field(min_length=1, max_length=200)
+    data: str = Field(min_length=1)
+    fewshot: int | None = Field(default=None, ge=0, le=1000)
+    max_new_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    limit: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_rows(cls, value: Any) -> Any:  # what the file holds there
+        if isinstance(value, str):
+            raise ValueError(f"a name and its rows, such as {{name: {value[:40]}, data: FOLDER}}: none are downloaded")
+        return value
+
+
 class EvaluationBlock(Block):
-    """What is measured on the base and on the adapted model: suites by name, figures on held-out rows, and the loss on what
-    the base could do before.
+    """What is measured on the base and on the adapted model: suites by name, tasks of lm-evaluation-harness, figures on held-out
+    rows, and the loss on what the base could do before.
 
     `quality` names the figures: `loss`, and of rows that have classes `accuracy` and `macro_f1`, all always measured; `exact_match`
     with `f1` of the words, and `number_match` of the number that an answer comes to, for which answers are generated.
@@ -228,9 +251,9 @@ class EvaluationBlock(Block):
     kept in the store; no copy for others has them, and none are kept by default.
 
     `half` of each suite is asked, `development` or `test`; null for the whole; `screen` for a few fixed items, which give no
-    verdict; `auto` for the development half where that is less work than the training, else for the screen. `guard_text` is a
-    file of passages, one a line, whose loss shows lost capability, relative to the training file, and `guard_sha256` the digest
-    that it must have; null for the sentences that ship.
+    verdict; `auto` for the development half where that is less work than the training, else for the screen. Tasks are asked of all
+    their rows whatever it is. `guard_text` is a file of passages, one a line, whose loss shows lost capability, relative to the
+    training file, and `guard_sha256` the digest that it must have; null for the sentences that ship.
     """
 
     bias: tuple[str, ...] = ("house",)
@@ -240,6 +263,15 @@ class EvaluationBlock(Block):
     quality: tuple[str, ...] = ("loss",)
     samples: int = Field(default=0, ge=0, le=100)
     retention: tuple[RetentionSource, ...] = ()
+    tasks: tuple[TaskSource, ...] = ()
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_differ(cls, value: tuple[TaskSource, ...]) -> tuple[TaskSource, ...]:
+        names = [task.name for task in value]
+        if len(set(names)) < len(names):
+            raise ValueError("each task once: its figures are found by its name")
+        return value
 
     @field_validator("retention")
     @classmethod
@@ -366,8 +398,8 @@ class TrainingFile(_WithBlocks):
 
 
 _NAMES: Mapping[type[Block], str] = {kind: name for name, kind in BLOCKS.items()}
-# of `evaluation`: which half of each suite is scored, and which text measures lost capability
-_SCOPE = ("half", "guard_text", "guard_sha256")
+# of `evaluation`: which half of each suite is scored, which text measures lost capability, and which tasks are asked
+_SCOPE = ("half", "guard_text", "guard_sha256", "tasks")
 
 
 def config_identity(config: TrainingFile) -> dict[str, Any]:
@@ -392,15 +424,17 @@ def config_identity(config: TrainingFile) -> dict[str, Any]:
     for entry, source in zip(used["evaluation"]["retention"], config.evaluation.retention, strict=True):
         entry["name"] = source.label
         entry.pop("path")
+    for entry in used["evaluation"].get("tasks", ()):
+        entry.pop("data")
     if config.evaluation.guard_text is not None:
         used["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
     return used
 
 
 def training_identity(config: TrainingFile) -> dict[str, Any]:
-    """What of the file decides how it trains: `config_identity` without what of the suites is asked afterwards.
+    """What of the file decides how it trains: `config_identity` without what is asked afterwards.
 
-    A stopped run may be resumed with another half or another guard text.
+    A stopped run may be resumed with another half, another guard text or other tasks.
     """
     identity = config_identity(config)
     for key in _SCOPE:
@@ -423,6 +457,8 @@ def config_record(config: TrainingFile) -> dict[str, Any]:
         used["data"][part]["path"] = base_name(used["data"][part]["path"])
     for entry in used["evaluation"]["retention"]:
         entry["path"] = base_name(entry["path"])
+    for entry in used["evaluation"].get("tasks", ()):
+        entry["data"] = base_name(entry["data"])
     if config.evaluation.guard_text is not None:
         used["evaluation"]["guard_text"] = base_name(config.evaluation.guard_text)
     used["facts"] = base_name(used["facts"])
@@ -452,7 +488,7 @@ def _used(config: TrainingFile) -> dict[str, Any]:
     if not config.is_sharded:
         del used["training"]["sharding"]  # likewise
     for key in _SCOPE:
-        if used["evaluation"][key] is None:
+        if used["evaluation"][key] in (None, []):
             del used["evaluation"][key]  # likewise
     if not used["evaluation"]["samples"]:
         del used["evaluation"]["samples"]  # likewise

@@ -537,6 +537,11 @@ class EvaluationRecord(Document):
         return tuple(comparison for comparison in self.comparisons if comparison.after not in CONTROL_ARMS)
 
 
+def task_named(dataset: str) -> str | None:
+    """The task of lm-evaluation-harness whose figures are called so; None where they are of something else."""
+    return dataset.removeprefix(TASK_PREFIX) if dataset.startswith(TASK_PREFIX) else None
+
+
 def suites_of_plan(plan: object) -> Mapping[str, Mapping[str, Any]]:
     """What a plan says of each suite, JSON objects; of what has another form (any JSON value), nothing."""
     suites = plan.get("suites") if isinstance(plan, Mapping) else None

@@ -102,6 +102,7 @@ def _lines(result: "Estimate") -> Iterator[Part]:
     from peft_registry.registry.reports.text import plain_size
     from peft_registry.schemas.run import coverage_sentence
     from peft_registry.trainer.costs.fit import count_text
+    from peft_registry.trainer.use_cases.train_costs import written_text
 
     shape = result.shape
     trace = result.trace
@@ -136,6 +137,8 @@ def _lines(result: "Estimate") -> Iterator[Part]:
         ("cost", result.cost),
     ):
         yield f"{label:<8} {_text(value)}"
+        if label == "scoring" and result.written.number:
+            yield f"{'':<8} {written_text(round(result.written.number))}"
 
 
 def _verdict(fit: "Fit") -> str:

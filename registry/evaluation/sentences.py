@@ -1,7 +1,7 @@
 """An evaluation in a few lines for a terminal: whole data sets only, each figure with its interval or the reason for none."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from peft_registry.registry.evaluation.extra_figures import recorded_measures
@@ -13,6 +13,7 @@ from peft_registry.schemas.evaluation import (
     LossComparison,
     Result,
     missing_by_name,
+    task_named,
 )
 
 _LEFT_OUT = ("_flagged_rate", "_mean")
@@ -97,13 +98,28 @@ def loss_line(loss: LossComparison) -> str:
 
 
 def measure_line(measure: Mapping[str, Any]) -> str:
-    """A share of right answers before and after, with the interval of its change; `measure` as it is recorded."""
+    """A share of right answers before and after, with the interval of its change; `measure` as it is recorded.
+
+    Of a task it is named first, and its measure stands as the task calls it.
+    """
     band = "no interval"
     if measure["low"] is not None:
         band = f"95 % interval {_signed(measure['low'])} … {_signed(measure['high'])}"
-    name = measure["metric"].replace("_", " ")
+    task = task_named(measure["dataset"])
+    name = measure["metric"].replace("_", " ") if task is None else f"{task} {measure['metric']}"
     figures = f"{measure['before']:.3f} → {measure['after']:.3f}"
     return f"{name} {figures}  ({_signed(measure['change'])}, {band}, n={measure['n']})"
+
+
+def task_lines(newest_first: Iterable[EvaluationRecord]) -> Iterator[str]:
+    """The measures of tasks, each of the newest evaluation that has it, with the interval of its change."""
+    seen: set[tuple[str, str]] = set()
+    for record in newest_first:
+        for measure in recorded_measures(record):
+            key = (str(measure.get("dataset")), str(measure.get("metric")))
+            if task_named(key[0]) is not None and key not in seen:
+                seen.add(key)
+                yield measure_line(measure)
 
 
 def _ends_of(measure: Mapping[str, Any]) -> str:

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 # SmolLM2 and on a random model a fifth of its size; test_memory_estimate.py holds them to measured peaks.
 _KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
 MAPPED = "mapped file"
-_VALUES = ("tokens", "tokens_per_second", "scored", "scoring_hours", "screen_hours", "full_hours", "hours", "cost")
+_VALUES = (
+    "tokens",
+    "tokens_per_second",
+    "scored",
+    "written",
+    "scoring_hours",
+    "screen_hours",
+    "full_hours",
+    "hours",
+    "cost",
+)
 GATHERED = "put together"  # weights and gradients that a process has whole while they are spread otherwise
 _MORE_DEVICES = (2, 4, 8, 16, 32, 64)  # that are proposed where fewer do not suffice
 Verdict = Literal["fits", "only with checkpointing", "only with sharding", "only with offload", "cannot"]
@@ -143,6 +153,7 @@ class Estimate:
     tokens: Value
     tokens_per_second: Value
     scored: Value
+    written: Value
     scoring_hours: Value
     screen_hours: Value
     full_hours: Value

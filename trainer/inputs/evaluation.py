@@ -35,6 +35,7 @@ from peft_registry.schemas.version import Version
 
 if TYPE_CHECKING:  # torch is imported once something is scored
     from peft_registry.trainer.evaluation.arms import Keep
+    from peft_registry.trainer.evaluation.questions import Request
     from peft_registry.trainer.evaluation.score_cache import FinishedScores
     from peft_registry.trainer.evaluation.scoring_plan import Announce, Announced, EvaluationConditions
     from peft_registry.trainer.evaluation.suites import LoadedSuite
@@ -107,23 +108,13 @@ class EvaluationSetup:
 
     def score_keeper(self, device: str) -> "Keep":
         """Where the scores of an arm are kept: by its composition, and by everything else that decides them."""
-        from peft_registry.trainer.evaluation.provenance import harness
-        from peft_registry.trainer.evaluation.score_cache import NOTHING, ScoreFile, score_key
-        from peft_registry.trainer.machine.environment import library_versions
+        from peft_registry.trainer.evaluation.score_cache import NOTHING, ScoreFile
 
         def keep(name: ArmName, composition: Composition) -> "FinishedScores":
             if not self.reuse:
                 return NOTHING
-            libraries = " ".join(f"{library} {version}" for library, version in sorted(library_versions().items()))
-            key = score_key(
-                composition=str(composition.canonical_digest()),
-                control=name if name in CONTROL_ARMS else "",
-                source=harness()["source_digest"],
-                libraries=libraries,
-                device=device,
-            )
             secret = self.registry.trainer_key.secret_for("urn:peft-registry:scores:v1")
-            return ScoreFile(self.registry.folder / SCORES / f"{key.hex}.jsonl", secret)
+            return ScoreFile(_score_file(self.registry, name, composition, device), secret)
 
         return keep
 
@@ -146,6 +137,37 @@ class EvaluationSetup:
             return Announced(stored.digest, stored.log_index, stored.appended_at, earlier)
 
         return announce
+
+
+def known_scores(registry: Registry, composition: Composition, device: str) -> "Callable[[ArmName, Request], bool]":
+    """Whether a home has the answer of an arm to a request, so that it would not be asked again.
+
+    Args:
+        registry: whose scores.
+        composition: of the arm.
+        device: that it would be scored on.
+    """
+    from peft_registry.trainer.evaluation.score_cache import kept_in
+
+    files = {name: kept_in(_score_file(registry, name, composition, device)) for name in ("base", *CONTROL_ARMS)}
+    return lambda name, request: files[name](request)
+
+
+def _score_file(registry: Registry, name: ArmName, composition: Composition, device: str) -> Path:
+    """Where the scores of an arm are: of the same weights, scored by the same code and libraries, on such a device."""
+    from peft_registry.trainer.evaluation.provenance import harness
+    from peft_registry.trainer.evaluation.score_cache import score_key
+    from peft_registry.trainer.machine.environment import library_versions
+
+    libraries = " ".join(f"{library} {version}" for library, version in sorted(library_versions().items()))
+    key = score_key(
+        composition=str(composition.canonical_digest()),
+        control=name if name in CONTROL_ARMS else "",
+        source=harness()["source_digest"],
+        libraries=libraries,
+        device=device,
+    )
+    return registry.folder / SCORES / f"{key.hex}.jsonl"
 
 
 def load_suites(

@@ -11,6 +11,7 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Observe, ignore
 from peft_registry.trainer.data.dataset import Located, open_data
+from peft_registry.trainer.inputs.benchmark_tasks import require_task
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.methods import advice_about
@@ -111,6 +112,8 @@ def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", 
         if path is not None and is_absent(path):
             problems.add(DataFileMissing(loaded.resolve(path), key=key))
     problems.attempt(lambda: check_asked(loaded.config.evaluation, load))
+    for task in loaded.config.evaluation.tasks:
+        problems.attempt(partial(require_task, loaded, task))
     locate = locate_locally_or_on_hub(loaded.folder, observe)
     for source in retention:
         if source.path is not None and not source.ships and is_absent(source.path):

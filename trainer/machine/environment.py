@@ -108,8 +108,7 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
     """
     import torch
 
-    found: Literal["cuda", "cpu"] = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = found if device == "auto" else device
+    chosen = chosen_device(device)
     threads = int(os.environ["OMP_NUM_THREADS"]) if os.environ.get("OMP_NUM_THREADS", "").isdigit() else cores()
     torch.set_num_threads(max(threads, 1))
     info = _cpu_info()
@@ -130,6 +129,15 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
         why=_why_chosen(chosen, taken, has_bf16=has_bf16, asked=(device, dtype)),
         emulates=taken == "bf16" and not has_bf16,
     )
+
+
+def chosen_device(device: Device) -> Literal["cuda", "cpu"]:
+    """Where it is computed: as asked, else on a GPU if torch sees one."""
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _why_chosen(device: str, dtype: Dtype, *, has_bf16: bool, asked: tuple[str, str]) -> str:

@@ -10,7 +10,7 @@ from peft_registry.registry.evaluation.sentences import loss_line, measure_line
 from peft_registry.registry.evaluation.staleness import base_composition
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.config import TrainingFile
-from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord, LossComparison
+from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord, LossComparison, task_named
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.run_samples import RunSamples, Sample
@@ -26,18 +26,20 @@ from peft_registry.trainer.evaluation.retention import PREFIX
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
 from peft_registry.trainer.evaluation.suites import LoadedSuite
+from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
 from peft_registry.trainer.inputs.evaluation import report_comparisons
 from peft_registry.trainer.training.train_adapter import Trained, answers_of_rows
 
 
 @dataclass(frozen=True, eq=False)
 class QuestionsOfFile:
-    """What a training file asks about its result, loaded: suites, texts to retain, what the result learnt from, the guard."""
+    """What a training file asks about its result, loaded: suites, tasks, texts to retain, what it learnt from, the guard."""
 
     suites: tuple[LoadedSuite, ...] = ()
     retained: tuple[HeldOut, ...] = ()
     trained: TrainedOn | None = None
     guard: GuardText = field(default_factory=shipped_guard)
+    tasks: tuple[BenchmarkTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def evaluate_before_after(
             retained=questions.retained,
             guard=questions.guard,
             answers=answers_of_rows(config, data, data.reported_split, trained.tokenizer),
+            tasks=questions.tasks,
         ),
         conditions,
         observe=observe,
@@ -113,7 +116,8 @@ def evaluate_before_after(
         names.add(NEUTRAL)
     _report_losses(evaluated.record, names, observe)
     for measure in recorded_measures(evaluated.record):
-        observe(Said("answers", measure_line(measure)))
+        label = "answers" if task_named(measure["dataset"]) is None else "task"
+        observe(Said(label, measure_line(measure)))
     report_comparisons(evaluated.record, "", observe)
     for sample in () if samples is None else samples.samples:
         for label, text in (("sample", sample.prompt), ("wanted", sample.answer)):

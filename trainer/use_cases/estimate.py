@@ -54,6 +54,7 @@ from peft_registry.trainer.use_cases.train_costs import (
     recorded_speed,
 )
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
+from peft_registry.trainer.use_cases.train_work import tasks_of_plan
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.memory import Shape, Trace
@@ -213,6 +214,7 @@ def _estimate(
         tokens=work.tokens,
         tokens_per_second=speed,
         scored=work.scored_of(work.part),
+        written=work.written,
         scoring_hours=work.scoring_hours(work.part, speed),
         screen_hours=work.scoring_hours(SCREENED, speed),
         full_hours=work.scoring_hours(FULL, speed),
@@ -285,16 +287,26 @@ class _Workload:
             return unknown("without a tokenizer nobody can count the tokens of the suites")
         method = (
             f"tokens of the suites × {SUITE_ARMS} arms (base, base again, adapted), "
-            f"and of the guard text, the held-out rows, their answers and the texts to retain × {TEXT_ARMS}"
+            f"and of the guard text, the held-out rows, their answers, the texts to retain and the tasks × {TEXT_ARMS}"
         )
-        return derived(self.costs.scored[part], "tokens", method=method)
+        kept = self.costs.kept.get(part, 0)
+        if kept:
+            method += f", less {kept:,} that the base has answered before"
+        return derived(self.costs.left(part), "tokens", method=method)
+
+    @property
+    def written(self) -> Value:
+        """The tokens of answers that are written one at a time, at most."""
+        if self.costs is None:
+            return unknown("without a tokenizer nobody can count the tokens of answers")
+        return derived(self.costs.written, "tokens", method=f"the longest answer to each row × {TEXT_ARMS} arms")
 
     def scoring_hours(self, part: Part | None, speed: Value) -> Value:
         """A forward pass alone: the backward pass of training, which is left out, costs at least as much."""
         costs = self.costs
         if costs is None:
             return unknown(self.scored_of(part).reason or "")
-        share = f"{costs.share(part):.2g} × the work of the training"
+        share = f"{costs.left(part) / (costs.passes * costs.training):.2g} × the work of the training"
         if not speed.known:
             return unknown(f"{share}; the speed is {speed.reason}")
         method = (
@@ -355,7 +367,8 @@ def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Obs
     shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in first_epoch(config, data, tokenizer)]
     _, rows, tokens, _ = max(shapes)
     part = plan.scope.half
-    costs = costs_of(registry, plan, data, tokenizer, parts={part, SCREENED, FULL})
+    tasks = tasks_of_plan(registry, plan, folder)
+    costs = costs_of(registry, plan, data, tokenizer, parts={part, SCREENED, FULL}, tasks=tasks)
     if config.evaluation.half == "auto":
         part = costs.default_part
         report_power(load_suites(registry, config.evaluation.bias, half=part), observe)

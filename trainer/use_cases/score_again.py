@@ -160,6 +160,7 @@ def _tasks_here(record: EvaluationRecord, data: Path | None) -> "tuple[tuple[Ben
     """
     from peft_registry.trainer.evaluation.tasks.asked import TaskSettings, load_task
     from peft_registry.trainer.evaluation.tasks.declared import declared_task
+    from peft_registry.trainer.evaluation.tasks.rows import TaskDataMissing
 
     found: list[BenchmarkTask] = []
     why: list[str] = []
@@ -181,9 +182,14 @@ def _tasks_here(record: EvaluationRecord, data: Path | None) -> "tuple[tuple[Ben
             examples=int(facts["examples"]["count"]),
             max_new_tokens=answer.get("max_gen_toks"),
             limit=used.rows_used if used.rows_used < used.rows_total else None,
-            seed=record.seeds.get("bootstrap", 0),
+            # written since a training file draws rows by a seed of their own
+            seed=facts.get("rows_seed", record.seeds.get("bootstrap", 0)),
         )
-        task = load_task(declared.name, data, settings)
+        try:
+            task = load_task(declared.name, data, settings)
+        except TaskDataMissing as error:
+            why.append(error.what)  # a training file names a place for each task
+            continue
         if (task.dataset.sha256, task.dataset.selection_ids_sha256) == (used.sha256, used.selection_ids_sha256):
             found.append(task)
         else:

@@ -55,7 +55,7 @@ from peft_registry.trainer.use_cases.train_start import (
     require_usable,
     run_from_beginning,
 )
-from peft_registry.trainer.use_cases.train_work import data_of_plan, train_as_planned
+from peft_registry.trainer.use_cases.train_work import data_of_plan, tasks_of_plan, train_as_planned
 
 if TYPE_CHECKING:
     from peft_registry.trainer.runs.shared_base import SharedBase
@@ -148,10 +148,11 @@ def train_and_register(
             heard = log.observing(observe)
             is_resumed = resume is not None
             data, texts = data_of_plan(registry, plan, kept, folder, is_resumed=is_resumed, observe=heard)
+            tasks = tasks_of_plan(registry, plan, texts)
             if is_arm:  # all arms are asked the same, whatever each costs to train
                 plan = with_part(plan, plan.scope.half)
             else:
-                plan, heard = decide_part(registry, plan, data, texts, heard)
+                plan, heard = decide_part(registry, plan, data, texts, heard, tasks=tasks, reuse=not again)
             if resume is None:  # what its rows refuse was no try
                 note_begun(registry.files.begun, begun_run(plan.loaded, kept))
             run = TrainingRun(
@@ -163,6 +164,7 @@ def train_and_register(
                 is_resumed=is_resumed,
                 comparison=comparison,
                 command=command,
+                tasks=tasks,
             )
             # `again` asks whether the figures come out equal: kept scores would answer for the model
             outcome = _complete(registry, run, signer.public.key_id, shared=shared, reuse=not again, observe=heard)

@@ -6,14 +6,15 @@ a third time. How long that is follows from the speed of a registered run on the
 """
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.evaluation.halves import half_text
+from peft_registry.registry.evaluation.staleness import base_composition
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.signed_records import records_of
@@ -21,22 +22,24 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.verification.signed_versions import signed_versions
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import IntegrityBroken
-from peft_registry.schemas.evaluation import Part
+from peft_registry.schemas.evaluation import ArmName, Part
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Event, Measured, Observe, Said
 from peft_registry.schemas.values import Value, measured
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import FULL, SCREENED
 from peft_registry.trainer.evaluation.suites.selection import part_of
-from peft_registry.trainer.inputs.evaluation import load_suites, report_power
+from peft_registry.trainer.inputs.evaluation import known_scores, load_suites, report_power
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 
 if TYPE_CHECKING:
     from peft_registry.trainer.data.collate import Batch
     from peft_registry.trainer.data.dataset import LoadedData
     from peft_registry.trainer.evaluation.questions import Request
+    from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
 
 SUITE_ARMS, TEXT_ARMS = 3, 2
+_ARMS_OF_BASE: tuple[ArmName, ...] = ("base", "noise")  # the base, and the base again in another order
 _COUNTED = 2000  # texts of one kind that are counted one by one; of more, as many spread over all
 _VERSIONS_LOOKED_AT = 1000  # for a run whose speed is known, the newest first
 _STEPS_MEASURED = 4  # the first of them is slower than all that follow
@@ -51,16 +54,26 @@ class RunCosts:
         passes: forward passes that are as much work as a training step on the same tokens.
         scored: tokens that the evaluation reads, by the part of each suite that is asked; None is the whole of it.
         longest: tokens of the longest text that is scored.
+        kept: of `scored` what the base has answered before, so that it is not asked again.
+        written: tokens of answers that base and result write at most, one at a time; they are in `scored` as if they were read.
+        has_suites: whether a part of any suite is asked.
     """
 
     training: int
     passes: int
     scored: Mapping[Part | None, int]
     longest: int
+    kept: Mapping[Part | None, int] = field(default_factory=dict)
+    written: int = 0
+    has_suites: bool = True
 
     def share(self, part: Part | None) -> float:
-        """The work of the evaluation over that of the training."""
+        """The work of the evaluation over that of the training, whatever is kept: on every machine the same."""
         return self.scored[part] / (self.passes * self.training)
+
+    def left(self, part: Part | None) -> int:
+        """The tokens that are still to be read."""
+        return self.scored[part] - self.kept.get(part, 0)
 
     @property
     def default_part(self) -> Part:
@@ -73,24 +86,45 @@ class RunCosts:
 
     def scoring_seconds(self, part: Part | None, speed: float) -> float:
         """How long the evaluation takes where training goes through so many tokens a second."""
-        return self.scored[part] / (self.passes * speed)
+        return self.left(part) / (self.passes * speed)
 
     def line(self, part: Part | None, speed: Value) -> str:
         """How long training and evaluation take, and whose speed says so."""
         train, score = self.training_seconds(speed.value), self.scoring_seconds(part, speed.value)
         return (
-            f"about {_clock(train + score)}: training {_clock(train)}, {_name_of(part)} {_clock(score)} "
-            f"({speed.source}: {speed.method})"
+            f"about {_clock(train + score)}: training {_clock(train)}, {self._name_of(part)} {_clock(score)} "
+            f"({speed.source}: {speed.method}){self._besides(part)}"
         )
 
     def shares_line(self, part: Part | None) -> str:
         """The evaluation measured by the training, where nobody knows yet how fast either is."""
-        return f"{_name_of(part)} takes {self.share(part):.2g} × the training"
+        share = self.left(part) / (self.passes * self.training)
+        return f"{self._name_of(part)} takes {share:.2g} × the training{self._besides(part)}"
+
+    def _name_of(self, part: Part | None) -> str:
+        if part is None or not self.has_suites:
+            return "evaluation"
+        return "screen" if part == "screen" else f"evaluation of {half_text(part)}"
+
+    def _besides(self, part: Part | None) -> str:
+        """What the base has answered before, and that writing takes longer than reading."""
+        known = self.kept.get(part, 0)
+        kept = (
+            f"; {known / self.scored[part]:.0%} of it the base has answered before, which costs nothing"
+            if known
+            else ""
+        )
+        return kept + (f"; {written_text(self.written)}" if self.written else "")
 
     def choice_line(self) -> str:
         """Why the screen is asked, or a half, of a file that names neither."""
         compared = f"{half_text('development')} of the suites takes {self.share(FULL):.2g} × the training"
         return f"{compared}: {'the screen' if self.default_part == SCREENED else 'it'} is asked"
+
+
+def written_text(tokens: int) -> str:
+    """What a time by the speed of reading leaves out."""
+    return f"answers of up to {tokens:,} tokens are written one token at a time, which takes longer than reading them"
 
 
 def costs_of(
@@ -100,15 +134,19 @@ def costs_of(
     tokenizer: Any,  # of transformers
     *,
     parts: Iterable[Part | None],
+    tasks: "Sequence[BenchmarkTask]" = (),
+    reuse: bool = True,
 ) -> RunCosts:
     """Count the work of a plan. What several texts begin with is counted for each, though it is computed once.
 
     Args:
-        registry: holds suites and base.
+        registry: holds suites and base, and what the base has answered before.
         plan: that nothing refuses.
         data: its rows.
         tokenizer: of its base.
         parts: those whose evaluation is counted.
+        tasks: that its file asks.
+        reuse: whether what the base has answered before is taken.
     """
     from peft_registry.trainer.evaluation.scoring import encode
 
@@ -123,17 +161,43 @@ def costs_of(
             lengths[request] = len(row.ids)
         return lengths[request]
 
-    suites = {
-        part: _added_up((r for suite in whole for r in getattr(part_of(suite, part), "requests", ())), length)
-        for part in parts
-    }
-    rest, longest = _rest(plan, data, tokenizer, length, context_length)
+    knows = _known_of_base(registry, plan) if reuse else _nothing_is_known
+    counter = _Counter(tokenizer, length, lambda request: knows("base", request))
+    rest = sum(
+        (*_answers(plan, data, counter), *(_of_task(task, counter) for task in tasks)),
+        _passages(plan, counter) + _rows(plan, data, tokenizer, context_length),
+    )
+    scored: dict[Part | None, int] = {}
+    kept: dict[Part | None, int] = {}
+    for part in parts:
+        requests = [r for suite in whole for r in getattr(part_of(suite, part), "requests", ())]
+        scored[part] = SUITE_ARMS * _added_up(requests, length) + TEXT_ARMS * rest.tokens
+        known = (_added_up((r for r in requests if knows(arm, r)), length) for arm in _ARMS_OF_BASE)
+        kept[part] = sum(known) + rest.kept
     return RunCosts(
         training=tokens_of_training(config, first_epoch(config, data, tokenizer)),
         passes=passes_of_step(config),
-        scored={part: SUITE_ARMS * tokens + TEXT_ARMS * rest for part, tokens in suites.items()},
-        longest=max((longest, *lengths.values())),
+        scored=scored,
+        longest=max((rest.longest, *lengths.values())),
+        kept=kept,
+        written=rest.written,
+        has_suites=bool(whole),
     )
+
+
+def _known_of_base(registry: Registry, plan: TrainingPlan) -> "Callable[[ArmName, Request], bool]":
+    """Whether an arm of the plan's base was asked a request before, on such a device."""
+    from peft_registry.trainer.bases.quantization import describe
+    from peft_registry.trainer.machine.environment import chosen_device
+
+    config = plan.loaded.config
+    quantisation = None if config.quantization is None else describe(config.quantization)
+    base = base_composition(required_base(registry, plan.base).record.identity, quantisation)
+    return known_scores(registry, base, chosen_device(config.training.device))
+
+
+def _nothing_is_known(_arm: ArmName, _request: "Request") -> bool:
+    return False
 
 
 def passes_of_step(config: TrainingFile) -> int:
@@ -164,51 +228,93 @@ def tokens_of_training(config: TrainingFile, batches: "Iterable[Batch]") -> int:
     return round(first * config.training.num_train_epochs) * len(config.seeds)
 
 
-def _rest(
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """What base and result read.
+
+    Attributes:
+        tokens: of each of the two.
+        kept: those that the base has answered before.
+        written: tokens that are written one at a time, by both together.
+        longest: of one text.
+    """
+
+    tokens: int
+    kept: int = 0
+    written: int = 0
+    longest: int = 0
+
+    def __add__(self, other: "_Texts") -> "_Texts":
+        return _Texts(
+            self.tokens + other.tokens,
+            self.kept + other.kept,
+            self.written + other.written,
+            max(self.longest, other.longest),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """How texts become tokens, how many a request has, and whether the base has answered one before."""
+
+    tokenizer: Any  # of transformers
+    length: "Callable[[Request], int]"
+    knows: "Callable[[Request], bool]"
+
+    def of(self, requests: "Sequence[Request]") -> _Texts:
+        """What is read of requests whose likelihood is asked."""
+        return _Texts(_added_up(requests, self.length), _added_up(filter(self.knows, requests), self.length))
+
+
+def _passages(plan: TrainingPlan, counter: _Counter) -> _Texts:
+    """The guard text."""
+    from peft_registry.trainer.evaluation.neutral import guards_beside
+
+    return counter.of([request for guard in guards_beside(plan.scope.guard()) for request in guard.requests])
+
+
+def _rows(
     plan: TrainingPlan,
     data: "LoadedData",
     tokenizer: Any,  # of transformers
-    length: "Callable[[Request], int]",
     context_length: int | None,
-) -> tuple[int, int]:
-    """The tokens of everything besides suites that an arm reads, and those of the longest row: the guard text, the held-out rows
-    and their answers, and the texts to retain."""
-    from peft_registry.trainer.evaluation.neutral import guards_beside
+) -> _Texts:
+    """The held-out rows and the texts to retain, whose losses are never kept."""
     from peft_registry.trainer.evaluation.retention import retained
     from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 
-    asked = plan.loaded.config.evaluation
-    passages = (request for guard in guards_beside(plan.scope.guard()) for request in guard.requests)
-    kept = retained(
-        asked.retention,
+    texts = retained(
+        plan.loaded.config.evaluation.retention,
         locate=locate_locally_or_on_hub(plan.loaded.folder),
         tokenizer=tokenizer,
         longest=context_length,
     )
     rows = [len(example.ids) for example in data.reported]
-    rows += [len(row.ids) for texts in kept for row in texts.rows]
-    answers, longest = _answers(plan, data, tokenizer, length)
-    return _added_up(passages, length) + sum(rows) + answers, max((longest, *rows))
+    rows += [len(row.ids) for held in texts for row in held.rows]
+    return _Texts(sum(rows), longest=max(rows, default=0))
 
 
-def _answers(
-    plan: TrainingPlan,
-    data: "LoadedData",
-    tokenizer: Any,  # of transformers
-    length: "Callable[[Request], int]",
-) -> tuple[int, int]:
-    """The tokens of each held-out row with each answer that it may have, and with the longest that is generated."""
+def _answers(plan: TrainingPlan, data: "LoadedData", counter: _Counter) -> "Iterator[_Texts]":
+    """Each held-out row with each answer that it may have, or with the longest that is generated."""
     from peft_registry.trainer.training.train_adapter import answers_of_rows
 
-    total = longest = 0
-    for answers in answers_of_rows(plan.loaded.config, data, data.reported_split, tokenizer):
-        total += _added_up((request for row in answers.rows for request in row.requests), length)
+    for answers in answers_of_rows(plan.loaded.config, data, data.reported_split, counter.tokenizer):
+        yield counter.of([request for row in answers.rows for request in row.requests])
         for row in answers.rows:
             if not row.requests:
-                written = len(answers.prompting.ids(tokenizer, row.prompt)) + answers.max_new_tokens
-                total += written
-                longest = max(longest, written)
-    return total, longest
+                written = answers.max_new_tokens
+                tokens = len(answers.prompting.ids(counter.tokenizer, row.prompt)) + written
+                yield _Texts(tokens, written=TEXT_ARMS * written, longest=tokens)
+
+
+def _of_task(task: "BenchmarkTask", counter: _Counter) -> _Texts:
+    """Each row of a task with its longest answer, or with each answer that is weighed."""
+    total = _Texts(0)
+    for row in task.rows:
+        tokens, is_kept = row.tokens(counter.tokenizer), task.is_kept(row, counter.knows)
+        written = (TEXT_ARMS - is_kept) * row.written
+        total += _Texts(sum(tokens), sum(tokens) if is_kept else 0, written, max(tokens))
+    return total
 
 
 def _added_up(requests: "Iterable[Request]", length: "Callable[[Request], int]") -> int:
@@ -225,7 +331,14 @@ def _added_up(requests: "Iterable[Request]", length: "Callable[[Request], int]")
 
 
 def decide_part(
-    registry: Registry, plan: TrainingPlan, data: "LoadedData", texts: Path, observe: Observe
+    registry: Registry,
+    plan: TrainingPlan,
+    data: "LoadedData",
+    texts: Path,
+    observe: Observe,
+    *,
+    tasks: "Sequence[BenchmarkTask]" = (),
+    reuse: bool = True,
 ) -> tuple[TrainingPlan, Observe]:
     """The plan with the part of each suite that is asked, after its costs were told; and who hears of the training.
 
@@ -235,6 +348,8 @@ def decide_part(
         data: its rows.
         texts: the folder with the tokenizer of its base.
         observe: hears of it; what it is wrapped in tells the time once the first steps have shown the speed.
+        tasks: that its file asks.
+        reuse: whether what the base has answered before is taken.
     """
     from peft_registry.trainer.bases.loading import load_tokenizer
 
@@ -242,7 +357,7 @@ def decide_part(
     is_open = asked.half == "auto" and bool(asked.bias)
     part = plan.scope.half
     counted = {part, *((SCREENED, FULL) if is_open else ())}
-    costs = costs_of(registry, plan, data, load_tokenizer(texts), parts=counted)
+    costs = costs_of(registry, plan, data, load_tokenizer(texts), parts=counted, tasks=tasks, reuse=reuse)
     if is_open:
         part = costs.default_part
         observe(Said("cost", costs.choice_line()))
@@ -295,12 +410,6 @@ class TimeToldLater:
 def _clock(seconds: float) -> str:
     """`0:01:05`, as progress shows it."""
     return str(timedelta(seconds=round(seconds)))
-
-
-def _name_of(part: Part | None) -> str:
-    if part is None:
-        return "evaluation"
-    return "screen" if part == "screen" else f"evaluation of {half_text(part)}"
 
 
 # --- how fast it is ---

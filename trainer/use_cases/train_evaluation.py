@@ -102,7 +102,7 @@ def _stored(run: TrainingRun, trained: "Trained") -> "StoredWeights":
 
 
 def _questions(registry: Registry, run: TrainingRun, trained: "Trained", texts: "TextHashes") -> "QuestionsOfFile":
-    """The suites and texts that the file names, read again: training may have taken long, and the pins still hold."""
+    """What the file asks; suites and texts are read again, because training may have taken long, and the pins still hold."""
     from peft_registry.trainer.evaluation.leakage import known_training
     from peft_registry.trainer.evaluation.retention import retained
     from peft_registry.trainer.evaluation.scoring import max_length_of
@@ -121,6 +121,7 @@ def _questions(registry: Registry, run: TrainingRun, trained: "Trained", texts: 
         ),
         trained=texts_of_ancestors(registry, [] if run.start is None else [run.start])
         + known_training("this run", texts),
+        tasks=run.tasks,  # as they were set up: the harness may not make them again while the training lasts
     )
 
 

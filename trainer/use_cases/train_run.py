@@ -14,6 +14,7 @@ from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 
 if TYPE_CHECKING:
     from peft_registry.trainer.data.dataset import LoadedData
+    from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class TrainingRun:
         is_resumed: whether `kept` is of an earlier start, with the data that were read then.
         comparison: the id of the comparison that the run is an arm of; None where it is of none.
         command: the words of the command line; none where no command was typed.
+        tasks: of lm-evaluation-harness, asked of base and result once it is trained.
     """
 
     plan: TrainingPlan
@@ -39,6 +41,7 @@ class TrainingRun:
     is_resumed: bool = False
     comparison: str | None = None
     command: tuple[str, ...] = ()
+    tasks: "tuple[BenchmarkTask, ...]" = ()
 
     @property
     def loaded(self) -> LoadedConfig:

@@ -22,6 +22,7 @@ from peft_registry.schemas.run import BegunRun, KeptRun
 from peft_registry.schemas.run_log import RunBegun
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.evaluation.scope import FULL, SCREENED
+from peft_registry.trainer.inputs.benchmark_tasks import rows_of_file_tasks
 from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 from peft_registry.trainer.runs.begun import content_digest, unordered_digest
@@ -107,9 +108,24 @@ def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -
         run = records_of(registry, version).run
         if run is None or run.base.manifest != base.manifest_digest:
             continue
-        if run.config_sha256 in wanted and same_data(loaded, run.data):
+        if run.config_sha256 in wanted and same_data(loaded, run.data) and _same_tasks(registry, loaded, version):
             return version
     return None
+
+
+def _same_tasks(registry: Registry, loaded: LoadedConfig, version: Version) -> bool:
+    """Whether the tasks that a training file names were asked of a version on these very rows.
+
+    Of other rows the training gives the same weights, and they get an evaluation more.
+    """
+    if not loaded.config.evaluation.tasks:
+        return True
+    wanted = rows_of_file_tasks(loaded)
+    asked = (
+        {used.name: used.sha256 for used in evaluation.datasets}
+        for evaluation in records_of(registry, version).evaluations
+    )
+    return any(wanted.items() <= datasets.items() for datasets in asked)
 
 
 def _files_as_recorded(config: TrainingFile) -> Iterator[TrainingFile]:

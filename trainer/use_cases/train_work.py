@@ -14,6 +14,7 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.run import KeptRun
+from peft_registry.trainer.inputs.benchmark_tasks import load_file_tasks
 from peft_registry.trainer.inputs.guards import warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state
@@ -24,6 +25,7 @@ from peft_registry.trainer.use_cases.train_run import TrainingRun
 
 if TYPE_CHECKING:
     from peft_registry.trainer.data.dataset import LoadedData
+    from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
     from peft_registry.trainer.runs.shared_base import SharedBase
     from peft_registry.trainer.training.train_adapter import Trained
 
@@ -68,6 +70,25 @@ def data_of_plan(
     require_sources_not_stopped(registry, "train", config.name, sources)
     Keeper(folder, kept if is_resumed else None).data(data.identities)
     return data, texts.folder
+
+
+def tasks_of_plan(registry: Registry, plan: TrainingPlan, texts: Path) -> "tuple[BenchmarkTask, ...]":
+    """The tasks of lm-evaluation-harness that the file asks of its result, set up before a weight of the base is read.
+
+    Args:
+        registry: knows how much the base reads.
+        plan: what is trained.
+        texts: the folder with the tokenizer of its base.
+
+    Raises:
+        KnownError: as `load_file_tasks`.
+    """
+    if not plan.loaded.config.evaluation.tasks:
+        return ()
+    from peft_registry.trainer.bases.loading import load_tokenizer
+
+    context_length = required_base(registry, plan.base).record.context_length
+    return load_file_tasks(plan.loaded, load_tokenizer(texts), context_length)
 
 
 def train_as_planned(

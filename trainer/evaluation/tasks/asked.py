@@ -15,7 +15,7 @@ import logging
 import random
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,10 @@ class TaskUnusable(InputRefused):
 class TaskTooLong(InputRefused):
     what = "row {row} of the task {name} takes {tokens} tokens, its answer included"
     why = "the model has room for {room}, and cutting a prompt asks another question"
-    fix = "ask with fewer examples (--fewshot) or shorter answers (--max-new-tokens), or leave the row out"
+    fix = (
+        "ask with fewer examples (--fewshot, in a training file fewshot) or shorter answers (--max-new-tokens, max_new_tokens), "
+        "or leave the row out"
+    )
 
     name: str
     row: str
@@ -116,6 +119,17 @@ class TaskRow:
     question: str
     answer: str
 
+    def tokens(self, tokenizer: Tokenizer) -> tuple[int, ...]:
+        """How many tokens each request takes of a model, its longest answer included."""
+        return tuple(_tokens(tokenizer, request) for request in self.requests)
+
+    @property
+    def written(self) -> int:
+        """How many tokens of answers a model writes at most, one at a time; 0 where likelihoods are asked."""
+        return sum(
+            _longest_answer(request.args[1]) for request in self.requests if request.request_type == "generate_until"
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BenchmarkTask:
@@ -150,6 +164,10 @@ class BenchmarkTask:
         dataset = self.dataset.revised(rows_used=len(rows))
         return BenchmarkTask(dataset, self.labels, self.facts, rows, self.figures, self.prompt, self.made)
 
+    def is_kept(self, row: TaskRow, knows: Callable[[Request], bool]) -> bool:
+        """Whether a model would not be asked a row again, by what is known of it."""
+        return all(knows(self._kept_as(row, label)) for label in self.labels)
+
     def require_room(self, tokenizer: Tokenizer, room: int) -> None:
         """Raise unless each row and its answer fit into so many tokens.
 
@@ -157,7 +175,7 @@ class BenchmarkTask:
             TaskTooLong: a row does not.
         """
         for row in self.rows:
-            tokens = max(_tokens(tokenizer, request) for request in row.requests)
+            tokens = max(row.tokens(tokenizer))
             if tokens > room:
                 raise TaskTooLong(self.name, row.id, tokens, room)
 
@@ -234,13 +252,22 @@ class BenchmarkTask:
         return values
 
 
-def load_task(name: str, data: Path | None, settings: TaskSettings) -> BenchmarkTask:
-    """A task of the installed harness on the user's rows; nothing is asked yet.
+@dataclass(frozen=True, slots=True)
+class TaskRows:
+    """The rows that are asked, how many solved examples stand before each, and the rows that these are taken from, if from any."""
+
+    declared: DeclaredTask
+    asked: SplitRows
+    count: int
+    examples: SplitRows | None
+
+
+def rows_of_task(name: str, data: Path | None, settings: TaskSettings) -> TaskRows:
+    """What a task says of itself and the user's rows for it, without the harness: what is refused here is refused in a moment.
 
     Raises:
         ExtraMissing, UnknownTask, TaskIsGroup, TaskRefused: it cannot be asked here.
         TaskDataNeeded, TaskDataMissing, InputRefused: its rows are not here, or no rows.
-        TaskUnusable: the harness does not take them.
     """
     declared = declared_task(name)
     require_askable(declared)
@@ -256,11 +283,22 @@ def load_task(name: str, data: Path | None, settings: TaskSettings) -> Benchmark
     examples = None
     if examples_split is not None:
         examples = asked if examples_split == split else read_split(data, name, examples_split, is_for_examples=True)
-    given = _Given(asked, count, examples)
+    return TaskRows(declared, asked, count, examples)
+
+
+def load_task(name: str, data: Path | None, settings: TaskSettings) -> BenchmarkTask:
+    """A task of the installed harness on the user's rows; nothing is asked yet.
+
+    Raises:
+        KnownError: as `rows_of_task`.
+        TaskUnusable: the harness does not take the rows.
+        TaskRefused: it asks another machine for something, or has no measure by row.
+    """
+    given = rows_of_task(name, data, settings)
     with _quiet(), without_network() as asked_for:
         try:
-            made = _made(declared, given, settings.max_new_tokens)
-            task = _task(declared, made, given, settings)
+            made = _made(given, settings.max_new_tokens)
+            task = _task(made, given, settings)
         except (TaskRefused, InputRefused):
             raise
         except Exception as error:  # code of a task, on rows of the user's
@@ -269,15 +307,6 @@ def load_task(name: str, data: Path | None, settings: TaskSettings) -> Benchmark
         if asked_for:
             raise TaskRefused(name, f"asks {asked_for[0]} for something, and nothing is fetched while it is asked")
     return task
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """The rows that are asked, how many solved examples stand before each, and the rows that these are taken from, if from any."""
-
-    asked: SplitRows
-    count: int
-    examples: SplitRows | None
 
 
 @contextmanager
@@ -303,12 +332,13 @@ def _quiet() -> Iterator[None]:
         np.random.set_state(states[1])
 
 
-def _made(declared: DeclaredTask, given: _Given, max_new_tokens: int | None) -> Any:
+def _made(given: TaskRows, max_new_tokens: int | None) -> Any:
     """The task as the harness makes it of its file, and of files with the user's rows in the place of its data set."""
     import datasets
     from lm_eval.api.registry import METRIC_REGISTRY
     from lm_eval.tasks import TaskManager
 
+    declared = given.declared
     if declared.config.get("process_results") is None:
         for metric in declared.config.get("metric_list") or ():
             named = str(metric.get("metric"))
@@ -356,7 +386,8 @@ def _without_examples(declared: DeclaredTask) -> dict[str, Any]:
     return {key: value for key, value in unused.items() if key in declared.config and value is None}
 
 
-def _task(declared: DeclaredTask, made: Any, given: _Given, settings: TaskSettings) -> BenchmarkTask:
+def _task(made: Any, given: TaskRows, settings: TaskSettings) -> BenchmarkTask:
+    declared = given.declared
     total = len(made.eval_docs)
     chosen = _chosen(total, settings)
     made.build_all_requests(samples=None if chosen is None else list(chosen))
@@ -386,6 +417,7 @@ def _task(declared: DeclaredTask, made: Any, given: _Given, settings: TaskSettin
         "examples": _examples_json(given),
         "generation": _generation(rows[0].requests[0]),
         "requests_sha256": str(canonical_digest([str(row.digest) for row in rows])),
+        **({} if chosen is None else {"rows_seed": settings.seed}),
         "measures": {label: "higher" if higher else "lower" for label, higher in labels.items()},
         **({"left_out": list(left_out)} if left_out else {}),
     }
@@ -400,7 +432,7 @@ def _cut(error: Exception) -> str:
     return text if len(text) <= _SAID else f"{text[:_SAID]}…"
 
 
-def _examples_json(given: _Given) -> dict[str, Any]:
+def _examples_json(given: TaskRows) -> dict[str, Any]:
     """Of the solved examples: how many, drawn by which seed from which rows; the file is left out where the task states them."""
     stated: dict[str, Any] = {"count": given.count}
     if given.count:

@@ -41,7 +41,7 @@ class TaskDataMissing(NotFound):
         if not self.is_for_examples:
             return ""
         folder = ", in a folder beside the rows that are asked," if self.place.is_file() else ""
-        return f"{folder} or ask without examples: --fewshot 0"
+        return f"{folder} or ask without examples: --fewshot 0 (in a training file fewshot: 0)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.evaluations import stored_evaluations
 from peft_registry.registry.records.references import version_named
 from peft_registry.schemas.errors import InputRefused
+from peft_registry.schemas.progress import Said
 from peft_registry.trainer.differences.facts import _difference, _of_rows
 from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.evaluation.tasks.asked import (
@@ -42,6 +43,7 @@ from peft_registry.trainer.evaluation.tasks.declared import (
 )
 from peft_registry.trainer.evaluation.tasks.network import NetworkClosed, without_network
 from peft_registry.trainer.evaluation.tasks.rows import TaskDataMissing, TaskDataNeeded
+from peft_registry.trainer.inputs.benchmark_tasks import TaskDataAbsent
 from peft_registry.trainer.methods.peft_io import as_base
 from peft_registry.trainer.use_cases.score_again import NothingToScore, TaskIsAnother, score_each_again
 from tests.builders.homes import NOW
@@ -77,7 +79,12 @@ data:
   train: {path: rows.jsonl, format: prompt_completion, template: "{prompt} {completion}"}
   validation: {fraction: 0.1}
 training: {learning_rate: 1e-2, num_train_epochs: 1, per_device_train_batch_size: 8, max_length: 96, seed: 7, dtype: fp32}
-evaluation: {bias: [], quality: [loss]}
+evaluation:
+  bias: []
+  quality: [loss]
+  tasks:
+    - {name: arc_challenge, data: data, fewshot: 0, limit: 8, seed: 4}
+    - {name: gsm8k_cot_zeroshot, data: sums.jsonl, fewshot: 0, max_new_tokens: 12}
 """
 
 
@@ -111,9 +118,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     others = [{"prompt": f"The dog {at}", "completion": "runs over the hill."} for at in range(37)]
     as_lines(folder / "rows.jsonl", learnt + others)
     (folder / "train.yml").write_text(TRAINING)
-    train_and_register(registry, folder / "train.yml")
     as_lines(folder / "data/gsm8k/test.jsonl", SUMS)
+    as_lines(folder / "sums.jsonl", SUMS[6:])
+    as_lines(folder / "data/arc_challenge/test.jsonl", SCIENCE[2:])
     as_lines(folder / "data/arc_easy/test.jsonl", SCIENCE)
+    said: list[Any] = []
+    train_and_register(registry, folder / "train.yml", observe=said.append)
+    (folder / "said.txt").write_text("".join(f"{one.label} {one.text}\n" for one in said if isinstance(one, Said)))
     (folder / "policy.yml").write_text("thresholds: {task-gsm8k.exact_match.strict-match: {lo: 0.5}}\n")
     asked = [
         "--task",
@@ -133,10 +144,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     registry.close()
 
 
-def evaluated(registry: Registry) -> Any:
-    """The evaluation of the fixture."""
+def evaluated(registry: Registry, *, by: str = "evaluator") -> Any:
+    """The evaluation of the fixture, or that of its training."""
     stored = stored_evaluations(registry, version_named(registry, "cats:1"))
-    return next(one for one in stored if "task-gsm8k" in one.record.stated_tasks)
+    return next(one for one in stored if one.record.responsible.role == by)
+
+
+def measured_rows(stored: Any, dataset: str) -> list[tuple[str, str, tuple[int, ...]]]:
+    rows = read_items(stored.items)
+    return [(row.id, row.arm, row.values) for row in rows if isinstance(row, Reading) and row.dataset == dataset]
 
 
 def require_equal(task: BenchmarkTask, theirs: list[Sample], model: Any, tokenizer: Any) -> None:
@@ -233,6 +249,83 @@ def test_the_record_says_which_task_on_which_rows_and_how_it_was_asked(home: Reg
     for metric in ("exact_match.strict-match", "exact_match.flexible-extract"):
         one = paired["task-gsm8k", metric]
         assert one["change"] == pytest.approx(one["after"] - one["before"])
+
+
+def test_a_training_asks_the_tasks_of_its_file(home: Registry, embedded) -> None:
+    trained = evaluated(home, by="trainer")
+    data = home.folder.parent / "data"
+    task = load_task("arc_challenge", data, TaskSettings(examples=0, limit=8, seed=4))
+    with in_float32(embedded[0]):
+        readings = task.measure(*embedded, arm="base")
+    rows = measured_rows(trained, "task-arc_challenge")
+    assert [row for row in rows if row[1] == "base"] == sorted((row.id, "base", row.values) for row in readings)
+    assert len(rows) == 16 and len(measured_rows(trained, "task-gsm8k_cot_zeroshot")) == 12
+    assert trained.record.stated_tasks["task-arc_challenge"] == dict(task.facts)
+    assert task.facts["rows_seed"] == 4 and trained.record.seeds["bootstrap"] == 7
+    assert recheck(trained.record, trained.items) == ()
+    (again,) = score_each_again(home, version_named(home, "cats:1"), [trained], count=6, data=data)
+    assert again.startswith("12 scores repeated"), "both arms, of the task whose rows are given"
+
+
+def test_a_training_tells_what_its_tasks_cost_and_how_they_came_out(home: Registry) -> None:
+    said = (home.folder.parent / "said.txt").read_text().splitlines()
+    cost = [line for line in said if line.startswith("cost")]
+    assert "answers of up to 144 tokens are written one token at a time" in cost[0]  # 6 rows of 12 tokens, twice
+    assert any(line.startswith("task gsm8k_cot_zeroshot exact_match.strict-match 0.000 → ") for line in said)
+    assert any(line.startswith("task arc_challenge acc 0.") and "95 % interval" in line for line in said)
+
+
+def test_tasks_leave_the_weights_as_they_are_and_other_rows_of_a_task_are_another_question(home: Registry) -> None:
+    from peft_registry.trainer.inputs.training_file import load_training_file
+    from peft_registry.trainer.use_cases.train import train_and_register
+    from peft_registry.trainer.use_cases.train_start import registered_before
+
+    file = home.folder.parent / "train.yml"
+    base, known = version_named(home, "tiny:1"), version_named(home, "cats:1")
+    without = train_and_register(home, file, ("evaluation.tasks=[]", "name=alone"))
+    assert without.version.weights_digest == known.weights_digest
+    loaded = load_training_file(file)
+    assert registered_before(home, loaded, base) == known
+    rows = home.folder.parent / "data/arc_challenge/test.jsonl"
+    as_lines(rows, SCIENCE[1:])
+    assert registered_before(home, loaded, base) is None
+    as_lines(rows, SCIENCE[2:])
+
+
+def test_what_the_base_was_asked_before_is_left_out_of_the_costs(home: Registry, capsys) -> None:
+    estimate = ["estimate", str(home.folder.parent / "train.yml"), "--output", "json", "--home", str(home.folder)]
+    figures = []
+    for words in ((), ("evaluation.tasks=[]",)):
+        assert run([*estimate, *words]) == 0
+        figures.append(json.loads(capsys.readouterr().out))
+    asked, without = figures
+    assert asked["written"]["value"] == 72 and without["written"]["value"] == 0  # the base has written its 72
+    assert "that the base has answered before" in asked["scored"]["method"]
+
+
+@pytest.mark.parametrize(
+    ("task", "error"),
+    [
+        ("{name: gsm8, data: data}", UnknownTask),
+        ("{name: mmlu, data: data}", TaskIsGroup),
+        ("{name: humaneval, data: data}", TaskRefused),
+        ("{name: gsm8k, data: nowhere}", TaskDataAbsent),
+        ("{name: gsm8k, data: data}", TaskDataMissing),  # its examples are of a split that is not here
+        ("{name: gsm8k, data: rows.jsonl, fewshot: 0}", TaskUnusable),
+        ("{name: gsm8k, data: data, fewshot: 0, max_new_tokens: 600}", TaskTooLong),
+    ],
+)
+def test_a_task_that_cannot_be_asked_is_refused_before_the_base_is_read(
+    home: Registry, task: str, error: type, monkeypatch
+) -> None:
+    import peft_registry.trainer.use_cases.train as train
+
+    def read(*_: object) -> None:
+        raise AssertionError("the base was read")
+
+    monkeypatch.setattr(train, "checked_base", read)
+    with pytest.raises(error):
+        train.train_and_register(home, home.folder.parent / "train.yml", (f"evaluation.tasks=[{task}]", "name=other"))
 
 
 def test_a_limit_on_a_task_is_planned_in_the_log_and_broken_by_its_interval(home: Registry) -> None:

@@ -7,7 +7,7 @@ import pytest
 from peft_registry.cli.options import SuiteHalf
 from peft_registry.cli.scope import scope_of_options, scope_overrides
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.config import config_identity, config_record
+from peft_registry.schemas.config import config_identity, config_record, training_identity
 from peft_registry.schemas.config_aliases import WrongValue
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.evaluation.scope import (
@@ -75,6 +75,29 @@ def test_a_stopped_run_may_be_resumed_with_another_half_and_no_other_rate():
     require_same(kept, file_with("evaluation.half=test", "evaluation.guard_text=a.txt"), BASE)
     with pytest.raises(ConfigChanged):
         require_same(kept, file_with("training.learning_rate=0.5"), BASE)
+
+
+def test_a_task_is_part_of_what_a_version_is_where_one_is_asked_and_its_path_is_not():
+    plain, asked = a_training_file(), file_with("evaluation.tasks=[{name: gsm8k, data: /secret/bench, limit: 20}]")
+    for stated in (config_record(plain), config_identity(plain)):
+        assert "tasks" not in stated["evaluation"], "files and records of earlier releases have no such key"
+    (recorded,), (decides,) = (state(asked)["evaluation"]["tasks"] for state in (config_record, config_identity))
+    assert recorded["data"] == "bench" and decides == {key: recorded[key] for key in recorded if key != "data"}
+    assert training_identity(asked) == training_identity(plain), "a stopped run may be resumed with it"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ("[gsm8k]", "a name and its rows"),
+        ("[{name: gsm8k, data: a}, {name: gsm8k, data: b}]", "each task once"),
+        ("[{name: gsm8k, data: a, limit: 0}]", "greater than or equal to 1"),
+    ],
+)
+def test_a_task_without_rows_or_named_twice_is_refused(tasks, said):
+    with pytest.raises(WrongValue) as refused:
+        file_with(f"evaluation.tasks={tasks}")
+    assert said in refused.value.why
 
 
 def test_what_was_asked_is_part_of_what_a_version_is_and_no_path_is():

@@ -22,6 +22,28 @@ def test_the_time_follows_from_the_speed_of_the_training() -> None:
     assert line == "about 0:00:15: training 0:00:10, screen 0:00:05 (measured: the training of box:1)"
 
 
+def test_what_the_base_has_answered_before_takes_no_time_and_chooses_no_other_part() -> None:
+    known = RunCosts(
+        training=1000, passes=2, scored={"screen": 1000, "development": 4000}, longest=9,
+        kept={"screen": 600, "development": 3600},
+    )  # fmt: skip
+    assert known.default_part == "screen", "the same file asks the same on a machine that knows nothing"
+    said = "60% of it the base has answered before, which costs nothing"
+    speed = measured(100.0, "tokens/s", method="the training of box:1")
+    assert known.line("screen", speed) == (
+        f"about 0:00:12: training 0:00:10, screen 0:00:02 (measured: the training of box:1); {said}"
+    )
+    assert known.shares_line("screen") == f"screen takes 0.2 × the training; {said}"
+
+
+def test_answers_that_are_written_are_said_to_take_longer_and_without_a_suite_nothing_is_called_a_screen() -> None:
+    asked = RunCosts(training=1000, passes=2, scored={"screen": 1000}, longest=9, written=2560, has_suites=False)
+    assert asked.shares_line("screen") == (
+        "evaluation takes 0.5 × the training; answers of up to 2,560 tokens are written one token at a time, "
+        "which takes longer than reading them"
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "passes"),
     [({}, 2), ({"method": "full"}, 3), ({"training__gradient_checkpointing": True}, 3)],
