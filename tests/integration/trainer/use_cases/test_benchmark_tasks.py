@@ -21,6 +21,8 @@ from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.evaluations import stored_evaluations
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.records.signed_records import records_of
+from peft_registry.registry.records.version_statements import own_card
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.progress import Said
 from peft_registry.trainer.differences.facts import _difference, _of_rows
@@ -368,7 +370,25 @@ def test_a_version_is_found_and_shown_by_what_a_task_measured(home: Registry, ca
     assert run(["list", "--figures", *folder]) == 0
     assert "arc_easy.acc" in capsys.readouterr().out
     assert run(["show", "cats:1", *folder]) == 0
-    assert "gsm8k.exact_match.strict-match" in capsys.readouterr().out
+    shown = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("task ")]
+    assert [words[1:3] for words in shown] == [
+        ["gsm8k", "exact_match.strict-match"],
+        ["gsm8k", "exact_match.flexible-extract"],
+        ["arc_easy", "acc"],
+        ["arc_easy", "acc_norm"],
+        ["arc_challenge", "acc"],
+        ["arc_challenge", "acc_norm"],
+        ["gsm8k_cot_zeroshot", "exact_match.strict-match"],
+        ["gsm8k_cot_zeroshot", "exact_match.flexible-extract"],
+    ]
+    assert all("interval" in words and "→" in words for words in shown)
+    with open_registry(home.folder) as opened:
+        (row,) = opened.versions("cats").frame().to_dict("records")
+    assert row["metric"] == "arc_challenge.acc" and 0 <= row["metric_value"] <= 1
+    version = version_named(home, "cats:1")
+    card = own_card(version, records_of(home, version).statements)
+    assert card is not None
+    assert b"- Task arc\\_challenge acc 0." in home.store.read_bytes(card.predicate.sha256)
     assert run(["report", "cats:1", "--out", "-", *folder]) == 0
     assert "task-gsm8k: exact_match.strict-match" in capsys.readouterr().out
 

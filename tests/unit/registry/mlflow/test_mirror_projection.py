@@ -389,6 +389,26 @@ def test_lists_show_loss_bias_and_signature_and_few_tags_besides() -> None:
     assert "registry.recall" not in tags
 
 
+def test_tasks_stand_in_lists_and_in_the_description_as_the_newest_evaluation_has_them() -> None:
+    def measured_of(after: float) -> EvaluationRecord:
+        measure = {
+            "dataset": "task-gsm8k",
+            "metric": "exact_match",
+            "before": 0.25,
+            "after": after,
+            "change": after - 0.25,
+        }
+        own = {"dataset": "answers-own", "metric": "f1", "before": 0.1, "after": 0.2, "change": 0.1}
+        ends = {"low": 0.01, "high": 0.2, "n": 200}
+        return an_evaluation().revised(extra={"further": {"measures": [measure | ends, own | ends]}})
+
+    projection = a_projection(evaluations=(measured_of(0.375), measured_of(0.5)))
+    line = "gsm8k exact_match 0.250 → 0.375  (+0.125, 95 % interval +0.010 … +0.200, n=200)"
+    assert dict(projection.version.tags)["registry.tasks"] == dict(projection.run.tags)["registry.tasks"] == line
+    shown = [row for row in projection.version.description.splitlines() if row.startswith("| Task")]
+    assert len(shown) == 1 and "0.250 → 0.375" in shown[0]
+
+
 def test_what_people_decided_stands_in_tags_and_in_the_description() -> None:
     standing = Standing(
         verdict="model: not_gpai; system: provider_25_1_c",
