@@ -26,7 +26,7 @@ OBJECTIVES = {
 NAMES = [
     "trainer",
     pytest.param("sft", marks=pytest.mark.peers),
-    pytest.param("dpo", marks=pytest.mark.peers),
+    pytest.param("dpo", marks=[pytest.mark.peers, pytest.mark.full]),  # test_doors.py registers what DPO trained
 ]
 
 
