@@ -101,6 +101,13 @@ def test_a_torch_that_is_installed_is_kept(checkout: Checkout, choice: str) -> N
     assert "the torch that is installed is kept" in done.stderr
 
 
+def test_what_pip_brings_is_compiled_on_all_cores(checkout: Checkout) -> None:
+    checkout.with_environment().install("peers")
+    assert all("--no-compile" in command for command in checkout.installs)
+    *_, last = (checkout.folder / "log").read_text().splitlines()
+    assert last == "-m compileall -qq -j 0 venv/lib"
+
+
 def test_a_second_run_does_nothing(checkout: Checkout) -> None:
     checkout.with_environment().install()
     before = len(checkout.installs)
