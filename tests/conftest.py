@@ -81,12 +81,13 @@ def state_of(folder: Path) -> Path:
 # by what a test of each costs, dearest first; a path belongs to the first that it begins with
 # those with tests marked `cores` are not side by side: one job would wait for the other
 PLACES_BY_COST = (
-    "e2e/test_real_model",
     "e2e/test_processes",
     "e2e/test_documented_commands",
     "e2e/test_callback",
-    "bench/",
+    "e2e/test_mlflow_browser",
     "e2e/test_packaging",
+    "bench/",
+    "e2e/test_real_model",
     "integration/trainer/",
     "e2e/",
     "integration/",

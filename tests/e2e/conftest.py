@@ -44,11 +44,11 @@ class Begun:
 
 
 @pytest.fixture(scope="session")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    """init → base add, each as a cold command. Read it; never write to it."""
+def begun(warm: WarmCommand, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """init as a cold command → base add. Read it; never write to it."""
     folder = tmp_path_factory.mktemp("begun")
     init = registry("init", "--unencrypted", cwd=folder).ok()
-    base = registry("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
+    base = warm("base", "add", "embedded", "--name", "tiny", cwd=folder).ok()
     return Begun(folder, init, base)
 
 
@@ -56,7 +56,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
 def story(begun: Begun, warm: WarmCommand, tmp_path_factory: pytest.TempPathFactory) -> Story:
     """init → base add → train. Read it; never write to it.
 
-    The training is forked, because to import what it needs from nothing takes twice as long; `test_resume.py` trains cold.
+    The training is forked, because to import what it needs from nothing takes twice as long, and so is the base added;
+    `test_network.py` does both cold.
     """
     folder = copied_workplace(begun.folder, tmp_path_factory.mktemp("story") / "work")
     with (folder / "example" / "example.jsonl").open("a") as data:
