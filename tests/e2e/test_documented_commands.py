@@ -377,10 +377,11 @@ def for_bias(place: Place) -> dict[str, str]:
     (place.cwd / "earlier-task.jsonl").write_text("".join(rows[:10]), "utf-8")
     data = str(place.cwd / "suite" / "crows_pairs_anonymized.csv")
     fewer_rows = {
-        "crows_pairs --suite house": "crows_pairs --suite house --limit 40",
-        "tiny --suite house": "tiny --suite house --limit 40",
-        "--half test": "--half test --limit 40",
-        "--guard-text": "--limit 40 --guard-text",
+        "crows_pairs --suite house": "crows_pairs --suite house --limit 20",
+        "tiny --suite house": "tiny --suite house --limit 20",
+        "--half test": "--half test --limit 20",
+        "--guard-text": "--limit 20 --guard-text",
+        "--sample 20": "--sample 2",
     }
     names = {"tutor:3": "polite-replies:1", "evaluate … ": "evaluate polite-replies:1 "}
     return names | {"FOLDER": "suite", "FILE": data} | fewer_rows
@@ -579,13 +580,20 @@ def session(warm: WarmCommand, tmp_path_factory: pytest.TempPathFactory) -> Plac
 README = list(lines_of(ROOT / "README.md"))
 
 
+@pytest.fixture(scope="module")
+def promoted(session: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The folder from which pages begin: its version is `champion`, and the example there trains for an epoch."""
+    place = place_after(session, tmp_path_factory.mktemp("promoted") / "models")
+    shorten(place.cwd)
+    assert place.run("registry promote polite-replies:1 champion")[0] == 0
+    return place
+
+
 def place_after(session: Place, folder: Path) -> Place:
     """A copy of the session's folder; its home is named once, as a home that was moved must be."""
     shutil.copytree(session.cwd, folder)
-    shorten(folder)
     place = Place(session.warm, user=folder, cwd=folder)
     assert place.run("registry list --home .registry")[0] == 0
-    place.run("registry promote polite-replies:1 champion")
     return place
 
 
@@ -629,8 +637,8 @@ def in_this_order(expected: list[str], found: list[str]) -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_the_lines_of_readme(session: Place, tmp_path: Path) -> None:
-    place = place_after(session, tmp_path / "models")
+def test_the_lines_of_readme(promoted: Place, tmp_path: Path) -> None:
+    place = place_after(promoted, tmp_path / "models")
     place.stands_for = FEWER_ROWS
     # the first screen has the lines of the session without what they print
     run_before = {line.text for line in README if line.printed is not None}
@@ -653,8 +661,8 @@ def test_the_lines_of_the_tutorial(warm: WarmCommand, tmp_path: Path) -> None:
 @pytest.mark.processes
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", sorted(path.stem for path in (ROOT / "docs" / "how-to").glob("*.md")))
-def test_the_lines_of_a_guide(page: str, session: Place, tmp_path: Path) -> None:
-    place = place_after(session, tmp_path / "models")
+def test_the_lines_of_a_guide(page: str, promoted: Place, tmp_path: Path) -> None:
+    place = place_after(promoted, tmp_path / "models")
     prepare = PREPARE.get(page)
     place.stands_for = prepare(place) if prepare else {}
     assert place.code == 0
