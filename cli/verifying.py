@@ -221,6 +221,7 @@ def audited_with_rerun(
         InputRefused: a version of the registry is named.
         KnownError: the folder, the registry or the trust cannot be read.
     """
+    import peft_registry.trainer.training.rerun  # noqa: F401  the small install lacks torch, and says so before it hashes anything
     from peft_registry.registry.use_cases.read_folder import read_folder
     from peft_registry.trainer.use_cases.rerun import Rerun, rerun
 

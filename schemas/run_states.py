@@ -49,8 +49,12 @@ class RunStates(Document):
 
 
 class BoundStates(Document):
-    """What the record of a run says of its states: how many stretches lie between them, their size, and what binds their list."""
+    """What the record of a run says of its states: how many stretches lie between them, their size, and what binds their list.
+
+    `arithmetic` is what decided the last bits where it was trained: equal texts on another machine mean equal bits.
+    """
 
     stretches: int = Field(ge=1)
     bytes: int = Field(ge=0)
     root: Digest  # of a Merkle tree (RFC 9162) whose leaves are the states, each as canonical JSON
+    arithmetic: dict[str, str]

@@ -164,7 +164,8 @@ def verify(
             require_absent({"--base": base, "--states": states, "--data": data}, beside="--audit without --rerun")
             return of_audit(audited(request))
         if states is None or data is None:
-            raise OptionNeeded("--states FOLDER and --data FOLDER", "the states and the rows lie in no dossier")
+            missing = "--states FOLDER" if states is None else "--data FOLDER"
+            raise OptionNeeded(missing, "the states of the training and its rows lie in no dossier")
         return of_audit(audited_with_rerun(request, rerun, states, data, observe=home.story))
     require_absent({"--rerun": rerun, "--states": states, "--data": data}, beside="no --audit")
     return _of_lineage(verified_lineage(request), request) if deep else _of_version(verified(request), request)

@@ -5,6 +5,7 @@ of the run binds, and from a checkpoint of the log that was signed after that re
 """
 
 import hashlib
+from collections.abc import Mapping
 
 from peft_registry.registry.transparency import merkle
 from peft_registry.schemas.identity import Digest
@@ -13,12 +14,13 @@ from peft_registry.schemas.run_states import BoundStates, RunStates
 _DRAWN = b"peft-registry:drawn-stretches:v1\n"
 
 
-def bound_states(states: RunStates) -> BoundStates:
-    """What the record of a run says of its states."""
+def bound_states(states: RunStates, arithmetic: Mapping[str, str]) -> BoundStates:
+    """What the record of a run says of its states, and of the machine that computed them."""
     return BoundStates(
         stretches=len(states.states) - 1,
         bytes=sum(state.bytes for state in states.states),
         root=root_of_states(states),
+        arithmetic=dict(arithmetic),
     )
 
 

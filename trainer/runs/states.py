@@ -8,10 +8,13 @@ from peft_registry.registry.disk.hashing import hash_file
 from peft_registry.registry.transparency.run_states import bound_states
 from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.run_states import LIST_NAME, STATES_FOLDER, BoundStates, KeptState, RunStates, state_file
+from peft_registry.trainer.machine.arithmetic import arithmetic_here
 from peft_registry.trainer.runs.folder import TRAINING
 
 
-def keep_states(run_folder: Path, states: Path, *, run_id: str, last_step: int, observe: Observe) -> BoundStates | None:
+def keep_states(
+    run_folder: Path, states: Path, *, run_id: str, last_step: int, device: str, observe: Observe
+) -> BoundStates | None:
     """Keep the states of a trained run in the home, and return what its record says of them; None where there are none.
 
     Args:
@@ -19,6 +22,7 @@ def keep_states(run_folder: Path, states: Path, *, run_id: str, last_step: int, 
         states: folder of the home.
         run_id: of the run.
         last_step: of the run.
+        device: where it was trained.
         observe: hears how much was kept, or why nothing was.
 
     Raises:
@@ -44,6 +48,6 @@ def keep_states(run_folder: Path, states: Path, *, run_id: str, last_step: int, 
         listed.append(KeptState(step=step, sha256=hashed.sha256, bytes=kept.stat().st_size))
     found = RunStates(run_id=run_id, states=tuple(listed))
     write_atomically(folder / LIST_NAME, found.to_canonical())
-    bound = bound_states(found)
+    bound = bound_states(found, arithmetic_here(device))
     observe(Said("states", f"{bound.stretches} stretches can be run again: {bound.bytes / 1e6:.1f} MB in {folder}"))
     return bound

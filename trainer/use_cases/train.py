@@ -251,6 +251,7 @@ def _complete(
             registry.files.states,
             run_id=run.kept.run_id,
             last_step=trained.result.steps,
+            device=trained.hardware.device,
             observe=observe,
         ),
         warnings=warnings,

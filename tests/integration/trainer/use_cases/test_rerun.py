@@ -21,8 +21,9 @@ from peft_registry.schemas.progress import Event, Said
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.run_states import RunStates
 from peft_registry.trainer.embedded import example_rows
+from peft_registry.trainer.machine.arithmetic import arithmetic_here
 from peft_registry.trainer.use_cases import rerun as rerun_module
-from peft_registry.trainer.use_cases.rerun import TOLERANCE, Rerun, rerun
+from peft_registry.trainer.use_cases.rerun import Rerun, rerun
 from peft_registry.trainer.use_cases.train import train_and_register
 
 pytestmark = (
@@ -97,6 +98,7 @@ def test_every_stretch_of_a_run_comes_out_to_the_last_bit(place: Place) -> None:
 def test_a_run_record_binds_its_states_and_nothing_of_its_settings_decides_by_them(place: Place) -> None:
     assert place.run.states is not None
     assert place.run.states.stretches == 4
+    assert place.run.states.arithmetic == arithmetic_here("cpu")
     listed = RunStates.from_json(json.loads((place.states / "states.json").read_bytes()))
     assert [state.step for state in listed.states] == [0, 3, 6, 9, STEPS]
     assert not list((place.registry.files.runs).glob("*")), "the scratch of the run is gone"
@@ -160,7 +162,7 @@ def test_on_another_machine_a_stretch_is_within_a_tolerance_which_one_that_was_m
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rerun_module, "_listed", lambda folder, *_: listed_in(folder).states)
-    monkeypatch.setattr(rerun_module, "_otherwise", lambda *_: "processor A → B")
+    monkeypatch.setattr(rerun_module, "_otherwise", lambda *_: ("instructions",))
 
     def last_bits(value: dict[str, Any]) -> None:
         for tensor in value["trained"].values():
@@ -168,9 +170,16 @@ def test_on_another_machine_a_stretch_is_within_a_tolerance_which_one_that_was_m
 
     lines = place.lines(states=tampered(place, tmp_path / "bits", 12, last_bits))
     assert lines["steps 10-12"].outcome == "within tolerance"
-    assert f"to {TOLERANCE:g} of it; processor A → B" in lines["steps 10-12"].text
+    assert "to 0.01 of it; this machine has other instructions" in lines["steps 10-12"].text
     still = tampered(place, tmp_path / "still", 12, lambda value: value["trained"].update(kept(place, 9)["trained"]))
     assert place.lines(states=still)["steps 10-12"].outcome == "differs"
+
+    def a_tenth_short(value: dict[str, Any]) -> None:
+        for name, tensor in value["trained"].items():
+            tensor.sub_((tensor - kept(place, 9)["trained"][name]) / 10)
+
+    short = place.lines(states=tampered(place, tmp_path / "short", 12, a_tenth_short))["steps 10-12"]
+    assert (short.outcome, "an equal one decides it" in short.text) == ("not possible", True)
 
 
 def listed_in(folder: Path) -> RunStates:

@@ -24,7 +24,7 @@ def test_the_root_is_that_of_rfc_9162_over_the_states_as_canonical_json() -> Non
     ]
     left = hashlib.sha256(b"\1" + leaves[0] + leaves[1]).digest()
     assert root_of_states(states(3)).hex == hashlib.sha256(b"\1" + left + leaves[2]).hexdigest()
-    bound = bound_states(states(3))
+    bound = bound_states(states(3), {})
     assert (bound.stretches, bound.bytes, bound.root) == (2, 21, root_of_states(states(3)))
 
 
@@ -47,15 +47,15 @@ def test_a_list_that_does_not_begin_before_the_first_step_or_goes_back_is_none(s
 
 
 def test_every_stretch_is_drawn_equally_often_and_by_the_log_and_the_states_alone() -> None:
-    bound = bound_states(states())
+    bound = bound_states(states(), {})
     logs = [hashlib.sha256(b"%d" % number).digest() for number in range(2_000)]
     drawn = Counter(stretch for root in logs for stretch in drawn_stretches(bound, root, 2))
     assert sorted(drawn) == [0, 1, 2, 3]
     assert all(900 < times < 1_100 for times in drawn.values()), drawn
     assert drawn_stretches(bound, logs[0], 2) == drawn_stretches(bound, logs[0], 2)
-    others = bound_states(states().revised(states=(*states().states[:-1], states().states[-1].revised(bytes=8))))
+    others = bound_states(states().revised(states=(*states().states[:-1], states().states[-1].revised(bytes=8))), {})
     assert any(drawn_stretches(bound, root, 2) != drawn_stretches(others, root, 2) for root in logs[:20])
 
 
 def test_no_more_are_drawn_than_there_are() -> None:
-    assert drawn_stretches(bound_states(states()), b"log", 9) == (0, 1, 2, 3)
+    assert drawn_stretches(bound_states(states(), {}), b"log", 9) == (0, 1, 2, 3)
