@@ -104,6 +104,44 @@ def turn_of(nodeid: str) -> int:
     return next(turns, len(PLACES_BY_COST))
 
 
+# files whose tests fork commands from one process that has everything loaded, and copy one home: to make both takes a job 12 s
+OF_ONE_JOB = frozenset(
+    f"tests/e2e/test_{name}.py"
+    for name in (
+        "ask",
+        "bad_input",
+        "documented_commands",
+        "import",
+        "kill",
+        "merge",
+        "privacy",
+        "python_face",
+        "resume",
+        "story",
+    )
+)
+
+
+def share_of(nodeid: str) -> str:
+    """What a job takes whole: a file, or all of those that belong to one job."""
+    file = nodeid.partition("::")[0]
+    return "tests/e2e" if file in OF_ONE_JOB else file
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Where whole files go to each job, let some of them go to the same one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Shares(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return share_of(nodeid)
+
+    return Shares(config, log)
+
+
 # the marker that `pytest_collection_modifyitems` gives to tests whose files do not name it
 GIVEN_HERE = {"full"}
 

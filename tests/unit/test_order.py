@@ -47,3 +47,10 @@ def test_no_test_gets_from_elsewhere_a_mark_that_its_own_file_does_not_name() ->
     elsewhere = [file for file in TESTS.rglob("*.py") if not file.name.startswith("test_")]
     given = {mark for file in elsewhere for mark in named.findall(file.read_text("utf-8"))}
     assert given == conftest.GIVEN_HERE
+
+
+def test_files_that_share_a_process_go_to_one_job_and_every_other_file_alone() -> None:
+    assert all((TESTS.parent / file).is_file() for file in conftest.OF_ONE_JOB)
+    shares = {conftest.share_of(f"{file}::test_it[a::b]") for file in conftest.OF_ONE_JOB}
+    assert shares == {"tests/e2e"}
+    assert conftest.share_of("tests/unit/test_order.py::test_it") == "tests/unit/test_order.py"
