@@ -14,7 +14,6 @@ import importlib.abc
 import importlib.util
 import json
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,11 +53,6 @@ def all_prose() -> list[Prose]:
     """Every literal of prose of the rooms that derive, compute and word."""
     files = sorted(file for folder in MUTATED for file in (SOURCE / folder).rglob("*.py"))
     return [prose for file in files for prose in prose_of(file)]
-
-
-def sample(count: int, *, seed: int) -> list[Prose]:
-    """Some of them, drawn by a seed."""
-    return random.Random(seed).sample(all_prose(), count)
 
 
 def _literals(tree: ast.AST) -> Iterator[ast.Constant]:
