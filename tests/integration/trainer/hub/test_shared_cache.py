@@ -253,6 +253,8 @@ def stored_once(name: Path, hub: Path) -> Path:
 
 def test_the_command_adds_a_cached_base_offline(hub: Path, tmp_path: Path) -> None:
     a_cached_snapshot(hub, embedded_base())
+    with a_home(tmp_path / "home"):
+        pass
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT / "src"),
@@ -260,13 +262,8 @@ def test_the_command_adds_a_cached_base_offline(hub: Path, tmp_path: Path) -> No
         "HF_HUB_CACHE": str(hub),
         "HF_HUB_OFFLINE": "1",
     }
-
-    def registry(*words: str) -> str:
-        command = [sys.executable, "-m", "peft_registry.cli.main", *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    registry("init", "--unencrypted", "--no-example")
-    shown = json.loads(registry("base", "add", ID, "--name", "tiny", "--output", "json"))
-    assert shown["version"] == "tiny:1"
+    words = ["base", "add", ID, "--name", "tiny", "--home", "home", "--output", "json"]
+    command = [sys.executable, "-m", "peft_registry.cli.main", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["version"] == "tiny:1"
