@@ -64,6 +64,10 @@ MORE = (
     "lora rslora",
     "lora plus",
     "lora patterns",
+    "lora_pro full",
+    "bottleneck parallel",
+    "prompt text",
+    "ia3 on 4 bits",
     "prefix on 4 bits",
     "prompt on 4 bits",
     "bottleneck on 4 bits",
@@ -142,6 +146,11 @@ def loaded_by_its_card(pulled: Path) -> Any:
     code = re.search(r"```python\n(.*?)```", (pulled / "README.md").read_text(), re.S)
     assert code is not None
     text = code[1].replace("FOLDER_OF_THE_BASE", str(embedded_base())).replace("FOLDER_OF_THIS_CARD", str(pulled))
+    return model_of(text)
+
+
+def model_of(text: str) -> Any:
+    """What lines of a card give."""
     names: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
@@ -297,16 +306,44 @@ def test_every_trial_of_prompt_tuning_is_recorded_paid_for_and_judged_on_rows_th
     assert "5 seeds" in card
 
 
-def test_a_fresh_interpreter_reads_a_bottleneck_adapter_by_the_lines_of_its_card(told):
-    import subprocess
-    import sys
-
+def lines_of_bottleneck(told: Any) -> tuple[str, str]:
+    """The code block of its card, and without the line that makes peft know the type."""
     story = told("bottleneck")
     code = re.search(r"```python\n(.*?)```", (story.pulled / "README.md").read_text(), re.S)
     assert code is not None
     text = code[1].replace("FOLDER_OF_THE_BASE", str(embedded_base())).replace("FOLDER_OF_THIS_CARD", str(story.pulled))
     assert "import peft_registry.trainer.methods.bottleneck_adapter" in text
-    without = "\n".join(line for line in text.splitlines() if "bottleneck_adapter" not in line)
+    return text, "\n".join(line for line in text.splitlines() if "bottleneck_adapter" not in line)
+
+
+def test_peft_knows_a_bottleneck_adapter_by_the_line_of_its_card(told, monkeypatch):
+    """With peft as it is installed: its tables are those of before this type was entered."""
+    import sys
+
+    from peft import mapping
+
+    from peft_registry.trainer import methods
+    from peft_registry.trainer.methods import bottleneck_adapter
+
+    text, without = lines_of_bottleneck(told)
+    tables = [table for name, table in vars(mapping).items() if name.startswith("PEFT_TYPE_TO_")]
+    entered = [table for table in tables if bottleneck_adapter.NAME in table]
+    assert mapping.PEFT_TYPE_TO_CONFIG_MAPPING in entered
+    for table in entered:
+        monkeypatch.delitem(table, bottleneck_adapter.NAME)
+    monkeypatch.delitem(sys.modules, bottleneck_adapter.__name__)
+    monkeypatch.setattr(methods, "bottleneck_adapter", bottleneck_adapter)  # that of before, afterwards
+    with pytest.raises(KeyError, match="BOTTLENECK"):
+        model_of(without)
+    assert type(model_of(text)).__name__ == "PeftModelForCausalLM"
+
+
+@pytest.mark.full  # beside the one above it starts an interpreter, which takes as long as all else of this method
+def test_a_fresh_interpreter_reads_a_bottleneck_adapter_by_the_lines_of_its_card(told):
+    import subprocess
+    import sys
+
+    text, without = lines_of_bottleneck(told)
     script = (
         f"try:\n    exec({without!r})\nexcept KeyError as error:\n    print(error)\n"
         f"exec({text!r})\nprint(type(model).__name__)"
