@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from datetime import date
 
 from peft_registry.registry.compliance.all_data import all_data
+from peft_registry.registry.compliance.notations import days_of
 from peft_registry.registry.compliance.used_rows import is_lower_bound
+from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import Code, Said, as_json, code
 from peft_registry.schemas.modification import (
@@ -107,11 +109,22 @@ def _size_of_text(data: tuple[DataUsed, ...]) -> Value:
 
 def _latest(data: tuple[DataUsed, ...]) -> Value:
     """The month of the last acquisition; unknown as long as that of any data is."""
-    try:
-        last = max(date.fromisoformat(str(section.acquired_to.value)) for section in data)
-    except ValueError:  # there is no data, or of one there is no date
+    ends = [_last_day(section.acquired_to.value) for section in data]
+    known = [end for end in ends if end is not None]
+    if not ends or len(known) < len(ends):
         return not_derived(code("acquired_until_not_stated"))
-    return derived(f"{last:%m/%Y}", method=code("last_acquisition"))
+    return derived(f"{max(known):%m/%Y}", method=code("last_acquisition"))
+
+
+def _last_day(acquired_to: object) -> date | None:
+    """The last day that a stated end covers; editions until 2027-01 read none that is a month, as the public summary writes it."""
+    if "acquired_in_months" in shipped_rules().reads:
+        days = days_of(acquired_to)
+        return None if days is None else days[1]
+    try:
+        return date.fromisoformat(str(acquired_to))
+    except ValueError:
+        return None
 
 
 def _in_range(value: Value, limits: Sequence[tuple[float, Said]], largest: Said, how: Code) -> Value:

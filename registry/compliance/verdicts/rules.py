@@ -99,6 +99,7 @@ class Thresholds(Frozen):
 
 
 Read = Literal[
+    "acquired_in_months",
     "excluded_in_no_system",
     "internal_high_risk_use",
     "is_gpai_by_itself",

@@ -13,6 +13,7 @@ from peft_registry.registry.compliance.facts import FactUnknown
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.compliance.recorded_result import Signing
+from peft_registry.registry.compliance.rule_files import deriving_by
 from peft_registry.registry.compliance.stated import FactMalformed, FactNotDeclarable
 from peft_registry.registry.reports.text import value_text
 from peft_registry.schemas.codes import code, says
@@ -333,6 +334,21 @@ def test_the_size_is_in_the_range_of_the_form(parameters, size):
     record = a_modification_record(bases=(base,), change=ChangeFigures(added=0, base_untouched=True))
     assert record.product.params_total.value == parameters
     assert record.documentation.size_range.value == size
+
+
+@pytest.mark.parametrize(
+    ("edition", "acquired_to", "latest"),
+    [
+        ("2027-02", "11/2021", "11/2021"),  # as the public summary writes it
+        ("2027-02", "2026-09-30", "09/2026"),
+        ("2027-01", "11/2021", None),
+        ("2027-01", "2026-09-30", "09/2026"),
+    ],
+)
+def test_the_latest_acquisition_is_read_of_a_day_and_of_a_month(edition, acquired_to, latest):
+    with deriving_by(edition):
+        record = a_modification_record(facts={"asserted_by": "x", "data": {"*": {"acquired_to": acquired_to}}})
+    assert record.content.latest_acquisition.value == latest
 
 
 def test_figures_for_authorities_are_orders_of_magnitude_and_ranges():
