@@ -6,8 +6,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -35,20 +36,23 @@ READS = (
     "pull helper:1 {elsewhere}/pulled",
 )
 WRITES = ("promote helper:1 champion --policy none", "log checkpoint --out {elsewhere}/../full/checkpoint")
-# one process for all of them: what each answers, and what it says beside the data
+# one process for all of them, in each place: what each answers, and what it says beside the data
 _SCRIPT = """
-import contextlib, io, json, resource, shutil, sys
+import contextlib, io, json, os, resource, sys
 from peft_registry.cli.main import run
-limit, elsewhere = sys.argv[1:3]
-if limit != "none":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit),) * 2)
-answers = {}
-for line in sys.argv[3:]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run(line.format(elsewhere=elsewhere).split())
-    answers[line] = (code, out.getvalue(), err.getvalue())
-print(json.dumps(answers))
+everywhere = []
+for place in json.loads(sys.argv[1]):
+    os.environ.update(place["variables"])
+    limit = resource.RLIM_INFINITY if place["limit"] is None else place["limit"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    answers = {}
+    for line in sys.argv[2:]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(line.format(elsewhere=place["elsewhere"]).split())
+        answers[line] = (code, out.getvalue(), err.getvalue())
+    everywhere.append(answers)
+print(json.dumps(everywhere))
 """
 
 
@@ -80,13 +84,33 @@ Answers = Mapping[str, tuple[int, str, str]]
 """Of each command: exit code, data, and what it says beside them."""
 
 
-def answers(*before: str, lines: tuple[str, ...], limit: str, elsewhere: Path, cwd: Path, **variables: str) -> Answers:
-    command = [*before, sys.executable, "-c", _SCRIPT, limit, str(elsewhere), *lines]
+@dataclass(frozen=True)
+class Place:
+    """Where commands are run: in this environment, with other files in another folder, where no file may pass a size."""
+
+    elsewhere: Path
+    limit: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def answers(*before: str, lines: tuple[str, ...], elsewhere: Path, cwd: Path, **variables: str) -> Answers:
+    (found,) = answers_in([Place(elsewhere)], *before, lines=lines, cwd=cwd, **variables)
+    return found
+
+
+def answers_in(
+    places: Sequence[Place], *before: str, lines: tuple[str, ...], cwd: Path, **variables: str
+) -> list[Answers]:
+    """What the commands answer in one place after the other."""
+    asked = [
+        {"elsewhere": str(place.elsewhere), "limit": place.limit, "variables": place.variables} for place in places
+    ]
+    command = [*before, sys.executable, "-c", _SCRIPT, json.dumps(asked), *lines]
     done = subprocess.run(
         command, cwd=cwd, env=environment(cwd, **variables), capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    found: Answers = json.loads(done.stdout)
+    found: list[Answers] = json.loads(done.stdout)
     return found
 
 
@@ -116,7 +140,7 @@ def test_a_home_on_a_full_disk_is_read_verified_and_pulled_from_and_says_so_when
     variables = {"FULL": str(full), "REGISTRY_HOME": str(full / "home"), "XDG_STATE_HOME": str(full / "state")}
     shell = ("unshare", "-m", "sh", str(tmp_path / "fill.sh"), str(full), str(copy))
     lines = (*READS, *WRITES)
-    found = answers(*shell, lines=lines, limit="none", elsewhere=elsewhere, cwd=tmp_path, **variables)
+    found = answers(*shell, lines=lines, elsewhere=elsewhere, cwd=tmp_path, **variables)
     for line in WRITES:
         code, _, err = found[line]
         assert (code, "Traceback" in err) == (8, False), err
@@ -138,28 +162,31 @@ def test_a_read_only_home_is_read_and_stays_byte_for_byte_what_it_was(wal: bool,
         path.chmod(path.stat().st_mode & ~0o222)
     rights = ("--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all", "--no-new-privs")
     before_words = ("setpriv", *rights) if os.getuid() == 0 else ()
-    found = answers(
-        *before_words, lines=READS, limit="none", elsewhere=elsewhere, cwd=tmp_path, REGISTRY_HOME=str(copy)
-    )
+    found = answers(*before_words, lines=READS, elsewhere=elsewhere, cwd=tmp_path, REGISTRY_HOME=str(copy))
     for path in paths:
         path.chmod(path.stat().st_mode | 0o200)
     assert_all_read(found)
     assert contents(copy) == before
 
 
-@pytest.mark.parametrize("limit", [0, 100, 10_000, 40_000])
 def test_wherever_writing_fails_what_only_prints_succeeds_and_nothing_ends_in_a_traceback(
-    limit: int, home: Path, tmp_path: Path
+    home: Path, tmp_path: Path
 ) -> None:
     """A limit on the size of every file, also of temporary ones and of those in the state folder: each write fails in turn."""
-    copy = Path(shutil.copytree(home, tmp_path / "copy"))
-    variables = {"REGISTRY_HOME": str(copy), "XDG_STATE_HOME": str(tmp_path / "state")}
-    found = answers(lines=(*READS, *WRITES), limit=str(limit), elsewhere=tmp_path, cwd=tmp_path, **variables)
+    places = []
+    for limit in (0, 100, 10_000, 40_000):
+        own = tmp_path / f"{limit}"
+        shutil.copytree(home, own / "copy")
+        variables = {"REGISTRY_HOME": str(own / "copy"), "XDG_STATE_HOME": str(own / "state")}
+        places.append(Place(own, limit, variables))
     prints = [line for line in READS if line.split()[0] not in ("verify", "report", "pull")]
-    assert_all_read({line: found[line] for line in prints})
-    # verifying a version, copying it and making its report need room somewhere, and say so
-    others = {line: (code, err) for line, (code, _, err) in found.items() if line not in prints}
-    assert {line: shown for line, shown in others.items() if shown[0] not in (0, 8) or "Traceback" in shown[1]} == {}
+    for found in answers_in(places, lines=(*READS, *WRITES), cwd=tmp_path):
+        assert_all_read({line: found[line] for line in prints})
+        # verifying a version, copying it and making its report need room somewhere, and say so
+        others = {line: (code, err) for line, (code, _, err) in found.items() if line not in prints}
+        failed = {line: shown for line, shown in others.items() if shown[0] not in (0, 8) or "Traceback" in shown[1]}
+        assert failed == {}
+        assert others[WRITES[0]][0] == 8
 
 
 @pytest.fixture
@@ -187,8 +214,6 @@ def test_a_folder_is_verified_by_another_user_without_home_from_read_only_media(
             parent.chmod(parent.stat().st_mode | 0o011)
     user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--no-new-privs")
     lines = (f"verify {folder} --trust {trust}",)
-    found = answers(
-        *user, lines=lines, limit="none", elsewhere=tmp_path, cwd=folder, HOME="/nonexistent", XDG_STATE_HOME=""
-    )
+    found = answers(*user, lines=lines, elsewhere=tmp_path, cwd=folder, HOME="/nonexistent", XDG_STATE_HOME="")
     assert_all_read(found)
     assert contents(folder) == before
