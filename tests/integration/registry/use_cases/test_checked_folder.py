@@ -18,7 +18,9 @@ from peft_registry.registry.identity.weights import _CACHE_KIND, hash_tensors
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.pull_base import BaseChanged, CheckedFolder, WrongBase, checked_folder
 from peft_registry.registry.use_cases.verify import verify_folder
-from tests.builders.homes import NOW, a_home, add_a_base, base_files, register_adapter
+from peft_registry.schemas.version import Version
+from tests.builders.homes import NOW, a_home, add_a_base, base_files
+from tests.builders.made import registered_base
 
 PLANTED = {
     "additional_chat_templates/default.jinja": "{{ 'planted' }}",
@@ -40,8 +42,9 @@ def tmp_path(on_disk: Path) -> Path:
 
 
 @pytest.fixture
-def base(registry: Registry, tmp_path: Path) -> AddedBase:
-    return add_a_base(registry, tmp_path / "base")
+def base(registry: Registry, version: Version, tmp_path: Path) -> AddedBase:
+    """That of the adapter that is registered there; its files lie beside the home."""
+    return registered_base(registry, "tiny", tmp_path / "base")
 
 
 def checked(registry: Registry, base: AddedBase, scratch: Path) -> CheckedFolder:
@@ -70,16 +73,12 @@ def test_a_file_added_to_a_base_used_by_reference_is_seen_by_no_loader(
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_an_adapter_does_not_verify_on_a_base_to_which_a_file_was_added(
-    registry: Registry, tmp_path: Path, name: str
+    registry: Registry, pulled: Path, tmp_path: Path, name: str
 ) -> None:
-    from peft_registry.registry.use_cases.pull import pull_version
-
-    version = register_adapter(registry, tmp_path)
-    pull_version(registry, version, tmp_path / "pulled")
     folder = tmp_path / "base"
 
     def exit_code() -> int:
-        return verify_folder(tmp_path / "pulled", trust=registry.trust, now=NOW, base=folder).exit_code
+        return verify_folder(pulled, trust=registry.trust, now=NOW, base=folder).exit_code
 
     assert exit_code() == 0
     plant(folder, name)
