@@ -337,6 +337,41 @@ def _problems_together(
 
     Nobody knows what will stand in place of answers that were `refused`: what would be told of their fields is not.
     """
+    signed, trial = _tried(record, answers, role=role, version=version, at=at)
+    for problem in whatever_else_is_meant(contradictions_with_run(trial, answers), refused):
+        # the refusal stands at what was answered now
+        path = next((path for path in problem_paths(problem) if path in answers), "")
+        yield AnswerProblem(path, f"{problem.what}: {problem.why}", problem.fix)
+    stated = {leaf.path: leaf.value for leaf in leaves(trial)}
+    for answer in signed.predicate.answers:
+        value = stated[answer.path]
+        if value != value_of_answer(answer, signed) and not _is_needless(answer, value):
+            why = f"it follows from other values of the record: {value.method or value.reason}"
+            yield AnswerProblem(answer.path, why, "take it out of the form")
+
+
+def needless(
+    record: RecordSections, answers: Mapping[str, Any], *, role: AnsweringRole, version: Version, at: Timestamp
+) -> frozenset[str]:
+    """Of answers without a problem those which say that nobody knows what follows from the others: nothing is signed of them.
+
+    Whoever has no meter says so of the energy, and states the watts from which it follows.
+    """
+    if not any(isinstance(value, dict) and "unknown" in value for value in answers.values()):
+        return frozenset()
+    signed, trial = _tried(record, answers, role=role, version=version, at=at)
+    stated = {leaf.path: leaf.value for leaf in leaves(trial)}
+    return frozenset(answer.path for answer in signed.predicate.answers if _is_needless(answer, stated[answer.path]))
+
+
+def _is_needless(answer: Answer, value: Value) -> bool:
+    return answer.unknown is not None and value.known
+
+
+def _tried(
+    record: RecordSections, answers: Mapping[str, Any], *, role: AnsweringRole, version: Version, at: Timestamp
+) -> tuple[SignedAnswers, ModificationRecord]:
+    """Answers as somebody would sign them, and the record that would take them up."""
     predicate = AnswersPredicate(
         record_id=record.record_id,
         record=record.canonical_digest(),
@@ -347,14 +382,4 @@ def _problems_together(
         nonce="00",
     )
     signed = SignedAnswers(_NOBODY, predicate, at)
-    trial = superseding_with_answers(record, signed, version=version, record_id="tried", now=at)
-    for problem in whatever_else_is_meant(contradictions_with_run(trial, answers), refused):
-        # the refusal stands at what was answered now
-        path = next((path for path in problem_paths(problem) if path in answers), "")
-        yield AnswerProblem(path, f"{problem.what}: {problem.why}", problem.fix)
-    stated = {leaf.path: leaf.value for leaf in leaves(trial)}
-    for answer in predicate.answers:
-        value = stated[answer.path]
-        if value != value_of_answer(answer, signed):
-            why = f"it follows from other values of the record: {value.method or value.reason}"
-            yield AnswerProblem(answer.path, why, "take it out of the form")
+    return signed, superseding_with_answers(record, signed, version=version, record_id="tried", now=at)

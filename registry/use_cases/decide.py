@@ -21,6 +21,7 @@ from peft_registry.registry.compliance.answers import (
     by_owner,
     changed_since,
     is_recorded,
+    needless,
     open_questions,
     problems_of_answers,
     unsigned_questions,
@@ -436,6 +437,8 @@ def decide(registry: Registry, version: Version, file: Path, signer: Signer, *, 
     seen, current = _records_of_form(said, version, form)
     waiting = waiting_answers(said, version)
     raise_any(_problems(form, current, waiting, version, role=role, person=key.person, at=at))
+    follows = needless(current.record, form.answers, role=role, version=version, at=at)
+    form = replace(form, answers={path: value for path, value in form.answers.items() if path not in follows})
     predicate = AnswersPredicate(
         record_id=seen.record.record_id,
         record=seen.digest,

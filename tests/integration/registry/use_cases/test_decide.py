@@ -31,6 +31,7 @@ from peft_registry.registry.use_cases.decide import (
 from peft_registry.registry.use_cases.gap_form import AnswerRefused, FormUnanswered, read_form
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.report import make_report
 from peft_registry.registry.use_cases.show_record import describe_record
 from peft_registry.registry.use_cases.sign_log import reject_entries, sign_log
@@ -40,7 +41,7 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.schemas.answers import Answer
 from peft_registry.schemas.errors import KnownError, SeveralProblems
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.values import Value
+from peft_registry.schemas.values import Value, unknown
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.decisions import (
     ENGINEER,
@@ -56,7 +57,9 @@ from tests.builders.decisions import (
     taking_up,
     version_of,
 )
-from tests.builders.homes import NOW
+from tests.builders.homes import NOW, add_a_base
+from tests.builders.products import a_product
+from tests.builders.records import some_compute
 from tests.builders.signing import a_p256_key
 
 MISUSE, PLACED = "use.foreseeable_misuse", "gpai.placing_date"
@@ -178,6 +181,19 @@ def test_what_cannot_be_answered_so_is_told_with_its_line_and_none_of_the_form_i
         assert f"  {problem.path}:" in file.read_text().splitlines()[problem.line - 1]
         assert why in problem.why
     assert place.logged() == before
+
+
+def test_whoever_has_no_meter_and_states_the_watts_signs_the_watts(place: Place) -> None:
+    """That nobody knows the energy is not true once it follows from what the same form states."""
+    base = add_a_base(place.registry, place.folder / "base")
+    silent = some_compute(energy_kwh=unknown("no energy sensor on this machine that this user may read"))
+    product = a_product(place.registry, place.folder / "made", base, name="metered", compute=silent, value=0.25)
+    metered = Place(place.folder, place.registry, register_product(place.registry, product).version)
+    form = metered.form({"energy.training_kwh": {"unknown": "no meter"}, "power.device_watts": 65})
+    assert decide(place.registry, metered.version, form, ENGINEER).paths == ("power.device_watts",)
+    energy = metered.record.energy.training_kwh
+    assert energy.source == "derived" and "65 W" in str(energy.method)
+    metered.holds()
 
 
 def test_a_dry_run_checks_and_signs_nothing(place: Place) -> None:
