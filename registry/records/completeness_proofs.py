@@ -24,10 +24,13 @@ def completeness_proof(view: View, version: Version, stored: tuple[StoredStateme
     covered = () if newest is None else covered_by(newest, stored)
     if newest is None or not covered:
         return None
-    tree = SqlSnapshot(tx)
+    # neighbours in a block of `reading` have most of the upper nodes in common
+    tree = view.once("snapshot tree", lambda: SqlSnapshot(tx))
     path = _path_to(tree, snapshot.artifact_key(version.manifest_digest))
-    store = SqlLogStore(tx)
-    store.read_frontier(newest.size + 1)
+    store = view.once("log store", lambda: SqlLogStore(tx))
+    size, indexes = newest.size + 1, [statement.log_index or 0 for statement in covered]
+    store.read((*merkle.frontier(size), *(node for index in indexes for node in merkle.path_nodes(index, size))))
+    store.read_leaves(indexes)
     return completeness.render_list(
         note.Proof(index=newest.size, hashes=newest.hashes, checkpoint_text=newest.checkpoint),
         newest.leaf,

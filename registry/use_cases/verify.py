@@ -10,9 +10,10 @@ about quality, fairness or safety.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
@@ -185,32 +186,21 @@ def _summary_of_base(outcome: VerifyOutcome) -> Check:
     return Check(step="base-folder", text=text, status=wrong, error=first, detail=lines)
 
 
-def verify_version(
-    registry: Registry,
-    version: Version,
-    *,
-    trust: TrustPolicy | None = None,
-    trust_problem: KnownError | None = None,
-    base: Path | None = None,
-    require: Requirements = Requirements(),
-    look_for_base: bool = True,
-    digests: RunDigests | None = None,
-    observe: Observe = ignore,
-) -> VerifyOutcome:
-    """Verify a registered version from the store's bytes. Without `trust` the home's own trust file speaks.
+class VerifierOptions(TypedDict, total=False):
+    """What `verifier` may be given."""
 
-    The bytes of bases are hashed where the home remembers that they lie, unless not `look_for_base`. `observe` hears of them.
-    """
-    with verifier(
-        registry,
-        trust=trust,
-        trust_problem=trust_problem,
-        base=base,
-        require=require,
-        look_for_base=look_for_base,
-        digests=digests,
-        observe=observe,
-    ) as verify:
+    trust: TrustPolicy | None
+    trust_problem: KnownError | None
+    base: Path | None
+    require: Requirements
+    look_for_base: bool
+    digests: RunDigests | None
+    observe: Observe
+
+
+def verify_version(registry: Registry, version: Version, **options: Unpack[VerifierOptions]) -> VerifyOutcome:
+    """Verify a registered version from the store's bytes, as a `verifier` with these options does."""
+    with verifier(registry, **options) as verify:
         return verify(version)
 
 
@@ -226,7 +216,11 @@ def verifier(
     digests: RunDigests | None = None,
     observe: Observe = ignore,
 ) -> Iterator[Callable[[Version], VerifyOutcome]]:
-    """Verifies any number of versions as `verify_version` does: what they share, such as a base, is hashed and judged once."""
+    """Verifies any number of registered versions from the store's bytes; what they share is hashed and judged once.
+
+    Without `trust` the home's own trust file speaks. The bytes of bases are hashed where the home remembers that they lie, unless
+    not `look_for_base`. `observe` hears of them.
+    """
     with (
         bytes_told(observe, "verify", total=None) as on_bytes,
         _run(
@@ -240,10 +234,12 @@ def verifier(
         verify_parent = lru_cache(maxsize=_PARENTS_KEPT)(run.verify_parent)
 
         def verify(version: Version) -> VerifyOutcome:
-            outcome = run.check_version(version, base=base, verify_parent=verify_parent).outcome
+            checked = run.check_version(version, base=base, verify_parent=verify_parent)
+            if checked.verdict == "verified" and base is None:
+                run.remember(version, checked)
             for copy in run.scratch.iterdir():  # what a store far away handed out goes with the version
                 copy.unlink()
-            return outcome
+            return checked.outcome
 
         yield verify
 
@@ -335,6 +331,7 @@ class _Run:
     known: Snapshot | None
     look_for_base: bool  # of a registered version: hash its base where the registry says that it lies
     on_bytes: OnBytes = lambda _: None
+    verified: dict[str, CheckedArtifact] = field(default_factory=dict)  # by label and manifest, without their findings
 
     @property
     def registry(self) -> Registry | None:
@@ -409,9 +406,18 @@ class _Run:
         checked = [self._check_source(version) for version in versions]
         return max(checked, key=lambda one: one.outcome.exit_code, default=_not_here(digest))
 
+    def remember(self, version: Version, checked: CheckedArtifact) -> None:
+        """Keep how a version verified: as the parent of another it is asked for less, nothing about its own parents."""
+        while len(self.verified) >= _PARENTS_KEPT:
+            del self.verified[next(iter(self.verified))]
+        self.verified[_named(version)] = replace(checked, findings=None)
+
     def _check_source(self, version: Version) -> CheckedArtifact:
         """How a version that another was made from verifies; a base by reference whose folder is gone is only recorded."""
         assert self.registry is not None, "only a registry has versions"
+        known = self.verified.get(_named(version))
+        if known is not None:
+            return known
         checked = self.check_version(version)
         wants_bytes = self.require.base_bytes
         if checked.verdict != "unverified" or wants_bytes or not _bytes_elsewhere(self.registry, version):
@@ -425,6 +431,10 @@ class _Run:
         """How a parent verifies; None where nobody registered it here."""
         checked = self.check_artifact(digest)
         return None if checked.verdict == "recorded" and checked.manifest is None else checked.outcome
+
+
+def _named(version: Version) -> str:
+    return f"{version.label} {version.manifest_digest}"
 
 
 def _examiner_at(registry: Registry, trust: TrustPolicy | None, problem: KnownError | None) -> Examiner:
@@ -518,7 +528,8 @@ def _elsewhere(registry: Registry | None, *, is_own: bool) -> Elsewhere:
     """
     if registry is None:
         return NOTHING_ELSEWHERE
-    known = elsewhere(registry)
+    with view_of(registry) as view:
+        known = view.once("elsewhere", lambda: elsewhere(registry))
     return known if is_own else replace(known, about=lambda _: None)
 
 

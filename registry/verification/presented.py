@@ -23,6 +23,7 @@ from peft_registry.registry.records.signed_records import announcement_of, card_
 from peft_registry.registry.records.snapshots import Snapshot, covered_by
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
+from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.evaluation import EvaluationRecord, ItemTable
 from peft_registry.schemas.identity import Digest
@@ -201,22 +202,32 @@ def evidence(registry: Registry, version: Version, statements: tuple[StoredState
 
 def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict[str, bytes]:
     """The statements about others that the records among these follow from, and the announcements of their editions with proofs."""
-    from peft_registry.registry.records.checkpoints import entry_proof
-
     files: dict[str, bytes] = {}
     stated = [record for stored in statements if (record := _stated(stored)) is not None]
     here = {stored.digest for stored in statements}
     named = dict.fromkeys(entry.digest for record in stated for entry in record.inputs if entry.digest not in here)
     lines = [envelope for digest in named if (envelope := _envelope(registry, digest)) is not None]
     for edition in {record.edition.name: record.edition for record in stated}.values():
-        announcement = announcement_of(registry, edition)
-        proof = None if announcement is None else entry_proof(registry, announcement.log_index or 0)
-        if announcement is not None and proof is not None:
-            lines.append(announcement.envelope)
-            files[edition_proof_file(edition.name)] = proof.encode()
+        announced = _announced(registry, edition)
+        if announced is not None:
+            envelope, files[edition_proof_file(edition.name)] = announced
+            lines.append(envelope)
     if lines:
         files[INPUTS_FILE] = b"".join(line + b"\n" for line in lines)
     return files
+
+
+def _announced(registry: Registry, edition: Edition) -> tuple[bytes, bytes] | None:
+    """The announcement of an edition and the proof that it was logged; None where it was not, or is pending."""
+    from peft_registry.registry.records.checkpoints import entry_proof
+
+    def read() -> tuple[bytes, bytes] | None:
+        announcement = announcement_of(registry, edition)
+        proof = None if announcement is None else entry_proof(registry, announcement.log_index or 0)
+        return None if announcement is None or proof is None else (announcement.envelope, proof.encode())
+
+    with view_of(registry) as view:  # most neighbours in a block of `reading` are of one edition
+        return view.once(f"announcement of {edition.name} {edition.canonical_digest()}", read)
 
 
 def _stated(stored: StoredStatement) -> ModificationPredicate | None:

@@ -6,6 +6,7 @@ signed it counts only where the user's trust file lists that key. An edition is 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from pydantic import ValidationError
 
@@ -26,6 +27,7 @@ from peft_registry.schemas.manifest import EVIDENCE_NAME
 from peft_registry.schemas.statement import INPUTS_FILE, PREDICATE_TYPES, Statement, edition_proof_file
 
 INPUTS_PATH = f"{EVIDENCE_NAME}/{INPUTS_FILE}"
+_LINES_KEPT = 16  # what is said of a base and of an edition comes with every version that was made with them
 
 
 def presented_inputs(findings: Findings) -> dict[Digest, LoggedStatement]:
@@ -58,13 +60,18 @@ def inputs_here(findings: Findings) -> Elsewhere:
 
 
 def _read(findings: Findings, number: int, line: bytes) -> LoggedStatement:
+    envelope, statement = _opened(number, line)
+    return LoggedStatement(Digest.of(envelope.payload), statement, _signer(findings, envelope))
+
+
+@lru_cache(maxsize=_LINES_KEPT)
+def _opened(number: int, line: bytes) -> tuple[Envelope, Statement]:
     what = f"line {number} of {INPUTS_PATH}"
     envelope = Envelope.parse(line, what=what)
     try:
-        statement = Statement.from_json(read_json(envelope.payload, what=what))
+        return envelope, Statement.from_json(read_json(envelope.payload, what=what))
     except ValidationError as error:
         raise EvidenceBroken(INPUTS_PATH, f"its line {number} is not a statement") from error
-    return LoggedStatement(Digest.of(envelope.payload), statement, _signer(findings, envelope))
 
 
 def _signer(findings: Findings, envelope: Envelope) -> EntrySigner:

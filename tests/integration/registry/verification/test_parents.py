@@ -9,9 +9,10 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.use_cases import verify
 from peft_registry.registry.use_cases.pull import PullRefused, pull_version
 from peft_registry.registry.use_cases.register import register_version
-from peft_registry.registry.use_cases.verify import Requirements, verify_folder, verify_version
+from peft_registry.registry.use_cases.verify import Requirements, verifier, verify_folder, verify_version
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.backends import MadeHome
@@ -163,6 +164,29 @@ def test_a_file_that_many_parents_share_is_hashed_once(registry: Registry, monke
     shared = stored_file(registry, "part-3", "adapter_config.json")
     verify_version(registry, version_named(registry, "merged"))
     assert read.count(shared) == 1
+
+
+def test_versions_that_are_verified_together_verify_as_each_alone_and_a_parent_among_them_is_judged_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip_a_weight(registry)
+    labels = [*(f"part-{number}" for number in range(PARENTS)), "merged"]
+    alone = {label: verify_version(registry, version_named(registry, label)) for label in labels}
+    judged: list[str] = []
+    present = verify.present_version
+    monkeypatch.setattr(
+        verify,
+        "present_version",
+        lambda registry, version, *rest, **named: (
+            judged.append(version.name),
+            present(registry, version, *rest, **named),
+        )[1],
+    )
+    with verifier(registry) as together, registry.database.reading():
+        assert {label: together(version_named(registry, label)) for label in labels} == alone
+    assert alone["merged"].verdict == alone["part-7"].verdict == "broken"
+    # what verified is not judged again as a parent; what did not is
+    assert sorted(judged) == sorted([*labels, "part-7"])
 
 
 def test_a_weights_file_that_is_proven_by_its_tensors_can_be_asked_for_its_own_digest(
