@@ -4,15 +4,15 @@ The list, the shards and the lines are `registry/bulk`. What a command does with
 whoever works. Each worker opens the home once, and keeps what its items share: a base that is hashed, loaded or scored.
 """
 
+import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, is_dataclass, replace
-from enum import Enum
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from multiprocessing import util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from peft_registry.cli import wiring
 from peft_registry.cli.outcome import Home, ListWords, Note, Outcome, Part
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
 Act = Callable[["Item"], "Answer"]
 
 
-Takes = Literal["version", "versions", "source"]
-
-
-class Work(Protocol):
-    """What a command does with one item, with its options: a frozen value, which can be pickled.
+@dataclass(frozen=True)
+class Work:
+    """What a command does with one item, with its options: a value, which can be pickled.
 
     Attributes:
         verb: how the command is called.
@@ -42,17 +40,14 @@ class Work(Protocol):
             one reading of the database, and are lost together where their worker is.
     """
 
-    @property
-    def verb(self) -> str: ...
-    @property
-    def takes(self) -> Takes: ...
-    @property
-    def signs(self) -> bool: ...
-    @property
-    def at_once(self) -> int: ...
+    verb: ClassVar[str]
+    takes: ClassVar[Literal["version", "versions", "source"]] = "version"
+    signs: ClassVar[bool] = False
+    at_once: ClassVar[int] = 1
+
     def begin(self, registry: "Registry", closing: ExitStack) -> Act:
         """What is done with an item; what it keeps open is closed with `closing`."""
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -85,32 +80,28 @@ class Worker:
         lacks = self.lacks()
         return _begun(self)(group) if lacks is None else lacks
 
-    def begin(self, closing: ExitStack) -> "Callable[[Group], tuple[Answer, ...]]":
-        """Open the home and begin the work.
-
-        Raises:
-            KnownError: the home cannot be opened, or is another one.
-        """
-        from peft_registry.schemas.errors import NotFound
-
-        registry = closing.enter_context(wiring.opened(self.home, self.passphrase_file))
-        if registry.settings.registry_id != self.registry_id:
-            raise NotFound.in_words(
-                what=f"{self.home} is another registry there",
-                why=f"its id is {registry.settings.registry_id}, and this list is of {self.registry_id}",
-                fix="mount the same home under the same path, or use the same database and store",
-            )
-        if self.work.signs:
-            registry.unlock()
-        return _acting(self.work, registry, closing)
-
 
 @lru_cache(maxsize=1)
 def _begun(worker: Worker) -> "Callable[[Group], tuple[Answer, ...]]":
-    """The work of this process, begun once: executors run functions, and know nothing of what these keep between two calls."""
+    """The work of this process, begun once: executors run functions, and know nothing of what these keep between two calls.
+
+    Raises:
+        KnownError: the home cannot be opened, or is another one.
+    """
+    from peft_registry.schemas.errors import NotFound
+
     closing = ExitStack()
     util.Finalize(None, closing.close, exitpriority=1)  # at the end of a child of multiprocessing too
-    return worker.begin(closing)
+    registry = closing.enter_context(wiring.opened(worker.home, worker.passphrase_file))
+    if registry.settings.registry_id != worker.registry_id:
+        raise NotFound.in_words(
+            what=f"{worker.home} is another registry there",
+            why=f"its id is {registry.settings.registry_id}, and this list is of {worker.registry_id}",
+            fix="mount the same home under the same path, or use the same database and store",
+        )
+    if worker.work.signs:
+        registry.unlock()
+    return _acting(worker.work, registry, closing)
 
 
 def _acting(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[Group], tuple[Answer, ...]]":
@@ -141,29 +132,20 @@ def _answered(act: Act, item: "Item") -> "Answer":
 
 def answer_of(item: "Item", outcome: Outcome) -> "Answer":
     """The answer of an item whose command came to an end: what it prints, and the problem that it ended with."""
-    from peft_registry.registry.bulk.answers import Answer
+    from peft_registry.registry.bulk.answers import Answer, failed
 
-    problem = outcome.problem
-    if problem is None:
-        return Answer(item, outcome.json)
-    return Answer(item, outcome.json, problem.exit_code, problem.reference, (problem.what, problem.why, problem.fix))
+    return Answer(item, outcome.json) if outcome.problem is None else failed(item, outcome.problem, outcome.json)
 
 
-@dataclass(frozen=True)
-class Verdicts:
-    """That a work comes to verdicts, which are held against those that were signed; `are_signed`: these are to be signed, too."""
-
-    are_signed: bool
-
-
-def over_many(home: Home, work: Work, typed: Mapping[str, object], *, verdicts: Verdicts | None = None) -> Outcome:
-    """Do the work for every item of the list that is meant, but for what is done already; everything where verdicts are signed.
+def over_many(home: Home, work: Work, typed: Mapping[str, object], *, record: bool | None = None) -> Outcome:
+    """Do the work for every item of the list that is meant, but for what is done already.
 
     Args:
         home: the registry, and how the list was asked for.
         work: what is done.
         typed: by name, what the command takes of a single item and a list has no use for.
-        verdicts: what becomes of the verdicts of the work; None where it comes to none.
+        record: of a work that comes to verdicts: sign them, and do everything for that; else they are held against those that were
+            signed. None of one that comes to none.
 
     Raises:
         KnownError: the list, the shard, the file of results or the executor is refused; nothing was done.
@@ -179,28 +161,28 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object], *, verdicts: 
     if words.retry is not None and words.json_lines is None:
         raise OptionNeeded("--json-lines FILE", "--retry is about what failed by the lines that a run kept")
     shard = shard_of(words.shard, array_variables())
-    are_signed = verdicts is not None and verdicts.are_signed
-    if work.signs or are_signed:
+    if work.signs or record:
         home.registry.unlock()
+    work = _from_anywhere(work)
     listed = _listed(home, work)
     mine = shard.of(listed.items)
     job = Job(work.verb, listed.digest, plan_of(work))
     with kept_results(words.json_lines, job) as results:
         # what somebody signs they have seen, and not read in a file
-        todo = mine if are_signed else results.to_do(mine, only=words.retry)
-        answers, lost = _worked(home, work, todo, results)
-    before = 0 if are_signed else sum(results.is_done(item) for item in mine)
+        known = {} if record else dict(results.known)
+        before = sum(known[item.parts].is_done for item in mine if item.parts in known)
+        answers = _worked(home, work, mine if record else results.to_do(mine, only=words.retry), results)
+    known |= {answer.item.parts: answer for answer in answers}
+    recorded = None
+    if record is not None:
+        recorded = _recorded(home, job, shard, [known.get(item.parts) for item in mine], is_signed=record)
     done = before + sum(answer.is_done for answer in answers)
-    known = {**results.known, **{answer.item.parts: answer for answer in answers}}
-    recorded = (
-        None if verdicts is None else _recorded(home, verdicts, job, shard, [known.get(item.parts) for item in mine])
-    )
-    summary = Summary(listed.digest, len(listed.items), shard, len(mine), done, before, recorded)
-    return _outcome(summary, failures(answers, lost), words)
+    summary = Summary(str(listed.digest), len(listed.items), str(shard), len(mine), done, before, recorded)
+    return _outcome(summary, failures(answers), words)
 
 
 def _recorded(
-    home: Home, verdicts: Verdicts, job: "Job", shard: "Shard", answers: "Sequence[Answer | None]"
+    home: Home, job: "Job", shard: "Shard", answers: "Sequence[Answer | None]", *, is_signed: bool
 ) -> str | None:
     """What was signed now about the verdicts, or was before; None where nothing is, or not every item has a verdict."""
     from peft_registry.registry.use_cases.record_verifications import (
@@ -216,8 +198,8 @@ def _recorded(
         if answer is not None and answer.value is not None
     ]
     if not found or len(found) < len(answers):
-        return "nothing: not every item has a verdict" if verdicts.are_signed else None
-    if verdicts.are_signed:
+        return "nothing: not every item has a verdict" if is_signed else None
+    if is_signed:
         said = record_verifications(home.registry, job.list, found, shard=str(shard), plan=job.plan)
         return f"root {root_of(found)} over {len(found)} verdicts, in statement {said.short}"
     before = recorded_verifications(home.registry, job.list, shard=str(shard), plan=job.plan)
@@ -254,9 +236,12 @@ def _listed(home: Home, work: Work) -> "WorkList":
 
 def plan_of(work: Work) -> "Digest":
     """What names the options: two works with the same ones, and the same bytes in the files that they name, do the same."""
-    from peft_registry.schemas.canonical import canonical_digest
+    from peft_registry.schemas.identity import Digest
 
-    return canonical_digest(_plain(work))
+    def plain(value: object) -> str:
+        return str(Digest.of(value.read_bytes()) if isinstance(value, Path) and value.is_file() else value)
+
+    return Digest.of(json.dumps(asdict(work), default=plain, sort_keys=True).encode())
 
 
 def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
@@ -270,48 +255,26 @@ def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
     return value
 
 
-def _plain(value: Any) -> Any:  # any value of an option, as JSON
-    from peft_registry.schemas.identity import Digest
-
-    if isinstance(value, Path):
-        return str(Digest.of(value.read_bytes())) if value.is_file() else str(value)
-    if is_dataclass(value) and not isinstance(value, Digest):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    if isinstance(value, Enum):
-        return value.value
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _worked(home: Home, work: Work, items: "Sequence[Item]", results: "Results") -> "tuple[list[Answer], list[Item]]":
-    """The answers, each kept as it comes, and the items that no worker answered."""
+def _worked(home: Home, work: Work, items: "Sequence[Item]", results: "Results") -> "list[Answer]":
+    """The answers, each kept as it comes."""
     from peft_registry.schemas.progress import Advanced, Finished, Started
 
     answers: list[Answer] = []
-    lost: list[Item] = []
     if not items:
-        return answers, lost
+        return answers
     observe = home.story
     observe(Started(work.verb, len(items), "items"))
     with ExitStack() as closing:
-        for number, (item, answer) in enumerate(_answers(home, work, items, closing), start=1):
-            if answer is None:
-                lost.append(item)
-            else:
-                results.add(answer)
-                answers.append(answer)
-            observe(Advanced(work.verb, number))
+        for answer in _answers(home, work, items, closing):
+            results.add(answer)
+            answers.append(answer)
+            observe(Advanced(work.verb, len(answers)))
     observe(Finished(work.verb))
-    return answers, lost
+    return answers
 
 
-def _answers(
-    home: Home, work: Work, items: "Sequence[Item]", closing: ExitStack
-) -> "Iterator[tuple[Item, Answer | None]]":
-    """Each item with its answer: of this process, or of the executor that was named."""
+def _answers(home: Home, work: Work, items: "Sequence[Item]", closing: ExitStack) -> "Iterator[Answer]":
+    """The answer of each item: of this process, or of the executor that was named."""
     from peft_registry.registry.bulk.executors import executor_named
     from peft_registry.registry.bulk.running import answers_of, require_worker
     from peft_registry.registry.disk.release import tool_version
@@ -319,15 +282,12 @@ def _answers(
     groups = [tuple(items[start : start + work.at_once]) for start in range(0, len(items), work.at_once)]
     if home.words.on is None:
         answers = _acting(work, home.registry, closing)
-        yield from ((answer.item, answer) for group in groups for answer in answers(group))
+        for group in groups:
+            yield from answers(group)
         return
-    worker = Worker(
-        work,
-        _place(home.registry),
-        home.registry.settings.registry_id,
-        _from_anywhere(home.passphrase_file),
-        tool_version(),
-    )
+    passphrase_file = _from_anywhere(home.passphrase_file)
+    registry_id = home.registry.settings.registry_id
+    worker = Worker(work, _place(home.registry), registry_id, passphrase_file, tool_version())
     executor = executor_named(home.words.on)
     closing.callback(executor.shutdown, wait=True)
     require_worker(executor, worker.lacks, name=home.words.on)
@@ -346,47 +306,36 @@ class Summary:
     `recorded` is what is signed about the verdicts.
     """
 
-    list: "Digest"
+    list: str
     items: int
-    shard: "Shard"
-    mine: int
+    shard: str
+    of_shard: int
     done: int
-    before: int
-    recorded: str | None = None
+    done_before: int
+    recorded: str | None
 
 
 def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> Outcome:
     from peft_registry.registry.bulk.answers import exit_code
 
-    failed = [_failure_json(group, words) for group in groups]
-    value = {
-        "list": str(summary.list),
-        "items": summary.items,
-        "shard": str(summary.shard),
-        "of_shard": summary.mine,
-        "done": summary.done,
-        "done_before": summary.before,
-        "failed": failed,
-        "recorded": summary.recorded,
-    }
-    return Outcome(value, _lines(summary, groups, words), exit_code=exit_code(groups))
-
-
-def _failure_json(group: "Failure", words: ListWords) -> dict[str, Any]:
-    return {
-        "reason": group.reason,
-        "code": group.code,
-        "items": [list(item.parts) for item in group.items],
-        "sentences": list(group.sentences),
-        "again": _again(group, words),
-    }
+    failed = [
+        {
+            "reason": group.reason,
+            "code": group.code,
+            "items": [list(item.parts) for item in group.items],
+            "sentences": list(group.sentences),
+            "again": _again(group, words),
+        }
+        for group in groups
+    ]
+    return Outcome(asdict(summary) | {"failed": failed}, _lines(summary, groups, words), exit_code=exit_code(groups))
 
 
 def _lines(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> Iterator[Part]:
-    shard = "" if summary.mine == summary.items else f"; shard {summary.shard} has {summary.mine}"
+    shard = "" if summary.of_shard == summary.items else f"; shard {summary.shard} has {summary.of_shard}"
     items = "1 item" if summary.items == 1 else f"{summary.items} items"
     yield f"list     {summary.list}: {items}{shard}"
-    before = f", {summary.before} of them before" if summary.before else ""
+    before = f", {summary.done_before} of them before" if summary.done_before else ""
     yield f"done     {summary.done}{before}"
     if summary.recorded is not None:
         yield f"recorded {summary.recorded}"

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from peft_registry.cli.completion import offer_suites, offer_versions
-from peft_registry.cli.many import Act, Takes, answer_of, over_many
+from peft_registry.cli.many import Act, Work, answer_of, over_many
 from peft_registry.cli.options import MAX_SEED, GuardDigestOption, GuardTextOption, HalfOption, SuiteHalf
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Note, Outcome, Part, Table, command
 
@@ -155,13 +155,11 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class EvaluateWork:
+class EvaluateWork(Work):
     """`registry evaluate` of registered versions; what is measured again, and is the same, is not recorded again."""
 
-    verb: ClassVar[str] = "evaluate"
-    takes: ClassVar[Takes] = "version"
-    signs: ClassVar[bool] = True
-    at_once: ClassVar[int] = 1
+    verb = "evaluate"
+    signs = True
 
     request: "EvaluationRequest"
 

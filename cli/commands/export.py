@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Act, Takes, answer_of, over_many
+from peft_registry.cli.many import Act, Work, answer_of, over_many
 from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Part, command
 from peft_registry.schemas.errors import InputRefused
@@ -113,13 +113,10 @@ def export(
 
 
 @dataclass(frozen=True)
-class ExportWork:
+class ExportWork(Work):
     """`registry export --check vllm` of registered versions."""
 
-    verb: ClassVar[str] = "export"
-    takes: ClassVar[Takes] = "version"
-    signs: ClassVar[bool] = False
-    at_once: ClassVar[int] = 1
+    verb = "export"
 
     max_lora_rank: int | None
     base: Path | None

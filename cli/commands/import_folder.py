@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli.many import Act, Takes, answer_of, over_many
+from peft_registry.cli.many import Act, Work, answer_of, over_many
 from peft_registry.cli.options import MirrorOption, ProjectOption
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 
@@ -61,13 +61,12 @@ def import_command(
 
 
 @dataclass(frozen=True)
-class ImportWork:
+class ImportWork(Work):
     """`registry import` of folders and repositories."""
 
-    verb: ClassVar[str] = "import"
-    takes: ClassVar[Takes] = "source"
-    signs: ClassVar[bool] = True
-    at_once: ClassVar[int] = 1
+    verb = "import"
+    takes = "source"
+    signs = True
 
     base: str | None
     name: str | None

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Act, Takes, answer_of, over_many
+from peft_registry.cli.many import Act, Work, answer_of, over_many
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -135,13 +135,12 @@ def merge(
 
 
 @dataclass(frozen=True)
-class MergeWork:
+class MergeWork(Work):
     """`registry merge` of the adapters of each item."""
 
-    verb: ClassVar[str] = "merge"
-    takes: ClassVar[Takes] = "versions"
-    signs: ClassVar[bool] = True
-    at_once: ClassVar[int] = 1
+    verb = "merge"
+    takes = "versions"
+    signs = True
 
     request: "MergeRequest"
     check: bool

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ from peft_registry.cli.dossier import (
     WithBaseOption,
     write_dossier,
 )
-from peft_registry.cli.many import Act, Takes, answer_of, over_many
+from peft_registry.cli.many import Act, Work, answer_of, over_many
 from peft_registry.cli.options import KeyPassphraseOption, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Page, Part, command, of_folder
 
@@ -110,13 +110,10 @@ def report(
 
 
 @dataclass(frozen=True)
-class ReportWork:
+class ReportWork(Work):
     """`registry report` of registered versions, a page each in one folder."""
 
-    verb: ClassVar[str] = "report"
-    takes: ClassVar[Takes] = "version"
-    signs: ClassVar[bool] = False
-    at_once: ClassVar[int] = 1
+    verb = "report"
 
     out: Path
     as_of: str | None

@@ -6,14 +6,14 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peft_registry.cli import console, wiring
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Act, Takes, Verdicts, over_many
+from peft_registry.cli.many import Act, Work, over_many
 from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
@@ -137,7 +137,7 @@ def verify(
         }
         work = VerifyWork(trust, tuple(root or ()), base, tuple(require or ()), file_digests, no_cache)
         of_one |= {"--ignore-paths": ignore_paths, "--checkpoint": home.checkpoint}
-        return over_many(home, work, of_one, verdicts=Verdicts(record))
+        return over_many(home, work, of_one, record=record)
     if record:
         raise typer.BadParameter("what is recorded is a list: name it with --where or --list", param_hint="--record")
     if target is None:
@@ -172,13 +172,11 @@ def verify(
 
 
 @dataclass(frozen=True)
-class VerifyWork:
+class VerifyWork(Work):
     """`registry verify` of registered versions."""
 
-    verb: ClassVar[str] = "verify"
-    takes: ClassVar[Takes] = "version"
-    signs: ClassVar[bool] = False
-    at_once: ClassVar[int] = 32
+    verb = "verify"
+    at_once = 32
 
     trust: Path | None = None
     root: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ other rules, or of another list, is not done.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,9 +83,15 @@ class Answer:
         return json.dumps({**job.values, **of_item, **said, "value": self.value}, ensure_ascii=False) + "\n"
 
 
-def failed(item: Item, error: KnownError) -> Answer:
-    """The answer of an item that the command refuses, or cannot do."""
-    return Answer(item, None, error.exit_code, error.reference, (error.what, error.why, error.fix))
+def failed(item: Item, error: KnownError, value: Any = None) -> Answer:
+    """The answer of an item that the command refuses, or cannot do, or ends with an error of; `value` is what it prints before."""
+    return Answer(item, value, error.exit_code, error.reference, (error.what, error.why, error.fix))
+
+
+def lost(item: Item) -> Answer:
+    """The answer of an item that no worker answered."""
+    sentences = ("no worker answered", "it ended, or its executor lost what it answered", "run the command again")
+    return Answer(item, None, Unavailable.exit_code, LOST, sentences)
 
 
 def met_a_bug(item: Item, error: Exception) -> Answer:
@@ -135,27 +141,15 @@ class Failure:
         return ", ".join(labels[:SHOWN_LABELS]) + " …" * (len(labels) > SHOWN_LABELS)
 
 
-def failures(answers: Iterable[Answer], lost: Sequence[Item] = ()) -> tuple[Failure, ...]:
-    """What failed, by reason; the reason with the most items first.
-
-    Args:
-        answers: of any items.
-        lost: the items that no worker answered.
-    """
+def failures(answers: Iterable[Answer]) -> tuple[Failure, ...]:
+    """What failed, by reason; the reason with the most items first."""
     groups: dict[tuple[str, int], Failure] = {}
-    for answer in _with_lost(answers, lost):
+    for answer in answers:
         if not answer.is_done:
             key = (answer.reason, answer.code)
             known = groups.get(key, Failure(*key, answer.sentences, ()))
             groups[key] = replace(known, items=(*known.items, answer.item))
     return tuple(sorted(groups.values(), key=lambda group: (-len(group.items), group.reason)))
-
-
-def _with_lost(answers: Iterable[Answer], lost: Sequence[Item]) -> Iterator[Answer]:
-    yield from answers
-    sentences = ("no worker answered", "it ended, or its executor lost what it answered", "run the command again")
-    for item in lost:
-        yield Answer(item, None, Unavailable.exit_code, LOST, sentences)
 
 
 def exit_code(groups: Iterable[Failure]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
-from peft_registry.registry.bulk.answers import LOST, Answer, Job, read_answers
+from peft_registry.registry.bulk.answers import Answer, Job, lost, read_answers
 from peft_registry.registry.bulk.lists import Item
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.errors import Taken
@@ -31,19 +31,10 @@ class Results:
     path: Path | None = None
     stream: BufferedRandom | None = None
 
-    def is_done(self, item: Item) -> bool:
-        """Whether it was done before."""
-        answer = self.known.get(item.parts)
-        return answer is not None and answer.is_done
-
     def to_do(self, items: Iterable[Item], *, only: str | None = None) -> tuple[Item, ...]:
         """The items that are not done; with `only` those of this reason, which is `LOST` of unanswered ones."""
-        open_items = tuple(item for item in items if not self.is_done(item))
-        return open_items if only is None else tuple(item for item in open_items if self._reason(item) == only)
-
-    def _reason(self, item: Item) -> str:
-        answer = self.known.get(item.parts)
-        return LOST if answer is None else answer.reason
+        answers = ((item, self.known.get(item.parts) or lost(item)) for item in items)
+        return tuple(item for item, answer in answers if not answer.is_done and only in (None, answer.reason))
 
     def add(self, answer: Answer) -> None:
         """Keep an answer: it is in the file when this returns.

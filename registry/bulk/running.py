@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from peft_registry.registry.bulk.answers import Answer
+from peft_registry.registry.bulk.answers import Answer, lost
 from peft_registry.registry.bulk.lists import Item
 from peft_registry.schemas.errors import Unavailable
 
@@ -75,8 +75,8 @@ def require_worker(executor: Executor, greet: Greeting, *, name: str, seconds: f
     _require_fit(greeting.result())
 
 
-def answers_of(executor: Executor, call: Call, groups: Iterable[Group]) -> Iterator[tuple[Item, Answer | None]]:
-    """Each item with its answer, as they come; None for an item that the executor lost.
+def answers_of(executor: Executor, call: Call, groups: Iterable[Group]) -> Iterator[Answer]:
+    """The answer of each item, as they come; an item that the executor lost is answered as `lost`.
 
     Args:
         executor: open; the caller closes it.
@@ -94,7 +94,7 @@ def answers_of(executor: Executor, call: Call, groups: Iterable[Group]) -> Itera
             try:
                 future = executor.submit(call, group)
             except (RuntimeError, OSError):  # it broke, or was shut down
-                yield from ((item, None) for item in group)
+                yield from map(lost, group)
                 continue
             pending[future] = group
             future.add_done_callback(finished.put)
@@ -103,7 +103,7 @@ def answers_of(executor: Executor, call: Call, groups: Iterable[Group]) -> Itera
         future = finished.get()
         group = pending.pop(future)
         answers = _answers(future)
-        yield from ((item, answers.get(item.parts)) for item in group)
+        yield from (answers.get(item.parts) or lost(item) for item in group)
 
 
 def _answers(future: "Future[tuple[Answer, ...] | Lacks]") -> dict[tuple[str, ...], Answer]:

@@ -95,7 +95,7 @@ def seam(items: int, seconds: float) -> None:
         began = time.perf_counter()
         answers = list(answers_of(executor, partial(waited, seconds), groups))
         took = time.perf_counter() - began
-    assert all(answer is not None for _, answer in answers)
+    assert all(answer.is_done for answer in answers)
     ideal = seconds * -(-items // PROCESSES)
     print(
         f"seam         {items} items of {seconds:g} s by {PROCESSES} processes {took:.2f} s, without it {ideal:.2f} s; "

@@ -77,11 +77,18 @@ def ray_cluster(folder: Path) -> Iterator[Engine]:
         patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            wait_for(lambda: "Ray runtime started" in (folder / "ray.log").read_text("utf-8"), seconds=120)
+            wait_for(lambda: has_begun(head, folder / "ray.log"), seconds=120)
             yield Engine("ray://auto", _working_for_ray)
         finally:
             os.killpg(head.pid, signal.SIGTERM)
             head.wait(60)
+
+
+def has_begun(head: "subprocess.Popen[bytes]", log: Path) -> bool:
+    """Whether the head of a cluster takes work; a head that ended is told with what it wrote."""
+    text = log.read_text("utf-8")
+    assert head.poll() is None, text
+    return "Ray runtime started" in text
 
 
 def _working_for_ray() -> int:

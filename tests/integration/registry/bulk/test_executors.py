@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.bulk.answers import Answer
+from peft_registry.registry.bulk.answers import LOST, Answer
 from peft_registry.registry.bulk.executors import ExecutorUnreachable, executor_named
 from peft_registry.registry.bulk.lists import Item
 from peft_registry.registry.bulk.running import Group, Lacks, WorkerUnfit, answers_of, require_worker
@@ -76,8 +76,8 @@ def opened(engine: str) -> Iterator[Executor]:
 def test_each_item_is_answered_once_by_two_workers(engine: str, tmp_path: Path) -> None:
     with opened(engine) as executor:
         answers = list(answers_of(executor, partial(worked, tmp_path), GROUPS))
-    assert {item for item, _ in answers} == set(ITEMS) and len(answers) == len(ITEMS)
-    assert all(answer is not None and answer.item == item for item, answer in answers)
+    assert {answer.item for answer in answers} == set(ITEMS) and len(answers) == len(ITEMS)
+    assert all(answer.is_done for answer in answers)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -95,12 +95,12 @@ def test_what_a_killed_worker_had_is_lost_or_done_again_and_never_forgotten(engi
         wait_for((tmp_path / "held").is_symlink, seconds=60)
         os.kill(int(str((tmp_path / "held").readlink())), signal.SIGKILL)
         got += answers
-    done = [item for item, answer in got if answer is not None]
-    lost = [item for item, answer in got if answer is None]
-    assert sorted(map(str, (*done, *lost))) == sorted(map(str, ITEMS))
+    assert sorted(str(answer.item) for answer in got) == sorted(map(str, ITEMS))
+    lost = [answer.item for answer in got if answer.reason == LOST]
+    assert all(answer.is_done for answer in got if answer.item not in lost)
     with opened(engine) as executor:
         again = list(answers_of(executor, partial(held, tmp_path), [(item,) for item in lost]))
-    assert {item for item, answer in again if answer is not None} == set(lost)
+    assert {answer.item for answer in again if answer.is_done} == set(lost)
 
 
 @pytest.mark.peers

@@ -13,6 +13,7 @@ from peft_registry.registry.bulk.answers import (
     exit_code,
     failed,
     failures,
+    lost,
     met_a_bug,
     read_answers,
 )
@@ -64,7 +65,7 @@ def test_what_is_no_line_of_results_is_refused(line: str) -> None:
 
 
 def test_failures_are_grouped_by_reason_and_the_lost_are_told_beside_them() -> None:
-    groups = failures([failed(A, Wrong()), Answer(Item(("d",))), failed(B, Wrong())], lost=(C,))
+    groups = failures([failed(A, Wrong()), Answer(Item(("d",))), lost(C), failed(B, Wrong())])
     assert [(group.reason, group.code, group.items) for group in groups] == [
         ("wrong", 6, (A, B)),
         ("not-done", 8, (C,)),

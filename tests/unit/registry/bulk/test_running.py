@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.bulk.answers import Answer
+from peft_registry.registry.bulk.answers import Answer, lost
 from peft_registry.registry.bulk.executors import ProcessesUnclear, UnknownExecutor, executor_named
 from peft_registry.registry.bulk.lists import Item
 from peft_registry.registry.bulk.running import (
@@ -64,10 +64,9 @@ def break_down(future: "Future[Any]") -> None:
 )
 def test_what_an_executor_loses_is_not_done_and_all_else_is(odd: "Callable[[Future[Any]], None]") -> None:
     answers = list(answers_of(Odd(odd), doubled, GROUPS))
-    assert {item for item, _ in answers} == set(ITEMS) and len(answers) == len(ITEMS)
-    lost = [item for item, answer in answers if answer is None]
-    assert len(lost) == 2 * (len(GROUPS) // 3)
-    assert all(answer.value == 2 * int(item.parts[0]) for item, answer in answers if answer is not None)
+    assert {answer.item for answer in answers} == set(ITEMS) and len(answers) == len(ITEMS)
+    assert sum(answer == lost(answer.item) for answer in answers) == 2 * (len(GROUPS) // 3)
+    assert all(answer.value == 2 * int(answer.item.parts[0]) for answer in answers if answer.is_done)
 
 
 def test_answers_come_as_they_are_finished_and_no_more_is_handed_out_than_can_wait() -> None:
