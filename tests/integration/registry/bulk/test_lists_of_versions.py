@@ -13,6 +13,7 @@ from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.use_cases.register import register_version
+from peft_registry.schemas.identity import Digest
 from tests.builders.homes import a_home, add_a_base, an_artifact, copied_workplace, name_once
 from tests.conftest import state_of
 
@@ -246,3 +247,15 @@ def test_a_worker_of_another_release_is_told_and_nothing_is_done(
     told = refused(capsys, *VERIFY, "--json-lines", "out", "--on", "local:1", code=8)
     assert "a worker cannot work on this list: it is of another release" in told
     assert lines("out") == []
+
+
+def test_paths_of_options_are_whole_for_workers_that_have_another_working_folder(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft_registry.cli import many
+    from peft_registry.cli.commands.verify import VerifyWork
+
+    works: list[Any] = []
+    monkeypatch.setattr(many, "plan_of", lambda work: (works.append(work), Digest.of(b"plan"))[1])
+    said(capsys, *VERIFY, "--trust", f"{FOLDER_NAME}/trust.json")
+    assert works == [VerifyWork(trust=home / FOLDER_NAME / "trust.json")]
