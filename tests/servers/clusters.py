@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,8 @@ def ray_cluster(folder: Path) -> Iterator[Engine]:
             wait_for(lambda: has_begun(head, folder / "ray.log"), seconds=120)
             yield Engine("ray://auto", _working_for_ray)
         finally:
-            os.killpg(head.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.killpg(head.pid, signal.SIGTERM)
             head.wait(60)
 
 
