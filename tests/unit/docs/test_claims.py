@@ -9,7 +9,7 @@ from scipy import stats
 from docs.claims.__main__ import main
 from docs.claims.judging import MalformedClaims, claims_page, judge_claims, verdict_of
 from docs.claims.measures import Figure
-from docs.generate import pages
+from docs.generate import claims
 from peft_registry.registry.reports.comparison import introduced_text
 from peft_registry.schemas.comparison import ArmResult, BiasCounts, Latency, MethodComparison
 from peft_registry.schemas.evaluation import Interval, LossComparison
@@ -322,7 +322,7 @@ def test_a_claim_that_cannot_be_read_is_refused(judge, measure, of) -> None:
 def test_the_page_of_claims_is_what_the_kept_results_say() -> None:
     judged = judge_claims(ROOT / "docs" / "measured" / "claims.yml")
     page = (ROOT / "docs" / "explanation" / "claims.md").read_text("utf-8")
-    assert page == claims_page(judged) == pages()["../explanation/claims.md"]
+    assert page == claims_page(judged) == claims()
     assert {one.verdict for one in judged} == {"confirmed", "contradicted", "not testable here"}
     impossible = next(one for one in judged if "14.7 GB" in one.claim.claim)
     assert impossible.verdict == "contradicted"
