@@ -322,15 +322,6 @@ class TrainingFile(_WithBlocks):
             raise ValueError(f"{self.method} trains on a quantised base: quantization says how")
         return self
 
-    @model_validator(mode="after")
-    def _keeps_states_of_one_way(self) -> Self:
-        if self.training.audit_checkpoints is not None and (self.chooses or self.is_sharded):
-            raise ValueError(
-                "training.audit_checkpoints needs a run that goes from its first step to its last in one way: "
-                "without early stopping, further seeds or sharding"
-            )
-        return self
-
     def block(self, kind: type[AnyBlock]) -> AnyBlock:
         """The settings of a method, by the class of its block."""
         found = getattr(self, _NAMES[kind])

@@ -112,6 +112,8 @@ def check_combinations(config: TrainingFile) -> TrainableMethod:
             "it compares looks at the held-out rows, and there are none",
             "set training.eval_steps to the steps between two looks, or leave early_stopping out",
         )
+    if config.training.audit_checkpoints is not None:
+        _check_states(config)
     if config.is_quantized and not method.quantizable:
         why = f"peft has no {method.title} adapter for layers in 4 bits"
         if method.trains_base_weights:
@@ -127,6 +129,23 @@ def check_combinations(config: TrainingFile) -> TrainableMethod:
     if config.continue_from is not None:
         _check_continues(config, method)
     return method
+
+
+def _check_states(config: TrainingFile) -> None:
+    """Raise where the states of a run could not be run again one after the other, as `check_combinations`."""
+    kinds = {
+        "early stopping": config.training.early_stopping is not None,
+        "several seeds": len(config.seeds) > 1,
+        "sharding": config.is_sharded,
+        "continue_from": config.continue_from is not None,
+    }
+    for kind, is_asked in kinds.items():
+        if is_asked:
+            raise CombinationRefused(
+                f"training.audit_checkpoints and {kind}",
+                "a stretch is run again from the base, by one process, and its end leads to the next and to the result",
+                f"leave training.audit_checkpoints out, or do without {kind}",
+            )
 
 
 def _conflicts(method: TrainableMethod) -> Iterator[Conflict]:
