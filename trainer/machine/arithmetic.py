@@ -1,4 +1,7 @@
-"""What decides the last bits of a computation here, as texts that are equal where two machines round alike."""
+"""What decides the last bits of a computation here, as texts that are equal where two machines round alike.
+
+Their names are part of the record of a run, and signed.
+"""
 
 import os
 import platform
@@ -28,16 +31,16 @@ def arithmetic_here(device: str) -> Mapping[str, str]:
     import torch
 
     told = {
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "flags of the processor": str(Digest.of(_flags().encode())),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu_flags": str(Digest.of(_flags().encode())),
         "threads": str(torch.get_num_threads()),
-        "build of torch": str(Digest.of(torch.__config__.show().encode())),
+        "torch_build": str(Digest.of(torch.__config__.show().encode())),
         "libraries": ", ".join(f"{name} {version}" for name, version in sorted(library_versions().items())),
         "variables": " ".join(f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ),
     }
     if device.startswith("cuda"):
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # as torch has it
-        told["GPU"] = f"{torch.cuda.get_device_name()}, {torch.cuda.get_device_capability()}, cuDNN {cudnn}"
+        told["gpu"] = f"{torch.cuda.get_device_name()}, {torch.cuda.get_device_capability()}, cuDNN {cudnn}"
     return told
 
 

@@ -335,7 +335,7 @@ def _judged(difference: "Difference", other: tuple[str, ...], tolerance: float) 
     missed = f"{parts} are others; the weights miss by {difference.distance:.2g} of the way that they went"
     if not other:
         return "differs", f"{missed}, on a machine that rounds as the one that trained"
-    named = ", ".join(other)
+    named = ", ".join(name.replace("_", " ") for name in other)
     if difference.distance <= tolerance:
         return "within tolerance", f"{missed}, to {tolerance:g} of it; this machine has other {named}"
     if difference.distance >= MADE_UP:

@@ -162,7 +162,7 @@ def test_on_another_machine_a_stretch_is_within_a_tolerance_which_one_that_was_m
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rerun_module, "_listed", lambda folder, *_: listed_in(folder).states)
-    monkeypatch.setattr(rerun_module, "_otherwise", lambda *_: ("instructions",))
+    monkeypatch.setattr(rerun_module, "_otherwise", lambda *_: ("cpu_flags",))
 
     def last_bits(value: dict[str, Any]) -> None:
         for tensor in value["trained"].values():
@@ -170,7 +170,7 @@ def test_on_another_machine_a_stretch_is_within_a_tolerance_which_one_that_was_m
 
     lines = place.lines(states=tampered(place, tmp_path / "bits", 12, last_bits))
     assert lines["steps 10-12"].outcome == "within tolerance"
-    assert "to 0.01 of it; this machine has other instructions" in lines["steps 10-12"].text
+    assert "to 0.01 of it; this machine has other cpu flags" in lines["steps 10-12"].text
     still = tampered(place, tmp_path / "still", 12, lambda value: value["trained"].update(kept(place, 9)["trained"]))
     assert place.lines(states=still)["steps 10-12"].outcome == "differs"
 

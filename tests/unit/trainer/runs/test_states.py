@@ -11,6 +11,7 @@ from peft_registry.schemas.config import config_identity, config_record
 from peft_registry.schemas.progress import Event, Said, Warned
 from peft_registry.schemas.run_states import RunStates, state_file
 from peft_registry.schemas.sharding import SeveralProcessesRefused, check_processes
+from peft_registry.trainer.machine.arithmetic import arithmetic_here
 from peft_registry.trainer.methods import CombinationRefused, check_combinations
 from peft_registry.trainer.runs.states import keep_states
 from tests.builders.training import a_training_file
@@ -94,3 +95,15 @@ def test_several_processes_keep_no_states() -> None:
     for nproc, nnodes in ((2, 1), (1, 2)):
         with pytest.raises(SeveralProcessesRefused, match="2 processes"):
             check_processes(a_training_file(training__audit_checkpoints=4), nproc=nproc, nnodes=nnodes)
+
+
+def test_what_decided_the_last_bits_is_told_by_names_that_are_signed_and_follows_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = {"cpu_capability", "cpu_flags", "threads", "torch_build", "libraries", "variables"}
+    here = arithmetic_here("cpu")
+    assert here.keys() == names and here == arithmetic_here("cpu")
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    told = arithmetic_here("cpu")
+    assert {name for name in names if told[name] != here[name]} == {"variables"}
+    assert "MKL_CBWR=COMPATIBLE" in told["variables"]
