@@ -240,16 +240,6 @@ def test_a_machine_with_other_data_is_found_out_before_anything_is_trained(
         assert "has another data than process" in done.err or "ended early" in done.err
 
 
-def test_a_run_is_not_resumed_on_several_machines(warm: WarmCommand, workplace: Path) -> None:
-    running = warm.start(*SHARE, *ENDLESS, cwd=workplace)
-    wait_until(lambda: state_of_the_run(workplace)["step"] >= 5)
-    running.kill()
-    running.wait()
-    refused = warm("train", "--resume", "--nnodes", "2", "--rdzv-endpoint", "127.0.0.1:1", cwd=workplace)
-    assert refused.code == 2
-    assert "resumed on one machine" in refused.err
-
-
 # --- weights that are spread over the processes ---
 
 

@@ -101,6 +101,7 @@ def test_a_version_whose_bytes_changed_is_broken_and_not_loaded(copy: Path) -> N
     assert refused.value.exit_code == 6
 
 
+@pytest.mark.processes  # with the lines of the guides: tests/e2e/test_documented_commands.py
 def test_every_example_of_the_page_runs(copy: Path) -> None:
     """In one session, from its first line to its last."""
     an_approver()

@@ -147,6 +147,12 @@ CHANGES: list[tuple[Callable[[Path], tuple[str, ...]], str]] = [
 ]
 
 
+def test_a_run_is_not_resumed_on_several_machines(warm: WarmCommand, killed: Path) -> None:
+    refused = warm("train", "--resume", "--nnodes", "2", "--rdzv-endpoint", "127.0.0.1:1", cwd=killed)
+    assert refused.code == 2
+    assert "resumed on one machine" in refused.err
+
+
 @pytest.mark.parametrize(("change", "error"), CHANGES, ids=[change.__name__ for change, _ in CHANGES])
 def test_a_run_is_not_resumed_with_something_else(
     change: Callable[[Path], tuple[str, ...]], error: str, warm: WarmCommand, killed: Path
