@@ -92,9 +92,16 @@ _NUMBERS = [
 ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_ANY_JSON)
 def test_canonical_bytes_are_those_of_the_library(value: object) -> None:
+    assert _ours(value) == _the_librarys(value)
+
+
+@pytest.mark.full
+@settings(max_examples=5_000, deadline=None)
+@given(_ANY_JSON)
+def test_canonical_bytes_of_many_values_are_those_of_the_library(value: object) -> None:
     assert _ours(value) == _the_librarys(value)
 
 
