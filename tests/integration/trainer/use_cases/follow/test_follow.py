@@ -9,6 +9,7 @@ import pytest
 from peft_registry import RegistryCallback
 from peft_registry.registry.compliance.fields import leaves
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.home_address import address_of
 from peft_registry.registry.mlflow.unkept_logs import NOT_KEPT
 from peft_registry.registry.records.signed_records import records_of
@@ -104,6 +105,35 @@ def test_without_the_callback_such_logs_are_not_kept_and_the_training_goes_on_wi
     assert mlflow.get_experiment_by_name("of-the-script") is None
     with pytest.raises(mlflow.MlflowException, match="is only read"):
         mlflow.start_run()
+
+
+def test_a_callback_that_resumes_a_signed_run_and_sends_checkpoints_changes_nothing_and_the_training_goes_on(
+    place: Path,
+    lora: tuple[Any, RegistryCallback],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[str],
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address_of(place / "home"))
+    monkeypatch.setenv("HF_MLFLOW_LOG_ARTIFACTS", "1")
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    run_id = identifiers.run_id(lora[1].outcome.version.label, lora[1].outcome.run.run_id)
+    before = mlflow.get_run(run_id).to_dictionary()
+    for resumed in (run_id, None):
+        if resumed is not None:
+            monkeypatch.setenv("MLFLOW_RUN_ID", resumed)
+        model = a_lora(place / "tiny")
+        trainer = a_trainer(tmp_path, model, report_to=["mlflow"], max_steps=2, save_strategy="steps", save_steps=1)
+        trainer.train()
+        assert trainer.state.global_step == 2
+        assert (tmp_path / "checkpoint-2").is_dir()
+        assert mlflow.active_run() is None
+        assert mlflow.get_run(run_id).to_dictionary() == before
+    assert logged.count(NOT_KEPT) == 2, "one warning a training"
+    with pytest.raises(mlflow.MlflowException, match="is only read"):
+        mlflow.start_run(run_id=run_id)
 
 
 def test_no_known_field_is_wrong(place: Path, lora: tuple[Any, RegistryCallback], registry: Registry) -> None:
