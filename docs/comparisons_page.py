@@ -7,10 +7,19 @@ from pathlib import Path
 from docs.accuracy_page import accuracy_lines
 from docs.tables import table
 from peft_registry.registry.evaluation.sentences import as_read
-from peft_registry.registry.reports.comparison import BIAS_HEADINGS, HEADINGS, bias_rows, table_rows
-from peft_registry.schemas.comparison import MethodComparison
+from peft_registry.registry.reports.comparison import (
+    ANSWER_HEADINGS,
+    BIAS_HEADINGS,
+    HEADINGS,
+    answer_rows,
+    bias_rows,
+    plan_line,
+    table_rows,
+)
+from peft_registry.schemas.comparison import ArmResult, MethodComparison
 from peft_registry.trainer.methods.learning_rates import against_full, measured_rates
 
+RUN_HEADINGS = ("method", "seed", "registered as", "accuracy", "rows that became right, wrong", "held-out loss")
 HEAD = """\
 # Methods compared on a real model
 
@@ -40,13 +49,39 @@ def _comparison(comparison: MethodComparison) -> Iterator[str]:
     base = f"{comparison.base} ({comparison.base_weights.short})"
     yield f"{base}, {names}: {rows}. {as_read(comparison.hardware)}."
     yield f"`{comparison.command[1]}`, comparison {comparison.comparison_id}."
+    planned = plan_line(comparison)
+    if planned is not None:
+        yield f"Plan: {planned}."
     timed = [arm.latency for arm in comparison.arms if arm.latency is not None]
     yield from dict.fromkeys(f"Latency: {latency.base.method}." for latency in timed)
     yield ""
     yield from table(HEADINGS, table_rows(comparison))
+    answered = answer_rows(comparison)
+    if answered:
+        yield ""
+        yield from table(ANSWER_HEADINGS, answered)
+        yield ""
+        yield from table(RUN_HEADINGS, [_run_row(arm) for arm in comparison.arms])
     if any(counts.axes for arm in comparison.arms for counts in arm.bias):
         yield ""
         yield from table(BIAS_HEADINGS, bias_rows(comparison))
+
+
+def _run_row(arm: ArmResult) -> list[str]:
+    """One training, whatever became of it."""
+    accuracy = next((one for one in arm.answers if one.metric == "accuracy"), None)
+    if arm.version is None or accuracy is None or arm.quality is None:
+        return [arm.method, f"{arm.seed}", f"failed: {arm.failure}", "", "", ""]
+    better = sum(change > 0 for change in accuracy.row_changes)
+    worse = sum(change < 0 for change in accuracy.row_changes)
+    return [
+        arm.method,
+        f"{arm.seed}",
+        f"{arm.version}, entry {arm.log_index}",
+        f"{accuracy.before:.3f} → {accuracy.after:.3f}",
+        f"{better}, {worse} of {accuracy.n}",
+        f"{arm.quality.before:.3f} → {arm.quality.after:.3f}",
+    ]
 
 
 def _rates() -> Iterator[str]:

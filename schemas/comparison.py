@@ -62,11 +62,38 @@ class Latency(Document):
     merged_change: Value
 
 
+class AnswerChange(Document):
+    """A figure of answers before and after, such as the accuracy over classes, on the held-out rows of one arm.
+
+    `row_changes`: by how many millionths each row's own figure rose, in the order of the rows' ids: a row that became right has
+    1,000,000.
+    """
+
+    dataset: str
+    metric: str
+    before: float
+    after: float
+    n: int
+    row_changes: tuple[int, ...]
+
+
+class LoggedPlan(Document):
+    """The plan of a comparison as it stands in the log, about the base: digest of its statement, entry, time.
+
+    It names every arm with the digest of its settings, the data and what is measured.
+    """
+
+    statement: Digest
+    log_index: int
+    appended_at: Timestamp
+
+
 class ArmResult(Document):
     """One training. `failure` says why there is no version; then nothing else is known.
 
-    `row_gains`: by how many millionths of a nat each held-out row became more likely, in the order of the rows' ids, so that
-    two arms can be compared row by row.
+    `log_index` is the entry that registered it. `runs_begun` counts the trainings with its settings, of any seed, that were begun
+    in this home, also those of which nothing is registered. `row_gains`: by how many millionths of a nat each held-out row became
+    more likely, in the order of the rows' ids, so that two arms can be compared row by row.
     """
 
     method: str
@@ -75,6 +102,8 @@ class ArmResult(Document):
     version: str | None = None
     manifest: Digest | None = None
     failure: str | None = None
+    log_index: int | None = None
+    runs_begun: int | None = None
     parameters_trainable: int | None = None
     parameters_total: int | None = None
     peak_memory_bytes: Value = Field(default_factory=lambda: unknown("the arm failed"))
@@ -83,6 +112,7 @@ class ArmResult(Document):
     cost: Value = Field(default_factory=lambda: unknown("no price was given"))
     losses: tuple[LossComparison, ...] = ()
     row_gains: tuple[int, ...] = ()
+    answers: tuple[AnswerChange, ...] = ()
     neutral_loss_change: Value = Field(default_factory=lambda: unknown("the arm failed"))
     bias: tuple[BiasCounts, ...] = ()
     latency: Latency | None = None
@@ -94,7 +124,10 @@ class ArmResult(Document):
 
 
 class MethodComparison(Document):
-    """Several methods on one base and one set of data. `comparison_id` is what an arm's run record and MLflow call it."""
+    """Several methods on one base and one set of data. `comparison_id` is what an arm's run record and MLflow call it.
+
+    `plan` is null in comparisons of before plans were logged.
+    """
 
     schema_version: Literal["1"] = "1"
     comparison_id: str
@@ -105,12 +138,21 @@ class MethodComparison(Document):
     hardware: str
     command: tuple[str, ...]
     created_at: Timestamp
+    plan: LoggedPlan | None = None
     arms: tuple[ArmResult, ...]
 
     @property
     def methods(self) -> tuple[str, ...]:
         """In the order of the arms."""
         return tuple(dict.fromkeys(arm.method for arm in self.arms))
+
+    @property
+    def registered_after_plan(self) -> tuple[ArmResult, ...]:
+        """The arms whose registration the log has behind the plan; none without a plan."""
+        entry = None if self.plan is None else self.plan.log_index
+        return tuple(
+            arm for arm in self.arms if entry is not None and arm.log_index is not None and arm.log_index > entry
+        )
 
     def of(self, method: str) -> tuple[ArmResult, ...]:
         """The arms of a method that did not fail."""

@@ -466,12 +466,12 @@ class EvaluationPlan(Document):
     """What was decided before anything was scored: arms, data, thresholds, edition of the figures.
 
     Signed and logged first where thresholds gate, so that the log proves that they are older than the scores; the record names
-    the statement in `extra.plan`.
+    the statement in `extra.plan`. `registry compare` logs one about the base, which names the arms that it will train.
     """
 
     schema_version: Literal["1"] = "1"
     plan_sha256: Digest  # of the canonical bytes of `plan`
-    policy_sha256: Digest  # of the file that sets the thresholds
+    policy_sha256: Digest  # of the file that sets the thresholds; of a comparison, of its training file
     plan: dict[str, Any]  # any JSON value; the same object as in `extra.plan` of the record
 
 

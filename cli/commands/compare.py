@@ -98,12 +98,27 @@ def _write_page(path: Path, comparison: "MethodComparison") -> None:
 
 def lines_of(comparison: "MethodComparison") -> Iterator[Part]:
     """What people read of a comparison."""
-    from peft_registry.registry.reports.comparison import BIAS_HEADINGS, bias_rows, lost_lines, two_tables
+    from peft_registry.registry.reports.comparison import (
+        ANSWER_HEADINGS,
+        BIAS_HEADINGS,
+        answer_rows,
+        bias_rows,
+        lost_lines,
+        plan_line,
+        two_tables,
+    )
 
     yield f"base     {comparison.base} {comparison.base_weights.short}    {len(comparison.arms)} arms"
+    planned = plan_line(comparison)
+    if planned is not None:
+        yield f"plan     {planned}"
     for headings, rows in two_tables(comparison):
         yield ""
         yield Table([headings, *rows])
+    answered = answer_rows(comparison)
+    if answered:
+        yield ""
+        yield Table([ANSWER_HEADINGS, *answered])
     moved = bias_rows(comparison)
     if moved:
         yield ""

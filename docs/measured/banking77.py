@@ -1,10 +1,12 @@
 """Accuracy over seeds: 20 intents of Banking77, 400 rows to train and 400 to test on, three methods, labels scored.
 
     python -m docs.measured.banking77 FOLDER BASE BANKING77_CSV [--seeds N] [--hours H] > docs/measured/accuracy-banking77.json
+    python -m docs.measured.banking77 rows BANKING77_CSV > banking77.csv
 
 FOLDER keeps the home, the rows and what was measured; a run that was cut short goes on where it stopped, by method and seed, seeds
 outermost. BASE is a folder or GGUF of SmolLM2-135M-Instruct. After H hours (default 3) no further arm is begun.
 The likeliest of the twenty labels is the answer, whatever else the model would rather write: `registry evaluate --answers`.
+The second command prints the rows of `compare-intents.yml`, which `registry compare` halves, trains on and asks.
 Banking77 is CC BY 4.0 (Casanueva et al., NLP for Conversational AI 2020); nothing of its text is kept here.
 """
 
@@ -19,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from docs.measured.mitigation import registry
 
@@ -30,6 +32,7 @@ TRAINED = 20  # rows an intent
 TESTED = 20  # likewise
 SEEDS = range(7, 12)
 HELD_OUT = 1  # rows an intent, for the loss
+COMPARED = (6, 20)  # intents, and rows of each, of compare-intents.yml
 _NAMES = ("train.jsonl", "validation.jsonl", "test.jsonl")
 
 
@@ -47,7 +50,11 @@ class Accuracy:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what was measured; the exit code is that of a command that failed."""
+    """Print what was measured, or rows; the exit code is that of a command that failed."""
+    if arguments[:1] == ["rows"]:
+        with Path(arguments[1]).open(encoding="utf-8-sig", newline="") as file:
+            write_compared(csv.DictReader(file, strict=True), sys.stdout)
+        return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("base", type=Path)
@@ -78,20 +85,17 @@ def main(arguments: Sequence[str]) -> int:
 def split(rows: Iterable[Mapping[str, str]]) -> tuple[list[dict[str, Any]], ...]:
     """The rows to train on, of which the loss is measured, and to test on, of the first intents by name that have enough.
 
-    Within an intent rows are ordered by the digest of their text, so that the file's order does not matter; a text that
-    occurs twice is taken once.
+    The file's order does not matter.
     """
-    texts: dict[str, dict[str, str]] = defaultdict(dict)
-    for row in rows:
-        texts[row["category"]][hashlib.sha256(row["text"].encode()).hexdigest()] = row["text"]
     needed = TRAINED + HELD_OUT + TESTED
-    intents = sorted(name for name, of_intent in texts.items() if len(of_intent) >= needed)[:INTENTS]
+    texts = first_intents(rows, INTENTS, needed)
+    intents = list(texts)
     labels = [name.replace("_", " ") for name in intents]
     trained: list[dict[str, Any]] = []
     held_out: list[dict[str, Any]] = []
     tested: list[dict[str, Any]] = []
     for intent, label in zip(intents, labels, strict=True):
-        ordered = [text for _, text in sorted(texts[intent].items())]
+        ordered = texts[intent]
         learnt = [{"prompt": prompt(text), "completion": f" {label}"} for text in ordered[: TRAINED + HELD_OUT]]
         trained += learnt[:TRAINED]
         held_out += learnt[TRAINED:]
@@ -100,6 +104,24 @@ def split(rows: Iterable[Mapping[str, str]]) -> tuple[list[dict[str, Any]], ...]
             for place, text in enumerate(ordered[TRAINED + HELD_OUT : needed])
         ]
     return trained, held_out, tested
+
+
+def first_intents(rows: Iterable[Mapping[str, str]], intents: int, needed: int) -> dict[str, list[str]]:
+    """So many texts of each of the first intents by name that have them, ordered by their digest; a text that occurs twice is
+    taken once."""
+    texts: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        texts[row["category"]][hashlib.sha256(row["text"].encode()).hexdigest()] = row["text"]
+    names = sorted(name for name, of_intent in texts.items() if len(of_intent) >= needed)[:intents]
+    return {name: [text for _, text in sorted(texts[name].items())][:needed] for name in names}
+
+
+def write_compared(rows: Iterable[Mapping[str, str]], file: TextIO) -> None:
+    """The rows of compare-intents.yml as CSV."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("text", "category"))
+    for intent, texts in first_intents(rows, *COMPARED).items():
+        writer.writerows((text, intent) for text in texts)
 
 
 def prompt(text: str) -> str:

@@ -22,6 +22,7 @@ from peft_registry.registry.evaluation.intervals import (
     ratio_skewness,
     student,
 )
+from peft_registry.registry.evaluation.sign_flips import FEW_MOVED, clusters_needed
 from peft_registry.registry.evaluation.statistics import NoInterval, normal_quantile
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Interval
@@ -93,6 +94,28 @@ def ratio_over_rows_and_seeds(
         level=level,
         low=ratio - max(t, low) * error,
         high=ratio - min(-t, high) * error,
+    )
+
+
+def change_over_seeds(changes: Sequence[Sequence[int]], full: int, level: float = 0.95) -> Interval | NoInterval:
+    """Of the mean of changes; a sequence a seed, all of them over the same rows in one order, in units of which `full` are one.
+
+    Where fewer rows changed than a test of changes needs, their spread says nothing about those that could have. Then of answers
+    that are right or wrong the exact ends of the shares that went up and down stand, and other figures have no interval.
+    """
+    needed = clusters_needed(1 - level)
+    moved = sum(any(row) for row in zip(*changes, strict=True))
+    if moved >= needed:
+        return ratio_over_rows_and_seeds(changes, [(full,) * len(seed) for seed in changes], level)
+    if any(abs(change) not in (0, full) for seed in changes for change in seed):
+        return NoInterval(code("too_few_clusters", clusters=moved, needs=needed))
+    up, down = (share_over_seeds([(seed.count(sign * full), len(seed)) for seed in changes], level) for sign in (1, -1))
+    if up is None or down is None:
+        return NoInterval(code("no_items"))
+    if isinstance(up.interval, NoInterval) or isinstance(down.interval, NoInterval):
+        return up.interval
+    return Interval(
+        method=FEW_MOVED, level=level, low=-down.interval.high, high=up.interval.high, clusters=len(changes)
     )
 
 

@@ -2,7 +2,7 @@
 
 An error in that callback would end the training. Whoever calls MLflow in a script is refused: that call can be left out.
 The callback begins a run of its own, or with MLFLOW_RUN_ID resumes one, which then stays what was signed. What it would copy at
-each save with HF_MLFLOW_LOG_ARTIFACTS it does not copy: MLflow packs a checkpoint, and infers what it needs, before it asks a store.
+each save with HF_MLFLOW_LOG_ARTIFACTS it does not copy: MLflow packs a checkpoint, and infers its packages, before it asks a store.
 """
 
 import inspect

@@ -5,19 +5,20 @@ which no interval of one run shows.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from statistics import fmean, median_low
 
 from peft_registry.registry.evaluation.lost_quality import lost_losses
-from peft_registry.registry.evaluation.over_seeds import share_over_seeds
+from peft_registry.registry.evaluation.over_seeds import change_over_seeds, mean_over_seeds, share_over_seeds
+from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.evaluation.statistics import NoInterval
 from peft_registry.registry.reports.drawing import interval_drawing
 from peft_registry.registry.reports.text import MINUS, plain_size
-from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, MethodComparison
+from peft_registry.schemas.comparison import AnswerChange, ArmResult, AxisCounts, BiasCounts, MethodComparison
 from peft_registry.schemas.report import Bar
 from peft_registry.schemas.values import Value
 
@@ -29,6 +30,7 @@ BIAS_HEADINGS = (
     *("method, axis", "suite", "pairs", "flagged before"),
     *("to neutral", "over-corrected", "introduced", "neutral loss"),
 )
+ANSWER_HEADINGS = ("method", "figure", "rows", "before", "after, lowest … highest seed", "change over rows and seeds")
 NONE = "–"
 COSTS = 8  # so many of them say what a method takes; the others, what it does
 
@@ -67,6 +69,57 @@ def bias_rows(comparison: MethodComparison) -> list[list[str]]:
     interval over pairs and seeds. Pairs of one axis are few, and get no interval.
     """
     return [row for method in comparison.methods for row in _bias_rows(method, comparison.of(method))]
+
+
+def answer_rows(comparison: MethodComparison) -> list[list[str]]:
+    """The rows under `ANSWER_HEADINGS`: of each method and figure its seeds together, each paired with the base by row."""
+    return [row for method in comparison.methods for row in _answer_rows(method, comparison.of(method))]
+
+
+def _answer_rows(method: str, arms: Sequence[ArmResult]) -> Iterator[list[str]]:
+    for dataset, metric in dict.fromkeys((one.dataset, one.metric) for arm in arms for one in arm.answers):
+        seeds = [one for arm in arms for one in arm.answers if (one.dataset, one.metric) == (dataset, metric)]
+        yield [
+            method,
+            f"{dataset} {metric.replace('_', ' ')}",
+            _lowest_to_highest([one.n for one in seeds]),
+            _lowest_to_highest_share([one.before for one in seeds]),
+            _lowest_to_highest_share([one.after for one in seeds]),
+            _change(seeds),
+        ]
+
+
+def _change(seeds: Sequence[AnswerChange]) -> str:
+    """`+0.350 (+0.281 … +0.419)`: the mean over seeds with its interval over rows and seeds."""
+    changes = [one.after - one.before for one in seeds]
+    rows = [one.row_changes for one in seeds]
+    are_same_rows = len({len(row) for row in rows}) == 1
+    interval = change_over_seeds(rows, MILLIONTHS) if are_same_rows else mean_over_seeds(changes)
+    text = _signed(fmean(changes))
+    if isinstance(interval, NoInterval):
+        return f"{text} (no interval: {interval.reason})"
+    return f"{text} ({_signed(interval.low)} … {_signed(interval.high)})"
+
+
+def _lowest_to_highest_share(shares: Sequence[float]) -> str:
+    low, high = (f"{share:.3f}" for share in (min(shares), max(shares)))
+    return low if low == high else f"{low} … {high}"
+
+
+def plan_line(comparison: MethodComparison) -> str | None:
+    """When the plan was logged, and what became of its arms; None of comparisons from before plans were logged."""
+    plan = comparison.plan
+    if plan is None:
+        return None
+    registered = [arm for arm in comparison.arms if arm.failure is None]
+    after = len(comparison.registered_after_plan)
+    text = f"{len(comparison.arms)} arms planned in log entry {plan.log_index} ({plan.statement.short})"
+    text += f"; {len(registered)} registered"
+    text += "" if after == len(registered) else f", {len(registered) - after} of them before it"
+    failed = len(comparison.arms) - len(registered)
+    text += f", {failed} failed" if failed else ""
+    begun = sum(max((arm.runs_begun or 0 for arm in comparison.of(method)), default=0) for method in comparison.methods)
+    return f"{text}; {begun} trainings begun with these settings"
 
 
 def _bias_rows(method: str, arms: Sequence[ArmResult]) -> list[list[str]]:
@@ -138,16 +191,32 @@ def comparison_page(comparison: MethodComparison) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
         f"<style>{style}</style></head>\n<body><header><p class='kicker'>comparison {escape(comparison.comparison_id)}</p>"
         f"<h1>{escape(title)}</h1><p>base {escape(comparison.base)} ({comparison.base_weights.short}); data {escape(data)}; "
-        f"{escape(as_read(comparison.hardware))}; {escape(comparison.created_at)}</p></header>\n"
+        f"{escape(as_read(comparison.hardware))}; {escape(comparison.created_at)}</p>{_html_plan(comparison)}</header>\n"
         f"<main><section><h2>Figures</h2>{''.join(_html_table(*parts) for parts in two_tables(comparison))}"
         "<p>Losses are in nats a token. The interval covers held-out rows, at the median seed; the spread is lowest to highest "
         "over seeds. Neutral loss is the change on neutral text that nobody trained on. Latency is against the base's, as the "
         f"adapter runs and merged; {NONE} where nothing can be merged into the base that it runs on. Bias counts are pairs of a "
         "suite: fixed, of those that were flagged before; introduced, of those that were clear, where that was kept."
         "</p></section>\n"
-        f"{_bias_section(comparison)}"
+        f"{_answers_section(comparison)}{_bias_section(comparison)}"
         f"<section><h2>Held-out loss</h2><div tabindex='0' class='scroll drawing'>{loss_drawing(comparison)}</div></section>\n"
         f"<section><h2>Arms</h2>{_html_table(('method', 'seed', 'version', 'manifest'), arms)}</section></main></body></html>\n"
+    )
+
+
+def _html_plan(comparison: MethodComparison) -> str:
+    line = plan_line(comparison)
+    return "" if line is None else f"<p>{escape(line)}</p>"
+
+
+def _answers_section(comparison: MethodComparison) -> str:
+    rows = answer_rows(comparison)
+    if not rows:
+        return ""
+    return (
+        f"<section><h2>Answers</h2>{_html_table(ANSWER_HEADINGS, rows)}"
+        "<p>On held-out rows, in the template of the training. Each seed is paired with the base row by row; the interval of 95 % "
+        "covers the choice of rows and of seeds.</p></section>\n"
     )
 
 
@@ -203,8 +272,8 @@ def _cells(comparison: MethodComparison, method: str) -> tuple[str, ...]:
         _mean(arms, lambda arm: arm.peak_memory_bytes, lambda value: plain_size(round(value))),
         _mean(arms, lambda arm: arm.wall_seconds, lambda value: f"{value:.1f} s"),
         _mean(arms, lambda arm: arm.cost, lambda value: f"{value:.4g}", unknown="no price"),
-        "not measured" if latency is None else _change(latency.unmerged_change),
-        "not measured" if latency is None else _change(latency.merged_change),
+        "not measured" if latency is None else _latency_change(latency.unmerged_change),
+        "not measured" if latency is None else _latency_change(latency.merged_change),
         _loss_change(middle),
         _spread(arms),
         _mean(arms, lambda arm: arm.neutral_loss_change, _signed),
@@ -267,7 +336,7 @@ def _mean(
     return text(fmean(known)) if known else unknown
 
 
-def _change(value: Value) -> str:
+def _latency_change(value: Value) -> str:
     if not value.known:
         return NONE
     return f"{100 * value.value:+.1f} % ± {value.uncertainty_pct:g}".replace("-", MINUS)

@@ -4,18 +4,24 @@ Every arm takes the one registration path (`trainer/use_cases/train.py`) in a pr
 (`trainer/use_cases/compare_arm.py`). The held-out rows stay the same over all arms. An arm that is registered already, by an
 earlier comparison of the same file that was cut short or by hand, is taken as it is: its key is what decides a result
 (configuration, base, data), so nothing is trained twice.
+
+Before the first of them is trained the plan is logged as a statement about the base: every arm, the data, and what is measured.
+Whoever reads the log sees that nobody chose arms, seeds or figures once results were known, and which arm has no result.
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.disk.files import read_file, write_atomically
+from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.evaluation.aggregate import grouped_readings
 from peft_registry.registry.evaluation.conclusions import conclusion_among
-from peft_registry.registry.evaluation.items import Item, read_items
+from peft_registry.registry.evaluation.extra_figures import recorded_measures
+from peft_registry.registry.evaluation.items import Item, TableRow, read_items
 from peft_registry.registry.evaluation.praise import Tries
 from peft_registry.registry.evaluation.recheck import plan_of
 from peft_registry.registry.evaluation.standing import standing_findings, standing_losses
@@ -25,8 +31,17 @@ from peft_registry.registry.records.evaluations import standing_evaluations
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.records.tries import tries_of_run
+from peft_registry.registry.use_cases.plan_evaluation import log_plan
 from peft_registry.schemas.canonical import canonical_digest
-from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, Latency, MethodComparison
+from peft_registry.schemas.comparison import (
+    AnswerChange,
+    ArmResult,
+    AxisCounts,
+    BiasCounts,
+    Latency,
+    LoggedPlan,
+    MethodComparison,
+)
 from peft_registry.schemas.config import TrainingFile, config_identity
 from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import Comparison, EvaluationRecord
@@ -42,7 +57,7 @@ from peft_registry.trainer.machine.environment import cut_paths
 from peft_registry.trainer.methods.learning_rates import best_rate
 from peft_registry.trainer.use_cases.compare_arm import ComparisonArm, run_arm
 from peft_registry.trainer.use_cases.train_plan import require_effect
-from peft_registry.trainer.use_cases.train_start import registered_before
+from peft_registry.trainer.use_cases.train_start import data_named, registered_before
 
 
 class UnknownMethod(InputRefused):
@@ -117,10 +132,15 @@ def compare_methods(
     comparison = comparison_id(loaded.config)
     require_effect(overrides, plan.methods)
     arms = plan_arms(config_path, overrides, loaded, plan)
-    for arm in arms:
-        pinned(registry, load_training_file(arm.config, arm.overrides), base)  # before the first of them is trained
+    # every arm is refused before the first of them is trained
+    files = [pinned(registry, load_training_file(arm.config, arm.overrides), base)[0] for arm in arms]
     asked = loaded.config.evaluation
     report_power(load_suites(registry, asked.bias, half=scope_of_file(asked, loaded.folder).half), observe)
+    planned = _planned(comparison, loaded, zip(arms, files, strict=True))
+    logged = log_plan(registry, base, planned, policy=hash_file(config_path).sha256)
+    observe(
+        Said("plan", f"{len(arms)} arms logged before they are trained: {logged.digest.short}, log {logged.log_index}")
+    )
     bench = _Bench(registry, base, comparison, plan, command, observe)
     results = tuple(bench.result(arm) for arm in arms)
     failures = tuple(result.failure for result in results if result.failure)
@@ -136,8 +156,29 @@ def compare_methods(
         hardware="" if records.run is None else str(records.run.compute.hardware.value),
         command=cut_paths(command),
         created_at=registry.clock(),
+        plan=LoggedPlan(statement=logged.digest, log_index=logged.log_index, appended_at=logged.appended_at),
         arms=results,
     )
+
+
+def _planned(
+    comparison: str, loaded: LoadedConfig, arms: Iterable[tuple[ComparisonArm, LoadedConfig]]
+) -> dict[str, Any]:
+    """What will be compared, JSON: `config_sha256` of an arm is that of the run record of the version that it gives."""
+    return {
+        "comparison": comparison,
+        "data": data_named(loaded),
+        "evaluation": config_identity(loaded.config)["evaluation"],
+        "arms": [
+            {
+                "method": arm.method,
+                "seed": arm.seed,
+                "learning_rate": arm.learning_rate,
+                "config_sha256": str(canonical_digest(config_identity(_as_asked(file).config))),
+            }
+            for arm, file in arms
+        ],
+    }
 
 
 def chosen_methods(text: str) -> tuple[str, ...]:
@@ -276,12 +317,15 @@ class _Bench:
         evaluations = standing_evaluations(self.registry, version, records.evaluations)
         assert run is not None, "a trained version has its run"
         compute = run.compute
+        tries = tries_of_run(self.registry, run)
         return ArmResult(
             method=arm.method,
             seed=arm.seed,
             learning_rate=arm.learning_rate,
             version=version.label,
             manifest=version.manifest_digest,
+            log_index=version.log_index,
+            runs_begun=tries.runs,
             parameters_trainable=run.parameters_trainable,
             parameters_total=run.parameters_total,
             peak_memory_bytes=compute.peak_memory_bytes,
@@ -290,8 +334,9 @@ class _Bench:
             cost=_cost(compute.hardware_hours, self.plan.price),
             losses=standing_losses(evaluations),
             row_gains=_row_gains(self.registry, evaluations),
+            answers=_answers(self.registry, evaluations),
             neutral_loss_change=_neutral(evaluations),
-            bias=_bias(evaluations, tries_of_run(self.registry, run)),
+            bias=_bias(evaluations, tries),
             latency=latency,
         )
 
@@ -317,6 +362,36 @@ def _row_gains(registry: Registry, newest_first: Sequence[EvaluationRecord]) -> 
     scored = {(row.arm, row.id): row.ll_a for row in rows if isinstance(row, Item) and row.dataset == losses[0].dataset}
     names = sorted(name for arm, name in scored if arm == plan.after)
     return tuple(scored[plan.after, name] - scored[plan.before, name] for name in names)
+
+
+def _answers(registry: Registry, newest_first: Sequence[EvaluationRecord]) -> tuple[AnswerChange, ...]:
+    """What the held-out rows were answered before and after: each figure as its training measured it."""
+    for record in reversed(newest_first):
+        measures = recorded_measures(record)
+        if measures:
+            return tuple(_answer_changes(read_items(registry.store.read_bytes(record.items.sha256)), record, measures))
+    return ()
+
+
+def _answer_changes(
+    rows: Iterable[TableRow], record: EvaluationRecord, measures: Iterable[Mapping[str, Any]]
+) -> Iterator[AnswerChange]:
+    plan = plan_of(record)
+    readings = grouped_readings(rows)
+    for measure in measures:
+        arms = readings[measure["dataset"], "measure"]
+        before, after = arms[plan.before], arms[plan.after]
+        place = before[0].labels.index(measure["metric"])
+        yield AnswerChange(
+            dataset=measure["dataset"],
+            metric=measure["metric"],
+            before=measure["before"],
+            after=measure["after"],
+            n=measure["n"],
+            row_changes=tuple(
+                theirs.values[place] - own.values[place] for own, theirs in zip(before, after, strict=True)
+            ),
+        )
 
 
 def _neutral(newest_first: Sequence[EvaluationRecord]) -> Value:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.hashing import hash_file
@@ -68,18 +69,30 @@ def begun_run(loaded: LoadedConfig, kept: KeptRun) -> BegunRun:
     Raises:
         OSError: a file of the data cannot be read.
     """
-    names = [part.path for part in (loaded.config.data.train, loaded.config.data.validation) if part.path is not None]
-    paths = [(name, loaded.resolve(name)) for name in names]
-    data = [str(hash_file(path).sha256) if path.is_file() else name for name, path in paths]
+    paths = _data_paths(loaded)
     rows = [str(unordered_digest(path)) if path.is_file() else name for name, path in paths]
     return BegunRun(
         run_id=kept.run_id,
-        plan=plan_digest(loaded.config, kept.base, data),
+        plan=plan_digest(loaded.config, kept.base, data_named(loaded)),
         rows=rows_digest(loaded.config, kept.base, rows),
         contents=contents_digest(loaded.config.method, kept.base, content_digest(paths[0][1]) if paths else None),
         seed=loaded.config.training.seed,
         started_at=kept.started_at,
     )
+
+
+def data_named(loaded: LoadedConfig) -> list[str]:
+    """The digest of each file of the data, the one to train on first; data of the Hub by its name.
+
+    Raises:
+        OSError: a file of the data cannot be read.
+    """
+    return [str(hash_file(path).sha256) if path.is_file() else name for name, path in _data_paths(loaded)]
+
+
+def _data_paths(loaded: LoadedConfig) -> list[tuple[str, Path]]:
+    parts = (loaded.config.data.train, loaded.config.data.validation)
+    return [(part.path, loaded.resolve(part.path)) for part in parts if part.path is not None]
 
 
 def require_usable(registry: Registry, loaded: LoadedConfig) -> None:

@@ -17,12 +17,14 @@ from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.praise import ONE_TRY, Tries
 from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.homes.pins import Pins, TrustReplaced
+from peft_registry.registry.records.plans import logged_plans
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.reports.comparison import HEADINGS, comparison_page, table_rows
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.comparison import ArmResult, MethodComparison
+from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.methods import METHOD_NAMES
 from peft_registry.schemas.progress import ignore
 from peft_registry.schemas.run import BegunRun
@@ -133,6 +135,23 @@ def require_verified(registry: Registry, found: MethodComparison) -> None:
         assert verify_version(registry, version_named(registry, arm.version or "")).verdict == "verified", arm.method
 
 
+def test_every_arm_was_in_the_log_with_its_settings_before_the_first_was_registered(compared: Compared) -> None:
+    base = version_named(compared.registry, "tiny")
+    plan = compared.found.plan
+    assert plan is not None
+    logged = logged_plans(compared.registry, base)[plan.statement]
+    assert (logged.log_index, logged.appended_at) == (plan.log_index, plan.appended_at)
+    assert logged.plan.policy_sha256 == Digest.of(compared.config.read_bytes())
+    planned = {(arm["method"], arm["seed"]): arm["config_sha256"] for arm in logged.plan.plan["arms"]}
+    assert len(planned) == len(compared.found.arms)
+    for arm in compared.found.arms:
+        run = records_of(compared.registry, version_named(compared.registry, arm.version or "")).run
+        assert planned[arm.method, arm.seed] == str(run.config_sha256)
+        assert arm.log_index > plan.log_index
+    assert compared.found.registered_after_plan == compared.found.arms
+    assert verify_version(compared.registry, base).verdict == "verified"
+
+
 def test_the_figures_of_an_arm_are_those_of_its_signed_records(compared: Compared) -> None:
     for arm in compared.found.arms:
         records = records_of(compared.registry, version_named(compared.registry, arm.version or ""))
@@ -176,8 +195,11 @@ def test_a_second_comparison_finds_its_arms_and_trains_only_what_is_new(
     assert len(re.findall("training at", told)) == 1
     assert len(re.findall("suite    house, the screen", told)) == 1, "once for all arms"
     assert found.comparison_id == compared.found.comparison_id
+    assert found.plan and compared.found.plan
+    assert found.plan.log_index > compared.found.plan.log_index
+    assert found.registered_after_plan == found.arms[1:], "the first was planned by the first comparison"
     first = next(arm for arm in compared.found.arms if arm.method == "ia3")
-    assert found.arms[0] == first.model_copy(update={"cost": found.arms[0].cost})
+    assert found.arms[0] == first.model_copy(update={"cost": found.arms[0].cost, "runs_begun": 2})
     assert found.arms[1].seed == 8
     assert found.arms[0].quality and found.arms[1].quality
     assert found.arms[0].quality.before == found.arms[1].quality.before

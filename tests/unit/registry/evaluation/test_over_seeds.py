@@ -1,9 +1,11 @@
 """A figure over several trainings of the same items is no surer than the items, nor than the trainings agree."""
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from peft_registry.registry.evaluation.over_seeds import (
+    change_over_seeds,
     mean_over_seeds,
     ratio_over_rows_and_seeds,
     share_over_seeds,
@@ -97,3 +99,37 @@ def test_where_seeds_differ_most_an_interval_is_as_unsure_as_their_number() -> N
 def test_nothing_asked_has_no_share() -> None:
     assert share_over_seeds([]) is None
     assert share_over_seeds([(0, 0)]) is None
+
+
+def test_answers_that_did_not_change_are_as_sure_as_the_rows_and_not_certain() -> None:
+    # nobody of 120 changed: the exact end of such a share, at the Student's t of 119 degrees of freedom
+    rows = 120 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 119)) ** 2
+    most = stats.beta.ppf(0.975, 1, rows)
+    assert ends(change_over_seeds([[0] * 120] * 5, 1)) == pytest.approx((-most, most))
+    one_better = [[1_000_000] + [0] * 119] * 5
+    low, high = ends(change_over_seeds(one_better, 1_000_000))
+    assert low == pytest.approx(-most)
+    assert high > most
+
+
+def test_figures_that_are_no_answers_have_no_interval_where_few_rows_changed() -> None:
+    halves = [[500_000] * 5 + [0] * 115] * 3
+    assert change_over_seeds(halves, 1_000_000) == NoInterval(code("too_few_clusters", clusters=5, needs=6))
+    assert isinstance(change_over_seeds([[500_000] * 6 + [0] * 114] * 3, 1_000_000), Interval)
+
+
+@pytest.mark.parametrize(("up", "down", "of_rows"), [(0.001, 0.001, 1.0), (0.02, 0.001, 2.0), (0.3, 0.1, 1.0)])
+def test_the_interval_of_a_change_covers_it_in_most_draws_of_rows_and_seeds(
+    up: float, down: float, of_rows: float
+) -> None:
+    random = np.random.default_rng(7)
+
+    def drawn(rows: int, seeds: int) -> np.ndarray:
+        shift = random.normal(0, of_rows, rows) + random.normal(0, 0.2, (seeds, 1))
+        better, worse = (1 / (1 + np.exp(-(np.log(p / (1 - p)) + sign * shift))) for p, sign in ((up, 1), (down, -1)))
+        chosen = random.random((seeds, rows)) * np.maximum(1, better + worse)
+        return np.where(chosen < better, 1, np.where(chosen < better + worse, -1, 0))
+
+    truth = drawn(20_000, 200).mean()
+    intervals = [ends(change_over_seeds(drawn(120, 5).tolist(), 1)) for _ in range(100)]
+    assert sum(low <= truth <= high for low, high in intervals) >= 93

@@ -4,9 +4,24 @@ import json
 
 import pytest
 
-from peft_registry.registry.reports.comparison import BIAS_HEADINGS, bias_rows, comparison_page, lost_lines
+from peft_registry.registry.reports.comparison import (
+    ANSWER_HEADINGS,
+    BIAS_HEADINGS,
+    answer_rows,
+    bias_rows,
+    comparison_page,
+    lost_lines,
+    plan_line,
+)
 from peft_registry.schemas.canonical import canonical_bytes
-from peft_registry.schemas.comparison import ArmResult, AxisCounts, BiasCounts, MethodComparison
+from peft_registry.schemas.comparison import (
+    AnswerChange,
+    ArmResult,
+    AxisCounts,
+    BiasCounts,
+    LoggedPlan,
+    MethodComparison,
+)
 from peft_registry.schemas.evaluation import LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.values import derived
@@ -107,3 +122,48 @@ def test_an_arm_that_became_worse_at_something_is_named_with_it() -> None:
     first, second = comparison.arms
     (line,) = lost_lines(comparison.revised(arms=(first, second.revised(losses=(*second.losses, worse)))))
     assert line.startswith("lora:2: loss on neutral 2 → 2.2 (perplexity 7.389 → 9.025)")
+
+
+def answered(*right_after: int) -> MethodComparison:
+    """A seed each, of 100 rows, of which 10 were right before and stay so."""
+    arms = a_comparison(*[counts(1, 1, 1) for _ in right_after]).arms
+    answers = [
+        AnswerChange(
+            dataset="held-out-classes",
+            metric="accuracy",
+            before=0.1,
+            after=after / 100,
+            n=100,
+            row_changes=(0,) * 10 + (1_000_000,) * (after - 10) + (0,) * (100 - after),
+        )
+        for after in right_after
+    ]
+    arms = tuple(
+        arm.revised(answers=(answer,), log_index=10 + place, runs_begun=4)
+        for place, (arm, answer) in enumerate(zip(arms, answers, strict=True))
+    )
+    return a_comparison().revised(arms=arms)
+
+
+def test_answers_of_all_seeds_are_compared_with_the_base_row_by_row() -> None:
+    (row,) = answer_rows(answered(60, 70, 80))
+    cells = dict(zip(ANSWER_HEADINGS, row, strict=True))
+    assert (cells["before"], cells["after, lowest … highest seed"], cells["rows"]) == ("0.100", "0.600 … 0.800", "100")
+    low, high = map(float, cells["change over rows and seeds"].removeprefix("+0.600 (").rstrip(")").split(" … "))
+    assert 0.2 < low < 0.5, "three seeds that are ten rows apart have so wide an interval by Student's t alone: ± 0.25"
+    assert 0.7 < high < 1
+    assert "held-out-classes accuracy" in comparison_page(answered(60, 70, 80))
+    (alone,) = answer_rows(answered(60))
+    assert alone[-1] == "+0.500 (no interval: 1 seed, needs 3)"
+
+
+def test_a_plan_says_which_arms_came_after_it_and_which_failed() -> None:
+    assert plan_line(answered(60)) is None
+    plan = LoggedPlan(statement=Digest.of(b"plan"), log_index=11, appended_at="2026-01-01T00:00:00Z")
+    failed = ArmResult(method="ia3", seed=1, learning_rate=1.0, failure="diverged")
+    found = answered(60, 70, 80)
+    planned = found.revised(plan=plan, arms=(*found.arms, failed))
+    text = f"4 arms planned in log entry 11 ({plan.statement.short}); 3 registered, 2 of them before it, 1 failed"
+    assert plan_line(planned) == f"{text}; 4 trainings begun with these settings"
+    assert "4 arms planned in log entry 11" in comparison_page(planned)
+    assert MethodComparison.from_json(planned.to_json()) == planned
