@@ -33,7 +33,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "evaluation": ("--embedded", "--crows", "2", "--bbq", "2", "--batches", "2"),
     "log": ("--versions", "1", "--entries", "300", "--repeats", "1"),
     "reading": ("--versions", "20", "22", "--database", "sqlite", "--page", "5", "--rounds", "1"),
-    "ui": ("--times", "0"),
+    "ui": ("--times", "0", "--versions", "3"),
     "gpu": (
         *("--device", "cpu", "--rows", "2", "--length", "16"),
         *("--width", "64", "--layers", "1", "--repeats", "1"),

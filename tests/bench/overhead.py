@@ -4,6 +4,7 @@ python -m tests.bench.overhead [--rows 48] [--embedded]
 """
 
 import argparse
+import math
 import pkgutil
 import shutil
 import tempfile
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from peft_registry.registry.homes.run_logs import runs_under_way
+from peft_registry.schemas.progress import Event, Started
 from tests.bench.machine import machine
 from tests.bench.material import Material, material, missing
 
 SHARE_BAR, SECONDS_BAR = 0.03, 2.0
 LOG_BAR = 0.01  # of the training
+FIRST_POINT_BAR_S = 30.0  # after the training began
 # by the module of the use case that calls them
 IDENTITY = ("train.checked_base", "train_run.CheckedBase.require_unchanged")
 REGISTRATION = (
@@ -61,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 logged: list[float] = []
                 # a line is a few microseconds: on a busy machine one wait for a core would be all that is seen
                 stack.enter_context(timed(LOG, logged, clock=time.thread_time))
-                run = train_and_register(registry, folder / "train.yml").run
+                first = FirstPoint(registry.files.runs)
+                run = train_and_register(registry, folder / "train.yml", observe=first.observe).run
     training = float(run.compute.wall_seconds.value)
     spent, bar = identity() + registration(), SHARE_BAR * training + SECONDS_BAR
     print(
@@ -72,6 +77,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"run log      {run.points.points if run.points else 0} points: {sum(logged):.4f} CPU s, "
         f"{sum(logged) / training:.2%} of the training (bar {LOG_BAR:.0%})"
     )
+    print(f"first point  in the log {first.seconds:.1f} s after the training began (bar {FIRST_POINT_BAR_S:g})")
+
+
+class FirstPoint:
+    """How long after a training began the log of its run, which MLflow's pages read, has a loss."""
+
+    def __init__(self, runs: Path) -> None:
+        self.seconds = math.nan
+        self._runs = runs
+        self._began: float | None = None
+
+    def observe(self, event: Event) -> None:
+        """Look into the log at each event of the training until it has one."""
+        if isinstance(event, Started) and event.step == "train":
+            self._began = time.perf_counter()
+        if self._began is None or not math.isnan(self.seconds):
+            return
+        if any("loss" in point.values for run in runs_under_way(self._runs) for point in run.points):
+            self.seconds = time.perf_counter() - self._began
 
 
 def training_file(given: Material, rows: int) -> str:

@@ -35,6 +35,7 @@ PRINTED = {
     "overhead": [
         rf"overhead     training {NUMBER} s; base identity {NUMBER} s",
         rf"run log      {NUMBER} points: {NUMBER} CPU s, {NUMBER}% of the training",
+        rf"first point  in the log {NUMBER} s after the training began \(bar 30\)",
     ],
     "evaluation": [
         rf"held in bf16 2 items  ×{NUMBER} the time of a wide copy",
@@ -55,7 +56,14 @@ PRINTED = {
             for name in ("alias", "digest", "method page", "all versions")
         ),
     ],
-    "ui": [rf"ratio    {NUMBER}, goal 1.3"],
+    "ui": [
+        rf"ratio    {NUMBER}, goal 1.3",
+        *(
+            rf"pages    {what} +{NUMBER} s \(bar {NUMBER}\)"
+            for what in ("models", "newest runs", "all runs by a metric")
+        ),
+        rf"memory   {NUMBER} MB \(bar 400\)",
+    ],
     "gpu": [
         r"1 bf16       `auto` takes: (bf16|fp32) on ",
         r"2 kernels    two trainings of one file: equal weights; without a deterministic kernel: none",

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from peft_registry.registry.homes.layout import HomeFiles
+from peft_registry.registry.homes.run_logs import RUN_LOG_NAME
+from peft_registry.trainer.runs.folder import remove_run
+from tests.builders.run_logs import RUN, begun, point, write_log
 from tests.e2e.commands import WarmCommand, registry
 from tests.servers.ui import RunningUi, running_ui
 
@@ -222,6 +226,43 @@ def test_the_run_shows_params_metrics_data_and_at_most_twenty_charts(page: Any, 
     for measured in ("system_memory_usage_percentage", "wall_seconds"):
         page.get_by_placeholder("Search metric charts").fill(measured)
         page.get_by_text(measured).first.wait_for()
+
+
+@pytest.mark.full
+def test_the_charts_of_a_run_under_way_grow(page: Any, ui: RunningUi, home: Path) -> None:
+    """Two pictures of one run, and what MLflow draws of it when it is looked at again."""
+    runs = HomeFiles(home).runs
+    points = [point(step, 3 / step, logged={}) for step in range(1, 401)]
+    folder = write_log(runs, begun(name="growing", base="tiny:1"), *points[:129])
+    _, body, _ = ui.get(f"/api/2.0/mlflow/runs/get?run_id={RUN}")
+    info = json.loads(body)["run"]["info"]
+    assert info["status"] == "RUNNING"
+    drawn = []
+    for shown in (129, 400):
+        page.goto(f"{ui.url}/#/experiments/{info['experiment_id']}/runs/{RUN}/model-metrics")
+        page.reload()
+        page.get_by_text("(loss/train)").or_(page.get_by_text("loss/train")).first.wait_for()
+        page.locator("svg.main-svg .scatterlayer .js-line").first.wait_for()
+        shoot(page, f"under-way-{shown}", draws_itself_in_ms=1000)
+        drawn.append(page.locator("svg.main-svg .xaxislayer-above text").last.inner_text())
+        with (folder / RUN_LOG_NAME).open("ab") as log:
+            log.writelines(json.dumps(line).encode() + b"\n" for line in points[129:] if shown == 129)
+    remove_run(runs, RUN)
+    assert [float(number.replace("k", "e3")) for number in drawn] == [
+        pytest.approx(120, abs=20),
+        pytest.approx(400, abs=50),
+    ]
+
+
+@pytest.mark.full
+def test_two_runs_stand_side_by_side(page: Any, ui: RunningUi) -> None:
+    links = [run_link(ui, name) for name in ("polite-replies", "stranger")]
+    ids = [link.rpartition("/")[2] for link in links]
+    experiment = links[0].partition("/runs/")[0].rpartition("/")[2]
+    page.goto(f'{ui.url}/#/compare-runs?runs={json.dumps(ids, separators=(",", ":"))}&experiments=["{experiment}"]')
+    for text in ("train polite-replies:1", "train stranger:1", "lora.r", "loss/held_out"):
+        page.get_by_text(text).first.wait_for()
+    shoot(page, "comparison", draws_itself_in_ms=1000)
 
 
 def test_the_report_renders_from_the_link_on_the_version_and_its_parts_open(page: Any, ui: RunningUi) -> None:

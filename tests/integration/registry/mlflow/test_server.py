@@ -5,14 +5,24 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import pytest
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from peft_registry.registry.mlflow.home_address import address_of
 from peft_registry.registry.mlflow.server import EntryPointMissing, UiNotStarted, require_entry_points
+from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.register_product import register_product
+from tests.builders.homes import add_a_base, reopened
+from tests.builders.products import a_product
 from tests.builders.shown_homes import make_shown_home, run_id_of
 from tests.processes.secrets import SECRETS, secrets_seen_by
+from tests.servers.clusters import free_port
 from tests.servers.ui import RunningUi, running_ui
 
 API = "/api/2.0/mlflow"
@@ -170,6 +180,45 @@ def test_no_answer_of_the_server_names_a_path_of_this_machine(ui: RunningUi, hom
     ):
         status, body, _ = ui.get(f"{API}/{path}")
         assert (status, str(home.parent).encode() in body) == (200, False), path
+
+
+def source_of(address: str) -> str:
+    """Where `models:/sums@champion` is read from by an MLflow that is set to this address."""
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(address)
+    mlflow.set_registry_uri(address)
+    try:
+        source: str = get_artifact_repository("models:/sums@champion").repo.artifact_uri
+        return source
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+
+
+def require_followed(home: Path, ui: RunningUi) -> None:
+    """A script on the home, and one that asks the server, read a new champion as soon as it is one."""
+    old = source_of(ui.url)
+    assert source_of(address_of(home)) == old
+    with closing(reopened(home)) as registry:
+        base = add_a_base(registry, home.parent / "base")
+        product = a_product(registry, home.parent / "better", base, name="sums", run_id=run_id_of("better"), value=0.9)
+        version = register_product(registry, product).version
+        assert source_of(ui.url) == old, "it is registered and not promoted"
+        set_alias(registry, version, "champion")
+    assert (source_of(ui.url), source_of(address_of(home))) == (f"registry://sha256/{version.manifest_digest.hex}",) * 2
+
+
+def test_a_promotion_is_followed_by_the_server_and_by_scripts_with_no_further_command(
+    ui: RunningUi, home: Path
+) -> None:
+    require_followed(home, ui)
+
+
+@pytest.mark.full
+def test_a_promotion_is_followed_on_postgresql(tmp_path: Path, postgres: Any) -> None:
+    home = make_shown_home(tmp_path, database=postgres.new_database("served"))
+    with running_ui(home, free_port()) as ui:
+        require_followed(home, ui)
 
 
 def test_ctrl_c_leaves_no_process(ui: RunningUi) -> None:
