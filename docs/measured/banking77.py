@@ -32,7 +32,7 @@ TRAINED = 20  # rows an intent
 TESTED = 20  # likewise
 SEEDS = range(7, 12)
 HELD_OUT = 1  # rows an intent, for the loss
-COMPARED = (6, 20)  # intents, and rows of each, of compare-intents.yml
+COMPARED = (6, 40)  # intents, and rows of each, of compare-intents.yml
 _NAMES = ("train.jsonl", "validation.jsonl", "test.jsonl")
 
 

@@ -51,5 +51,9 @@ python "$here/sample.py" "$data/banking77-train.csv" 66 >"$sweeps/banking77-samp
 # shellcheck disable=SC2086
 registry compare "$here/compare-banking77.yml" --home "$home" --methods all $rates \
   --no-latency --output json prompt_tuning.seeds=1 "data.train.path=$sweeps/banking77-sample.csv" >"$here/compare-banking77.json"
+(cd "$here/../.." && python -m docs.measured.banking77 rows "$data/banking77-train.csv") >"$sweeps/banking77.csv"
+# shellcheck disable=SC2086
+registry compare "$here/compare-intents.yml" --home "$home" --methods lora,lora_pro,bottleneck,ia3,prompt_tuning --seeds 5 $rates \
+  --no-latency --output json prompt_tuning.seeds=1 "data.train.path=$sweeps/banking77.csv" >"$here/compare-intents.json"
 # training against stereotypes: mitigation.py; accuracy over seeds: banking77.py
 (cd "$here/../.." && python -m docs.claims) >"$here/../explanation/claims.md"

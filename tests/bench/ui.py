@@ -4,8 +4,8 @@
 
 The plain server has one worker and no job execution, which is the fastest that it starts; the goal is 1.3 times its time. Then what
 each page of MLflow asks for is asked of a server that has answered nothing yet, and again: seconds by the clock, which need an idle
-core. The memory is that of the processes below the command, each page of it shared out among those that have it (PSS). A home that
-is filled already (`python -m tests.bench.load`) may be given.
+core, and CPU seconds of the server, which a busy machine changes little. The memory is that of the processes below the command, what
+they share counted once (PSS). A home that is filled already (`python -m tests.bench.load`) may be given.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tests.bench.load import fill
 from tests.bench.machine import folder_on_disk, machine
@@ -29,8 +30,9 @@ from tests.servers.ui import READY_SECONDS, RunningUi, running_ui
 
 GOAL = 1.3
 COLD_BAR_S, RANKED_BAR_S, MEMORY_BAR_MB = 2.0, 15.0, 400
-API = "/ajax-api/2.0/mlflow"
+API = "/ajax-api/2.0/mlflow/"
 RANKED = "all runs by a metric"
+ALL = "all of them"  # as MLflow's page of a model asks
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,49 +76,50 @@ def starts(times: int) -> None:
 def pages(home: Path) -> None:
     """What each page asks for, at first and again, and the memory of the server afterwards."""
     with running_ui(home, _free_port()) as ui:
-        began = time.perf_counter()
-        found = answer(ui, f"{API}/experiments/search", {"max_results": 25})
-        experiments = [experiment["experiment_id"] for experiment in found["experiments"]]
-        print(
-            f"pages    experiments                   {time.perf_counter() - began:5.2f} s (bar {COLD_BAR_S:g})",
-            flush=True,
-        )
-        newest = {"experiment_ids": experiments, "max_results": 100, "order_by": ["attributes.start_time DESC"]}
-        models = answer(ui, f"{API}/registered-models/search?max_results=25")["registered_models"]
-        largest = max(models, key=lambda model: int(model["latest_versions"][0]["version"]))
-        name, number = largest["name"], largest["latest_versions"][0]["version"]
-        every = f"{API}/model-versions/search?max_results=10000&filter="
-        questions: dict[str, tuple[str, Any]] = {
-            "models": (f"{API}/registered-models/search?max_results=25", None),
-            "newest runs": (f"{API}/runs/search", newest),
-            "a version": (f"{API}/model-versions/get?name={name}&version={number}", None),
-            f"{number} versions of a name": (f"{every}name%3D%27{name}%27", None),
-            "versions by a tag": (
-                f"{API}/model-versions/search?max_results=100&filter=tags.%60registry.method%60%3D%27ia3%27",
-                None,
-            ),
-            RANKED: (f"{API}/runs/search", newest | {"order_by": ["metrics.`loss/held_out` DESC"]}),
-        }
-        for what, (path, sent) in questions.items():
-            seconds = [_seconds(lambda path=path, sent=sent: answer(ui, path, sent)) for _ in range(2)]  # type: ignore[misc]
-            bar = RANKED_BAR_S if what == RANKED else COLD_BAR_S
-            print(f"pages    {what:<29} {seconds[0]:5.2f} s (bar {bar:g}), again {seconds[1]:.2f} s", flush=True)
+        found = timed(ui, "experiments", "experiments/search", {"max_results": 25})
+        ids = [experiment["experiment_id"] for experiment in found["experiments"]]
+        newest = {"experiment_ids": ids, "max_results": 100, "order_by": ["attributes.start_time DESC"]}
+        timed(ui, "newest runs", "runs/search", newest)
+        models = timed(ui, "models", "registered-models/search?max_results=25")["registered_models"]
+        number, name = max((int(model["latest_versions"][0]["version"]), model["name"]) for model in models)
+        timed(ui, "a version", f"model-versions/get?name={name}&version={number}")
+        versions = "model-versions/search?max_results={most}&filter={asked}"
+        of_a_name = quote(f"name='{name}'")
+        timed(ui, f"100 of {number} versions of a name", versions.format(most=100, asked=of_a_name))
+        timed(ui, ALL, versions.format(most=10_000, asked=of_a_name))
+        timed(ui, "versions by a tag", versions.format(most=100, asked=quote("tags.`registry.method`='ia3'")))
+        timed(ui, RANKED, "runs/search", newest | {"order_by": ["metrics.`loss/held_out` DESC"]})
         print(f"memory   {sum(map(_megabytes, ui.server_pids)):.0f} MB (bar {MEMORY_BAR_MB})", flush=True)
+
+
+def timed(ui: RunningUi, what: str, path: str, sent: object = None) -> dict[str, Any]:
+    """The answer to a question, which is asked twice; what it took is printed."""
+    taken = []
+    for _ in range(2):
+        began, worked = time.perf_counter(), sum(map(_cpu_seconds, ui.server_pids))
+        found = answer(ui, path, sent)
+        taken.append((time.perf_counter() - began, sum(map(_cpu_seconds, ui.server_pids)) - worked))
+    (first, cpu), (again, cpu_again) = taken
+    bar = {RANKED: f" (bar {RANKED_BAR_S:g})", ALL: ""}.get(what, f" (bar {COLD_BAR_S:g})")
+    print(
+        f"pages    {what:<29} {first:5.2f} s{bar}, {cpu:.2f} CPU s; again {again:.2f} s, {cpu_again:.2f} CPU s",
+        flush=True,
+    )
+    return found
 
 
 def answer(ui: RunningUi, path: str, sent: object = None) -> dict[str, Any]:
     """What the server says to a question of MLflow's pages, JSON."""
     headers = {"Content-Type": "application/json"}
     data = None if sent is None else json.dumps(sent).encode()
-    with urllib.request.urlopen(urllib.request.Request(ui.url + path, data, headers), timeout=300) as response:
+    with urllib.request.urlopen(urllib.request.Request(ui.url + API + path, data, headers), timeout=300) as response:
         value: dict[str, Any] = json.loads(response.read())
     return value
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _megabytes(pid: int) -> float:

@@ -55,7 +55,7 @@ from peft_registry.trainer.inputs.start import pinned
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import cut_paths
 from peft_registry.trainer.methods.learning_rates import best_rate
-from peft_registry.trainer.use_cases.compare_arm import ComparisonArm, run_arm
+from peft_registry.trainer.use_cases.compare_arm import ArmOutcome, ComparisonArm, run_arm
 from peft_registry.trainer.use_cases.train_plan import require_effect
 from peft_registry.trainer.use_cases.train_start import data_named, registered_before
 
@@ -142,7 +142,9 @@ def compare_methods(
         Said("plan", f"{len(arms)} arms logged before they are trained: {logged.digest.short}, log {logged.log_index}")
     )
     bench = _Bench(registry, base, comparison, plan, command, observe)
-    results = tuple(bench.result(arm) for arm in arms)
+    outcomes = [bench.outcome(arm) for arm in arms]
+    # only now: a seed that was begun last was a try beside the first, too
+    results = tuple(bench.result(arm, outcome) for arm, outcome in zip(arms, outcomes, strict=True))
     failures = tuple(result.failure for result in results if result.failure)
     if len(failures) == len(results):
         raise NothingCompared(failures)
@@ -281,8 +283,8 @@ class _Bench:
     command: tuple[str, ...]
     observe: Observe
 
-    def result(self, arm: ComparisonArm) -> ArmResult:
-        """The figures of an arm that is there, or of one that is trained now; the latency is measured where it is missing."""
+    def outcome(self, arm: ComparisonArm) -> ArmOutcome:
+        """What became of an arm that is there, or that is trained now; the latency is measured where it is missing."""
         latencies = _latencies(self.registry, self.comparison)
         there = registered_before(self.registry, load_training_file(arm.config, arm.overrides), self.base)
         known = None if there is None else latencies.get(there.label)
@@ -294,7 +296,7 @@ class _Bench:
                 Said("arm", f"{arm.label}: {there.label} is registered already{', timing it' if asked else ''}")
             )
             if not asked:
-                return self._figures(arm, there, None if known is None else Latency.from_json(known))
+                return ArmOutcome(there.label, latency=None if known is None else Latency.from_json(known))
         outcome = run_arm(
             self.registry,
             arm,
@@ -306,12 +308,15 @@ class _Bench:
         )
         if outcome.version is None:
             self.observe(Said("arm", f"{arm.label}: {outcome.failure}"))
-            return ArmResult(method=arm.method, seed=arm.seed, learning_rate=arm.learning_rate, failure=outcome.failure)
-        if outcome.latency is not None:
+        elif outcome.latency is not None:
             _remember(self.registry, self.comparison, latencies | {outcome.version: outcome.latency.to_json()})
-        return self._figures(arm, version_named(self.registry, outcome.version), outcome.latency)
+        return outcome
 
-    def _figures(self, arm: ComparisonArm, version: Version, latency: Latency | None) -> ArmResult:
+    def result(self, arm: ComparisonArm, outcome: ArmOutcome) -> ArmResult:
+        """The figures of an arm."""
+        if outcome.version is None:
+            return ArmResult(method=arm.method, seed=arm.seed, learning_rate=arm.learning_rate, failure=outcome.failure)
+        version = version_named(self.registry, outcome.version)
         records = records_of(self.registry, version)
         run = records.run
         evaluations = standing_evaluations(self.registry, version, records.evaluations)
@@ -337,7 +342,7 @@ class _Bench:
             answers=_answers(self.registry, evaluations),
             neutral_loss_change=_neutral(evaluations),
             bias=_bias(evaluations, tries),
-            latency=latency,
+            latency=outcome.latency,
         )
 
 
