@@ -4,8 +4,8 @@
 
 The plain server has one worker and no job execution, which is the fastest that it starts; the goal is 1.3 times its time. Then what
 each page of MLflow asks for is asked of a server that has answered nothing yet, and again: seconds by the clock, which need an idle
-core, and CPU seconds of the server, which a busy machine changes little. The memory is that of the processes below the command, what
-they share counted once (PSS). A home that is filled already (`python -m tests.bench.load`) may be given.
+core, and CPU seconds of the server, which a busy machine changes little. The memory is that of the processes below the command,
+what they share counted once (PSS). A home that is filled already (`python -m tests.bench.load`) may be given.
 """
 
 import argparse

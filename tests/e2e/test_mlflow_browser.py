@@ -244,14 +244,11 @@ def test_the_charts_of_a_run_under_way_grow(page: Any, ui: RunningUi, home: Path
         page.get_by_text("(loss/train)").or_(page.get_by_text("loss/train")).first.wait_for()
         page.locator("svg.main-svg .scatterlayer .js-line").first.wait_for()
         shoot(page, f"under-way-{shown}", draws_itself_in_ms=1000)
-        drawn.append(page.locator("svg.main-svg .xaxislayer-above text").last.inner_text())
+        drawn.append(float(page.locator("svg.main-svg .xaxislayer-above text").last.text_content() or ""))
         with (folder / RUN_LOG_NAME).open("ab") as log:
             log.writelines(json.dumps(line).encode() + b"\n" for line in points[129:] if shown == 129)
     remove_run(runs, RUN)
-    assert [float(number.replace("k", "e3")) for number in drawn] == [
-        pytest.approx(120, abs=20),
-        pytest.approx(400, abs=50),
-    ]
+    assert drawn[0] <= 129 < drawn[1] <= 400, "the last step that the axis names"
 
 
 @pytest.mark.full
