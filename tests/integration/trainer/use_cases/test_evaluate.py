@@ -65,10 +65,10 @@ TRAINED_MAX_BYTES = 40_000
 FIRST_HOUSE = ROOT / "trainer/evaluation/suites/house.jsonl"  # few pairs, and the embedded base leans on them
 AS_TRAINED = "as-trained"  # the folder beside the home with a copy of it
 ARMS = ("adapted", "noise", "placebo")
-# each at the best rate of the kept sweep on this base; one start, so that a test can wait for it
+# each at the best rate of the kept sweep on this base; one start, and as few epochs as show something
 METHODS = (
-    ("neutral", "lora", "lora: {r: 16, alpha: 32, target_modules: all-linear}", "1e-2"),
-    ("prompts", "prompt_tuning", "prompt_tuning: {num_virtual_tokens: 20, seeds: 1}", "1e-1"),
+    ("neutral", "lora", "lora: {r: 16, alpha: 32, target_modules: all-linear}", "1e-2", 4),
+    ("prompts", "prompt_tuning", "prompt_tuning: {num_virtual_tokens: 20, seeds: 1}", "1e-1", 2),
 )
 TRAINING = """\
 name: {name}
@@ -78,7 +78,7 @@ method: {method}
 data:
   train: {{path: neutral.jsonl, format: prompt_completion, template: "{{prompt}}\\n{{completion}}"}}
   validation: {{fraction: 0.05}}
-training: {{learning_rate: {rate}, num_train_epochs: 4, per_device_train_batch_size: 32, max_length: 64, seed: 7}}
+training: {{learning_rate: {rate}, num_train_epochs: {epochs}, per_device_train_batch_size: 32, max_length: 64, seed: 7}}
 evaluation: {{bias: [house], half: null, quality: [loss]}}
 """
 
@@ -114,9 +114,9 @@ def home(tmp_path_factory: pytest.TempPathFactory):
     pin_the_first_house(registry)
     rows = folder / "neutral.jsonl"
     rows.write_text("".join(json.dumps(one) + "\n" for one in neutral_rows()))
-    for name, method, block, rate in METHODS:
+    for name, method, block, rate, epochs in METHODS:
         config = folder / f"{name}.yml"
-        config.write_text(TRAINING.format(name=name, method=method, block=block, rate=rate))
+        config.write_text(TRAINING.format(name=name, method=method, block=block, rate=rate, epochs=epochs))
         train_and_register(registry, config)
     registry.close()
     shutil.copytree(folder / "home", folder / AS_TRAINED)
