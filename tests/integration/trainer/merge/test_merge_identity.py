@@ -178,8 +178,20 @@ def test_the_stored_tensors_are_those_of_pefts_own_merge_bit_for_bit(
     assert different == []
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("row", TABLE)
+# tensors in bf16 are read alike whatever the adapter: one of each way to fold
+IN_BF16 = ("LoRA", "DoRA, stored (in, out)", "trained tokens, tied", "IA3", "experts, Qwen3")
+
+
+@pytest.mark.parametrize(
+    ("row", "dtype"),
+    [
+        *(pytest.param(row, torch.float32, id=f"{row}-fp32") for row in TABLE),
+        *(
+            pytest.param(row, torch.bfloat16, id=f"{row}-bf16", marks=() if row in IN_BF16 else pytest.mark.full)
+            for row in TABLE
+        ),
+    ],
+)
 def test_an_adapter_changes_what_a_merge_in_fp32_measures(row: str, dtype: Any, pairs: Any, tmp_path: Path) -> None:
     """The norms of the factors alone, against the tensors that the merge writes."""
     base, adapter = pairs(row, dtype)
