@@ -428,6 +428,25 @@ def test_another_configuration_is_named(tmp_path: Path) -> None:
 # --- what a user may get wrong, and what may come in between ---
 
 
+def test_a_run_goes_on_though_its_copy_of_the_adapter_lies_there(
+    trained: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(event: object) -> None:
+        if isinstance(event, Advanced) and event.step == "train" and event.done == 2:
+            raise Stopped
+
+    words = ("name=cut-off", f"continue_from={trained.versions[0].label}")
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        # who is killed removes nothing
+        patch.setattr("peft_registry.trainer.runs.folder._remove_what_no_run_needs", lambda _: None)
+        train_and_register(trained.registry, trained.alone, words, observe=stop)
+    assert list((trained.home / "runs").glob("*/start"))
+    capsys.readouterr()
+    assert run(["train", "--resume", "--no-mirror", "--home", str(trained.home)]) == 0
+    assert "registered cut-off:1" in capsys.readouterr().out
+
+
+@pytest.mark.full  # the kill itself, in a process that takes as long to start as ten of these tests
 def test_a_run_that_was_killed_goes_on_though_its_copy_of_the_adapter_lies_there(
     trained: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
