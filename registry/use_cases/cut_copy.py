@@ -29,12 +29,20 @@ from peft_registry.registry.verification.evidence import (
     read_statements,
 )
 from peft_registry.registry.verification.presented import present_folder
-from peft_registry.schemas.errors import Refused
+from peft_registry.schemas.errors import InputRefused, Refused
 from peft_registry.schemas.hand_over import RecipientName
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 _READABLE = 0o644
+
+
+class BaseNotPublished(InputRefused):
+    what = "{label} is a base, and its weights are not sent"
+    why = "they are its provider's, who publishes them under terms of their own"
+    fix = "hand on what was made from it; its card names the base"
+
+    label: str
 
 
 class PathInFiles(Refused):
@@ -67,10 +75,13 @@ def pull_for(
     Of a copy that is cut, `verify` checks all that is there and names each statement that is not: `unverified`, for that alone.
 
     Raises:
+        BaseNotPublished: it is a base.
         VersionStopped: it, or something that it was made from, is recalled, and the recipient is not an authority.
         PathInFiles, SecretRefused: as `write_for`.
         DestinationTaken, PullRefused, PullUnverified, ObjectMissing, BytesElsewhere, DiskFull, NotWritable: as `pull_version`.
     """
+    if version.kind == "base":
+        raise BaseNotPublished(version.label)
     require_may_get(registry, version, recipient)
     with new_folder(destination) as part:
         withheld = write_for(registry, version, recipient, part, trust=trust)

@@ -13,7 +13,7 @@ from peft_registry.registry.disk.files import scratch_folder
 from peft_registry.registry.exports.hub import HubFolder
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.stops import require_not_stopped
-from peft_registry.registry.use_cases.cut_copy import public_part, require_no_paths
+from peft_registry.registry.use_cases.cut_copy import BaseNotPublished, public_part, require_no_paths
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.schemas.errors import InputRefused, Refused, Unavailable
 from peft_registry.schemas.policy import TrustPolicy
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _CONFLICT = 409
-
-
-class BaseNotPublished(InputRefused):
-    what = "{label} is a base, and its weights are not sent"
-    why = "they are its provider's, who publishes them under terms of their own"
-    fix = "export what was made from it; its card names the base"
-
-    label: str
 
 
 class RecordsInPublic(InputRefused):

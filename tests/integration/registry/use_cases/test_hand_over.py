@@ -289,6 +289,9 @@ def test_the_command_says_what_it_wrote_and_refuses_what_it_cannot(
         assert run([*words, *home]) == 2, words
         assert not (tmp_path / "second").exists()
     assert run(["pull", "sums", str(tmp_path / "second"), "--to", "public", "--with-base", *home]) == 2
+    assert run(["pull", "tiny", str(tmp_path / "second"), "--to", "public", *home]) == 2, (
+        "its weights are its provider's"
+    )
     assert run(["pull", "sums", "--cache", str(tmp_path / "second"), "--to", "public", *home]) == 2
     assert not (tmp_path / "second").exists()
     assert run(["report", "sums", str(tmp_path / "out"), "--to", "public", *home]) == 7, "a folder is never overwritten"

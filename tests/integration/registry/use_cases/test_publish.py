@@ -17,11 +17,10 @@ from peft_registry.registry.exports.hub import STATEMENTS_PATH
 from peft_registry.registry.homes.home import Registry, utc_now
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import signed_statements
-from peft_registry.registry.use_cases.cut_copy import PathInFiles, pull_for
+from peft_registry.registry.use_cases.cut_copy import BaseNotPublished, PathInFiles, pull_for
 from peft_registry.registry.use_cases.hold import hold
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.publish import (
-    BaseNotPublished,
     HubRefused,
     Publication,
     RecordsInPublic,
