@@ -17,7 +17,8 @@ from peft_registry.schemas.errors import IntegrityBroken
 # read at every command, hence as text: a fresh process compiles every other statement before its first use
 _NEWEST = text("SELECT max(seq) FROM log_events")
 _LEAF = text("SELECT leaf FROM log_events WHERE seq = :seq")
-
+_HASH_OF_LEAF = text("SELECT leaf_hash FROM log_events WHERE seq = :seq")
+_HASH_OF_SUBTREE = text('SELECT hash FROM log_nodes WHERE level = :level AND "index" = :index')
 
 _NODES_AT_ONCE = 5_000  # of one query for many proofs
 
@@ -94,10 +95,10 @@ class SqlLogStore:
         if (level, index) in self._known:
             return self._known[level, index]
         if level == 0:
-            query = select(log_events.c.leaf_hash).where(log_events.c.seq == index)
+            stored = self._tx.execute(_HASH_OF_LEAF, {"seq": index})
         else:
-            query = select(log_nodes.c.hash).where(log_nodes.c.level == level, log_nodes.c.index == index)
-        node = self._tx.execute(query).scalar_one_or_none()
+            stored = self._tx.execute(_HASH_OF_SUBTREE, {"level": level, "index": index})
+        node = stored.scalar_one_or_none()
         if not _is_hash(node):
             raise LogDamaged(level, index)
         self._known[level, index] = node

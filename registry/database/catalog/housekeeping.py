@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import delete, select, union
+from sqlalchemy import bindparam, delete, select, union
 
 from peft_registry.registry.database.rows import insert_or
 from peft_registry.registry.database.session import Transaction
@@ -56,9 +56,13 @@ def referenced_objects(tx: Transaction) -> Iterator[Digest]:
     yield from tx.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)).scalars()
 
 
+# put together once: that takes longer than to run it
+_FACT = select(meta_table.c.value).where(meta_table.c.key == bindparam("key"))
+
+
 def meta(tx: Transaction, key: str) -> str | None:
     """A fact of the registry as a whole, or None."""
-    value: str | None = tx.execute(select(meta_table.c.value).where(meta_table.c.key == key)).scalar_one_or_none()
+    value: str | None = tx.execute(_FACT, {"key": key}).scalar_one_or_none()
     return value
 
 
