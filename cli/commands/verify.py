@@ -333,6 +333,11 @@ def _remedy(verdict: "Verdict", checks: "tuple[Check, ...]", request: VerifyRequ
         return "`registry log check` says what is wrong with your own registry; ask another machine meanwhile"
     if request.trust is None and lacks_trust:
         return f"get the trust file from its keeper, then: registry verify {request.target} --trust FILE"
+    unchecked = {check.error for check in checks if check.status == "unchecked"}
+    if unchecked == {"statements-withheld"}:  # no option brings them here
+        return (
+            "nothing that is here is wrong; ask whoever handed it over for the whole copy, or rely on what was checked"
+        )
     return "provide what could not be checked above (--trust, --base), or require less (--require)"
 
 

@@ -336,5 +336,7 @@ def test_a_copy_for_somebody_is_pulled_by_the_command_which_says_what_stays(
     assert "withheld modification sha256:" in said.out and "withheld rows of evidence/items" in said.out
     assert "for what is withheld alone" in said.out + said.err
     assert run(["verify", str(tmp_path / "copy"), *home]) == 5
+    said = capsys.readouterr()
+    assert "ask whoever handed it over for the whole copy" in said.out + said.err
     assert run(["pull", "sums", str(tmp_path / "office"), "--to", "ai-office", *home]) == 0
     assert run(["verify", str(tmp_path / "office"), *home]) == 0
