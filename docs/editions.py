@@ -38,7 +38,7 @@ def main(arguments: Sequence[str], rules: Path = RULES) -> int:
 def freeze_edition(rules: Path, name: str) -> None:
     """Give the newest edition the digest of what this release derives by."""
     listed = _listed(rules)
-    listed["editions"][-1] = {"name": name, "digest": str(edition_digest(name))}
+    listed["editions"][-1]["digest"] = str(edition_digest(name))
     _write(rules / "editions.json", listed)
 
 
@@ -54,13 +54,14 @@ def raise_edition(rules: Path, newest: Edition, name: str) -> None:
         shutil.copyfile(rules / f"{file}.json", kept / f"{file}.json")
     _write(kept / "codes.json", parameters_of_codes())
     listed = _listed(rules)
-    listed["editions"][-1] = {"name": newest.name, "digest": str(newest.digest)}
-    listed["editions"].append({"name": name, "digest": None})
+    last = listed["editions"][-1]
+    last["digest"] = str(newest.digest)
+    listed["editions"].append(last | {"name": name, "digest": None})
     _write(rules / "editions.json", listed)
 
 
-def _listed(rules: Path) -> dict[str, list[dict[str, str | None]]]:
-    listed: dict[str, list[dict[str, str | None]]] = json.loads((rules / "editions.json").read_text("utf-8"))
+def _listed(rules: Path) -> dict[str, list[dict[str, str | int | None]]]:
+    listed: dict[str, list[dict[str, str | int | None]]] = json.loads((rules / "editions.json").read_text("utf-8"))
     return listed
 
 

@@ -33,6 +33,9 @@ record changes.
 | newer, and announced by nobody | `unverified` (5) | no | no |
 | a known name with another digest, or an unknown one that is not newer | `broken` (6) | no | no |
 
+The figures of evaluations have editions of their own, and the announcement of an edition says which belong to it. Figures that are
+later than those of a release are a note where an announcement covers them, and cannot be checked (5) where none does.
+
 An edition is announced by an approver, an officer or a root: `registry init` does it for a new home, `registry admin upgrade` for
 one of an earlier release. Until a release freezes it an edition is a draft, and two drafts of one name accuse nobody.
 

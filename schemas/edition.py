@@ -28,9 +28,14 @@ class Edition(Document):
 
 
 class EditionPredicate(Document):
-    """Announces an edition: from here on the records of this log may be derived by it. `release` is of the tool that has it."""
+    """Announces an edition: from here on the records of this log may be derived by it.
+
+    `release` is of the tool that has it. `figures` is the edition of the figures of evaluations that belongs to it;
+    None in what was announced before that was said.
+    """
 
     edition: Edition
+    figures: int | None = Field(default=None, ge=1)
     release: str = Field(min_length=1, max_length=50)
     nonce: str = Field(min_length=1)
 

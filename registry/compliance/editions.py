@@ -46,6 +46,9 @@ contradicted: it has that name, frozen, with another digest; or it has no such n
 Announced = Callable[[Edition], bool]
 """Whether a person whose role may has announced an edition in the log."""
 
+FiguresAnnounced = Callable[[int], bool]
+"""Whether a person whose role may has announced an edition to which these figures of evaluations belong, or later ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Editions:
@@ -92,11 +95,19 @@ def edition_digest(name: str) -> Digest:
     That of an earlier edition is of the files in its folder, any other's of what this release derives by now.
     """
     earlier = name if is_earlier(name) else ""
+    figures = figures_of(name)
     content = {
         "rules": {file: _without_prose(rules_of(file, earlier)) for file in DERIVED_BY},
         "codes": rules_of("codes", earlier) if earlier else parameters_of_codes(),
+        **({} if figures is None else {"figures": figures}),
     }
     return canonical_digest(content)
+
+
+def figures_of(name: str) -> int | None:
+    """The edition of the figures of evaluations that belongs to an edition; None where none is said, or it is not ours."""
+    listed = rules_of("editions")["editions"]
+    return next((entry.get("figures") for entry in listed if entry["name"] == name), None)
 
 
 def parameters_of_codes() -> dict[str, Any]:

@@ -24,6 +24,7 @@ from peft_registry.registry.evaluation.statistics import NoInterval, mcnemar_mid
 from peft_registry.schemas.evaluation import TASK_PREFIX, ArmName, EvaluationRecord
 
 FURTHER = "further"
+_IN_ANSWERS = 7  # the first edition of the figures that counts changes of answers in answers
 
 
 def further_figures(rows: Sequence[TableRow], plan: StatisticsPlan) -> dict[str, Any]:
@@ -103,9 +104,10 @@ def _measures(arms: Mapping[ArmName, tuple[Reading, ...]], plan: StatisticsPlan)
     after = arms[plan.after]
     for place, label in enumerate(before[0].labels):
         is_share = all(_is_right_or_wrong(rows, place) for rows in (before, after))
-        # Where few answers changed, edition 6 takes a change for a million of them. What was signed by it keeps its figures;
-        # no task was among it, so that the changes of tasks are counted in whole answers.
-        step = MILLIONTHS if is_share and before[0].dataset.startswith(TASK_PREFIX) else 1
+        # Where few answers changed, edition 6 takes each change for a million of them, and what was signed by it keeps its
+        # figures; no task was among that.
+        in_answers = plan.figures >= _IN_ANSWERS or before[0].dataset.startswith(TASK_PREFIX)
+        step = MILLIONTHS if is_share and in_answers else 1
         sums = cluster_sums(
             zip(before, after, strict=True),
             cluster=lambda pair: pair[0].cluster,

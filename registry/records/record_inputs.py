@@ -12,7 +12,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from peft_registry.registry.compliance.derivation import inputs_observed
-from peft_registry.registry.compliance.editions import Announced
+from peft_registry.registry.compliance.editions import Announced, FiguresAnnounced
 from peft_registry.registry.compliance.making import Production, is_merged, tool_of
 from peft_registry.registry.compliance.older_records import ManifestFinder
 from peft_registry.registry.records.logged_statements import EntrySigner, LoggedStatement, SnapshotFinder
@@ -48,6 +48,7 @@ class Elsewhere:
         about: everything that was logged about an artifact, in the order of the log; None where the log is not at hand.
         snapshot_after: the first snapshot behind an entry.
         announced: whether an edition was announced.
+        figures_announced: whether one was to which these figures of evaluations belong, or later ones.
     """
 
     manifest: ManifestFinder = lambda _: None
@@ -55,6 +56,7 @@ class Elsewhere:
     about: Callable[[Digest], Sequence[LoggedStatement] | None] = lambda _: None
     snapshot_after: SnapshotFinder = lambda _: None
     announced: Announced = lambda _: False
+    figures_announced: FiguresAnnounced = lambda _: False
 
 
 NOTHING_ELSEWHERE = Elsewhere()
@@ -328,7 +330,7 @@ def registered_otherwise(
         yield "observations: they are of another record"
 
 
-_FIRST_FIGURES = 6  # of the release that announced the first edition of records
+FIRST_FIGURES = 6  # of the release that announced the first edition of records
 
 
 def of_earlier_figures(evaluation: EvaluationRecord) -> Iterator[str]:
@@ -337,8 +339,8 @@ def of_earlier_figures(evaluation: EvaluationRecord) -> Iterator[str]:
     Its texts are data and its words milder: whoever signs would choose by which rules harm is called so.
     """
     edition = evaluation.figures_edition
-    if edition < _FIRST_FIGURES:
-        yield f"evaluation: its figures are of edition {edition}, and {_FIRST_FIGURES} is the first by which records follow"
+    if edition < FIRST_FIGURES:
+        yield f"evaluation: its figures are of edition {edition}, and {FIRST_FIGURES} is the first by which records follow"
 
 
 def _signed_otherwise(signer: EntrySigner, seen: ObservedSigning) -> Iterator[str]:

@@ -3,12 +3,13 @@
 Equal bytes under another name are another version, with records of its own (`version_statements.py`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from pydantic import ValidationError
 
+from peft_registry.registry.compliance.editions import editions, figures_of
 from peft_registry.registry.compliance.first_form import as_read
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.log_store import SqlLogStore
@@ -108,10 +109,9 @@ class Records:
 class RecordNotDerived(NotChecked):
     reference = "record-of-later-edition"
     what = "nothing is built on {label}, or decided about it, by this release"
-    why = "its record was {note}: what follows from it cannot be derived"
+    why = "{note}: what follows from that cannot be derived"
     fix = (
-        "use the release that wrote its record, or a later one; a policy with `newer_editions: true` takes it as it is written at "
-        "its gate"
+        "use the release that wrote it, or a later one; a policy with `newer_editions: true` takes it as it is written"
     )
 
     label: str
@@ -119,13 +119,19 @@ class RecordNotDerived(NotChecked):
 
 
 def require_derived(records: Records, version: Version) -> None:
-    """Raise unless this release derived the record of a version again.
+    """Raise unless this release derived the record of a version again, and computes the figures of its evaluations.
 
     Raises:
-        RecordNotDerived: it is of an edition that this release does not know.
+        RecordNotDerived: one of them is of an edition that this release does not know.
     """
     if records.note:
-        raise RecordNotDerived(version.label, records.note)
+        raise RecordNotDerived(version.label, f"its record was {records.note}")
+    known = figures_of(editions().newest.name)
+    latest = max((evaluation.figures_edition for evaluation in records.evaluations), default=0)
+    if known is not None and latest > known:
+        raise RecordNotDerived(
+            version.label, f"figures of an evaluation are of edition {latest}, and {known} is the last known"
+        )
 
 
 def derived_to_supersede(said: VersionStatements, version: Version) -> SignedRecord:
@@ -137,7 +143,7 @@ def derived_to_supersede(said: VersionStatements, version: Version) -> SignedRec
     """
     newest = record_to_supersede(said, version)
     if newest.note:
-        raise RecordNotDerived(version.label, newest.note)
+        raise RecordNotDerived(version.label, f"its record was {newest.note}")
     return newest
 
 
@@ -333,6 +339,7 @@ def elsewhere(registry: Registry) -> Elsewhere:
         about=about,
         snapshot_after=cache(covered_by),
         announced=cache(lambda edition: is_announced(registry, edition)),
+        figures_announced=cache(lambda figures: are_figures_announced(registry, figures)),
     )
 
 
@@ -349,25 +356,43 @@ def is_announced(registry: Registry, edition: Edition, *, with_pending: bool = F
 
 def announcement_of(registry: Registry, edition: Edition) -> StoredStatement | None:
     """The statement by which somebody whose role may announced an edition; None where nobody did."""
-    word = word_of(registry)
-    try:
-        statements = signed_statements(registry, edition_subject(edition.name))
-    except KnownError:  # `registry log check` says what is wrong with it; nothing that is altered announces anything
-        return None
+    announcements = _announcements(registry, edition_subject(edition.name))
+    return next((stored for stored, said in announcements if said.edition == edition), None)
+
+
+def are_figures_announced(registry: Registry, figures: int) -> bool:
+    """Whether somebody whose role may has announced an edition to which these figures belong, or later ones, under a checkpoint."""
+    stored = announcement_of_figures(registry, figures)
+    return stored is not None and stored.log_index is not None and stored.log_index < covered_size(registry)
+
+
+def announcement_of_figures(registry: Registry, figures: int) -> StoredStatement | None:
+    """The first statement by which somebody whose role may announced an edition to which these figures belong, or later ones."""
+    with registry.database.read() as tx:
+        subjects = catalog.subjects_of_kind(tx, "edition")
+    announcements = (pair for subject in subjects for pair in _announcements(registry, subject))
     return next(
-        (
-            stored
-            for stored in statements
-            if stored.kind == "edition" and word.may_say(stored) and announced_edition(stored.statement) == edition
-        ),
-        None,
+        (stored for stored, said in announcements if said.figures is not None and said.figures >= figures), None
     )
 
 
-def announced_edition(statement: Statement) -> Edition | None:
-    """The edition that a statement announces; None where it is malformed."""
+def _announcements(registry: Registry, subject: Digest) -> Iterator[tuple[StoredStatement, EditionPredicate]]:
+    """The announcements of the edition that a subject stands for, by those whose role may make them."""
+    word = word_of(registry)
     try:
-        return statement.read_by(EditionPredicate.from_json).edition
+        statements = signed_statements(registry, subject)
+    except KnownError:  # `registry log check` says what is wrong with it; nothing that is altered announces anything
+        return
+    for stored in statements:
+        said = announced_in(stored.statement) if stored.kind == "edition" and word.may_say(stored) else None
+        if said is not None and edition_subject(said.edition.name) == subject:
+            yield stored, said
+
+
+def announced_in(statement: Statement) -> EditionPredicate | None:
+    """What a statement announces; None where it is malformed."""
+    try:
+        return statement.read_by(EditionPredicate.from_json)
     except ValidationError:
         return None
 

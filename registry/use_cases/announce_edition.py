@@ -4,7 +4,7 @@ It stands in the log before the first record that follows it. So a release that 
 later release from one of an edition that somebody made up.
 """
 
-from peft_registry.registry.compliance.editions import editions
+from peft_registry.registry.compliance.editions import editions, figures_of
 from peft_registry.registry.database.session import Transaction
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.homes.home import Registry
@@ -68,4 +68,5 @@ def first_announcement(tx: Transaction, root: Signer, *, nonce: str, at: str) ->
 
 def edition_predicate(edition: Edition, *, nonce: str) -> dict[str, object]:
     """What an announcement says, as JSON."""
-    return EditionPredicate(edition=edition, release=tool_version(), nonce=nonce).to_json()
+    figures = figures_of(edition.name)
+    return EditionPredicate(edition=edition, figures=figures, release=tool_version(), nonce=nonce).to_json()

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from peft_registry.registry.compliance.editions import FiguresAnnounced
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import (
     Discrepancy,
@@ -98,8 +99,13 @@ class FiguresCheck:
     notes: tuple[str, ...] = ()
 
 
-def check_figures(presented: Presented, evaluations: Iterable[tuple[Digest, EvaluationRecord]]) -> FiguresCheck:
-    """Recompute the figures of signed evaluations from the item tables that they bind, as far as these are presented."""
+def check_figures(
+    presented: Presented, evaluations: Iterable[tuple[Digest, EvaluationRecord]], *, announced: FiguresAnnounced
+) -> FiguresCheck:
+    """Recompute the figures of signed evaluations from the item tables that they bind, as far as these are presented.
+
+    Figures of a later release that nobody `announced` may be whatever whoever signed them likes.
+    """
     contradictions: list[str] = []
     unknown: list[str] = []
     notes: list[str] = []
@@ -110,7 +116,15 @@ def check_figures(presented: Presented, evaluations: Iterable[tuple[Digest, Eval
         if presented.files.get(table) is None or presented.digest(table) != record.items.sha256:
             notes.append(f"{name}: its item table is not here, so nothing of it was recomputed")
         elif is_of_later_edition(record):
-            unknown.append(f"{name}: a later release computed its figures, by rules that this one does not know")
+            edition = record.figures_edition
+            if announced(edition):
+                notes.append(
+                    f"{name}: not computed again: its figures are of edition {edition}, which a later release has"
+                )
+            else:
+                unknown.append(
+                    f"{name}: nobody whose role may has announced figures of edition {edition}, which this release does not know"
+                )
         elif _is_much_to_draw(record, items_in(presented, record)):
             contradictions += _lines(name, held_against(record, items_in(presented, record), closed_forms_only=True))
             notes.append(

@@ -15,6 +15,7 @@ from peft_registry.registry.identity.weights import weights_digest
 from peft_registry.registry.records.entries import misplaced
 from peft_registry.registry.records.logged_statements import EntrySigner
 from peft_registry.registry.records.record_checks import RecordChecks, answers_as_another
+from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.version_statements import newest_card
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.dsse import NoTrustedSignature, UnknownKey
@@ -146,7 +147,7 @@ def check_statements(findings: Findings) -> Result:
     if wrong is not None:
         return wrong
     _check_item_tables(findings)
-    wrong, figure_notes = _check_figures(findings)
+    wrong, figure_notes = _check_figures(findings, checks.elsewhere)
     if wrong is not None:
         return wrong
     wrong = _wrong_card(findings) or _wrong_decisions(findings)
@@ -173,7 +174,7 @@ def _wrong_of_what_is_here(findings: Findings) -> Result | None:
         if result is not None and result.status == "failed":
             return result
     _check_item_tables(findings)
-    figures, _ = _check_figures(findings)
+    figures, _ = _check_figures(findings, inputs_here(findings))
     # nothing tells which card is the newest where the statement of one may be away
     listed = findings.listed
     is_every_card_here = listed is not None and not any(entry.kind == "card" for entry in _withheld(listed, findings))
@@ -201,7 +202,7 @@ def _otherwise_in_catalog(findings: Findings) -> Result | None:
     return failed("the catalogue says something else than what was signed", "catalog-contradicted", contradictions)
 
 
-def _check_figures(findings: Findings) -> tuple[Result | None, tuple[str, ...]]:
+def _check_figures(findings: Findings, elsewhere: Elsewhere) -> tuple[Result | None, tuple[str, ...]]:
     """What is wrong with the figures of evaluations, None for nothing, and what is to be said of them."""
     evaluations = _evaluations(findings)
     if not evaluations:
@@ -210,7 +211,7 @@ def _check_figures(findings: Findings) -> tuple[Result | None, tuple[str, ...]]:
     from peft_registry.registry.evaluation.recheck import EvaluationAltered
     from peft_registry.registry.verification.evaluations import check_figures
 
-    figures = check_figures(findings.presented, evaluations)
+    figures = check_figures(findings.presented, evaluations, announced=elsewhere.figures_announced)
     if figures.contradictions:
         wrong = failed("figures are not what their items give", EvaluationAltered.reference, figures.contradictions)
         return wrong, figures.notes

@@ -4,9 +4,10 @@ Nothing here is trusted. Both kinds become one value, so that verification, pull
 thing in the same way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,8 +19,14 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.records.completeness_proofs import completeness_proof
+from peft_registry.registry.records.record_inputs import FIRST_FIGURES
 from peft_registry.registry.records.record_statements import stated_in
-from peft_registry.registry.records.signed_records import announcement_of, card_bytes
+from peft_registry.registry.records.signed_records import (
+    announced_in,
+    announcement_of,
+    announcement_of_figures,
+    card_bytes,
+)
 from peft_registry.registry.records.snapshots import Snapshot, covered_by
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.storage.interface import ObjectMissing, ObjectStore
@@ -42,6 +49,7 @@ from peft_registry.schemas.statement import (
 )
 from peft_registry.schemas.version import Version
 
+Asked = TypeVar("Asked", Edition, int)  # an edition, or one of the figures
 SMALL_MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -201,33 +209,61 @@ def evidence(registry: Registry, version: Version, statements: tuple[StoredState
 
 
 def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict[str, bytes]:
-    """The statements about others that the records among these follow from, and the announcements of their editions with proofs."""
+    """The statements about others that the records among these follow from.
+
+    And with their proofs the announcements of the editions of these records, and of those to which figures of evaluations belong.
+    """
     files: dict[str, bytes] = {}
     stated = [record for stored in statements if (record := _stated(stored)) is not None]
     here = {stored.digest for stored in statements}
     named = dict.fromkeys(entry.digest for record in stated for entry in record.inputs if entry.digest not in here)
     lines = [envelope for digest in named if (envelope := _envelope(registry, digest)) is not None]
-    for edition in {record.edition.name: record.edition for record in stated}.values():
-        announced = _announced(registry, edition)
-        if announced is not None:
-            envelope, files[edition_proof_file(edition.name)] = announced
-            lines.append(envelope)
+    named_editions = {record.edition.name: record.edition for record in stated}.values()
+    announced = [
+        *(_announced(registry, edition, announcement_of) for edition in named_editions),
+        *(_announced(registry, figures, announcement_of_figures) for figures in _later_figures(statements)),
+    ]
+    for announcement in announced:
+        # two drafts of one name have one proof: that of the record's
+        if announcement is not None and announcement.path not in files:
+            lines.append(announcement.envelope)
+            files[announcement.path] = announcement.proof
     if lines:
         files[INPUTS_FILE] = b"".join(line + b"\n" for line in lines)
     return files
 
 
-def _announced(registry: Registry, edition: Edition) -> tuple[bytes, bytes] | None:
-    """The announcement of an edition and the proof that it was logged; None where it was not, or is pending."""
+class _Announcement(NamedTuple):
+    """A signed announcement of an edition, with the proof that it was logged and the name of its file under `evidence/`."""
+
+    envelope: bytes
+    path: str
+    proof: bytes
+
+
+def _announced(
+    registry: Registry, asked: Asked, find: Callable[[Registry, Asked], StoredStatement | None]
+) -> _Announcement | None:
+    """The announcement of an edition, or of figures, that `find` gives; None where it was not logged, or is pending."""
     from peft_registry.registry.records.checkpoints import entry_proof
 
-    def read() -> tuple[bytes, bytes] | None:
-        announcement = announcement_of(registry, edition)
-        proof = None if announcement is None else entry_proof(registry, announcement.log_index or 0)
-        return None if announcement is None or proof is None else (announcement.envelope, proof.encode())
+    def read() -> _Announcement | None:
+        announcement = find(registry, asked)
+        said = None if announcement is None else announced_in(announcement.statement)
+        if announcement is None or said is None:
+            return None
+        proof = entry_proof(registry, announcement.log_index or 0)
+        path = edition_proof_file(said.edition.name)
+        return None if proof is None else _Announcement(announcement.envelope, path, proof.encode())
 
     with view_of(registry) as view:  # most neighbours in a block of `reading` are of one edition
-        return view.once(f"announcement of {edition.name} {edition.canonical_digest()}", read)
+        return view.once(f"announcement of {asked!r}", read)
+
+
+def _later_figures(statements: tuple[StoredStatement, ...]) -> set[int]:
+    """The editions of figures among these that not every release with editions of records computes."""
+    editions = {_evaluation(stored).figures_edition for stored in statements if stored.kind == "bias-evaluation"}
+    return {edition for edition in editions if edition > FIRST_FIGURES}
 
 
 def _stated(stored: StoredStatement) -> ModificationPredicate | None:
@@ -258,14 +294,20 @@ def _signers_keys(registry: Registry, key_ids: set[str]) -> dict[str, bytes]:
     return {f"{KEYS_FOLDER}/{key.key_id[:16]}.pub": key.public_key_pem.encode() for key in listed}
 
 
-def _item_table(stored: StoredStatement) -> ItemTable:
-    what = f"statement {stored.digest.short}"
+def _evaluation(stored: StoredStatement) -> EvaluationRecord:
     try:
-        table = stored.statement.read_by(EvaluationRecord.from_json).items
-        safe_relative_path(table.file)
+        return stored.statement.read_by(EvaluationRecord.from_json)
     except ValidationError as error:
+        what = f"statement {stored.digest.short}"
         raise EvidenceBroken(what, "it is not an evaluation, though its kind says so") from error
+
+
+def _item_table(stored: StoredStatement) -> ItemTable:
+    table = _evaluation(stored).items
+    try:
+        safe_relative_path(table.file)
     except UnsafePath as error:
+        what = f"statement {stored.digest.short}"
         raise EvidenceBroken(what, f"it names its item table {table.file[:200]!a}: {error.why}") from error
     return table
 

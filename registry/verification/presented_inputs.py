@@ -24,6 +24,7 @@ from peft_registry.schemas.edition import Edition, EditionPredicate, edition_sub
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import EVIDENCE_NAME
+from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import INPUTS_FILE, PREDICATE_TYPES, Statement, edition_proof_file
 
 INPUTS_PATH = f"{EVIDENCE_NAME}/{INPUTS_FILE}"
@@ -56,6 +57,9 @@ def inputs_here(findings: Findings) -> Elsewhere:
         manifest=lambda digest: findings.manifest if digest == own else known.manifest(digest),
         statement=lambda digest: inputs.get(digest) or known.statement(digest),
         announced=lambda edition: known.announced(edition) or is_announced_here(findings, inputs.values(), edition),
+        figures_announced=lambda figures: (
+            known.figures_announced(figures) or are_figures_announced_here(findings, inputs.values(), figures)
+        ),
     )
 
 
@@ -88,35 +92,47 @@ def _signer(findings: Findings, envelope: Envelope) -> EntrySigner:
 
 def is_announced_here(findings: Findings, inputs: Iterable[LoggedStatement], edition: Edition) -> bool:
     """Whether a log that the user trusts shows that somebody whose role may announced an edition; `inputs` are those presented."""
-    path = f"{EVIDENCE_NAME}/{edition_proof_file(edition.name)}"
+    announced = _announced_at(findings, inputs, f"{EVIDENCE_NAME}/{edition_proof_file(edition.name)}")
+    return announced is not None and announced.edition == edition
+
+
+def are_figures_announced_here(findings: Findings, inputs: Iterable[LoggedStatement], figures: int) -> bool:
+    """The same of an edition to which these figures of evaluations belong, or later ones."""
+    announced = (_announced_at(findings, inputs, path) for path in edition_proofs(findings))
+    return any(said is not None and said.figures is not None and said.figures >= figures for said in announced)
+
+
+def _announced_at(findings: Findings, inputs: Iterable[LoggedStatement], path: str) -> EditionPredicate | None:
+    """What the statement says whose proof lies there; None where it proves nothing, or that of nobody whose role may announce."""
     if findings.trust is None or not findings.presented.has(path):
-        return False
+        return None
     try:
         entry = parse_entry(findings.presented.small(path).decode("utf-8", "replace"))
         checkpoint_over(entry, findings.trust, now=findings.context.now)
     except KnownError:  # a proof that proves nothing announces nothing
-        return False
-    return any(_announces(findings, entry, logged, edition) for logged in inputs)
+        return None
+    stated = (_announcement(findings.trust, findings, entry, logged) for logged in inputs)
+    return next((said for said in stated if said is not None), None)
 
 
-def _announces(findings: Findings, entry: LoggedEntry, logged: LoggedStatement, edition: Edition) -> bool:
-    assert findings.trust is not None, "asked where there is trust"
+def _announcement(
+    trust: TrustPolicy, findings: Findings, entry: LoggedEntry, logged: LoggedStatement
+) -> EditionPredicate | None:
     statement = logged.statement
-    is_it = logged.digest == entry.event.statement and statement.subject_digest == edition_subject(edition.name)
-    if not is_it or statement.kind != "edition" or logged.signer.key_id is None:
-        return False
+    if logged.digest != entry.event.statement or statement.kind != "edition" or logged.signer.key_id is None:
+        return None
     status = key_status(
-        findings.trust,
+        trust,
         logged.signer.key_id,
         predicate_type=PREDICATE_TYPES["edition"],
         signed_at_proven=ProvenTime(entry.event.at),
         now=findings.context.now,
     )
     try:
-        announced = EditionPredicate.from_json(statement.predicate).edition
+        said = statement.read_by(EditionPredicate.from_json)
     except ValidationError:
-        return False
-    return status.state == "ok" and announced == edition
+        return None
+    return said if status.state == "ok" and statement.subject_digest == edition_subject(said.edition.name) else None
 
 
 def edition_proofs(findings: Findings) -> Iterator[str]:

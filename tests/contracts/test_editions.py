@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.compliance.editions import edition_digest, editions
+from peft_registry.registry.compliance.editions import edition_digest, editions, figures_of
 from peft_registry.registry.compliance.rule_files import deriving_by
+from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.evaluation.families import FAMILIES
 from peft_registry.registry.evaluation.items import read_items
 from peft_registry.registry.evaluation.recheck import recheck
@@ -133,6 +134,11 @@ def test_whatever_is_not_kept_is_named(tmp_path: Path) -> None:
 def test_every_edition_that_ever_signed_is_still_here() -> None:
     known = {edition.name for edition in editions().known}
     assert json.loads(DERIVED.read_text("utf-8")).keys() <= known
+
+
+def test_the_newest_edition_names_the_figures_that_this_release_computes() -> None:
+    """Figures that follow otherwise from the same items are another edition, and an earlier release asks who announced them."""
+    assert figures_of(editions().newest.name) == FIGURES
 
 
 def test_an_edition_has_the_digest_of_what_it_derives_by() -> None:

@@ -13,15 +13,20 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.compliance.editions import editions
+from peft_registry.registry.evaluation.aggregate import FIGURES
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register_product import register_product
+from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.edition import Edition
+from peft_registry.schemas.version import Version
+from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import a_home, add_a_base, reopened
-from tests.builders.products import FACTS, a_product
+from tests.builders.products import FACTS, a_product, unasked
 from tests.builders.releases import NEXT, a_release_with_other_rules
 from tests.builders.signing import NOW, a_p256_key, a_trusted_key, one_more
 from tests.conftest import STATE
@@ -38,6 +43,21 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install([WHEEL], tmp_path_factory.mktemp("venv") / "earlier") / "registry"
 
 
+def add_an_evaluation_of_later_figures(registry: Registry, version: Version) -> None:
+    evaluation, items = a_recorded_evaluation()
+    predicate = evaluation.revised(created_at=registry.clock()).to_json()
+    predicate["extra"]["statistics"]["figures"] = FIGURES + 1
+    with unasked():  # this release does not know these figures either
+        append_statement(
+            registry,
+            subject=version.manifest_digest,
+            kind="bias-evaluation",
+            predicate=predicate,
+            signer=registry.trainer_key,
+            evidence=(items,),
+        )
+
+
 @pytest.fixture(scope="module")
 def written_later(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `home`, where a later release registered a version that a person decided about, and `pulled`, a copy of it."""
@@ -48,7 +68,9 @@ def written_later(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with a_release_with_other_rules(folder, frozen, NEXT):
         with a_home(folder / "home") as registry:
             product = a_product(registry, folder / "made", add_a_base(registry, folder / "base"), facts=FACTS)
-            assert register_product(registry, product).version.label == NAME
+            made = register_product(registry, product).version
+            assert made.label == NAME
+            add_an_evaluation_of_later_figures(registry, made)
             key = a_trusted_key(approver, person="ada", role="approver", predicate_types=None)
             keys = (*registry.trust.keys, key)
             chain = one_more(registry.trust_chain, registry.private_key("root"), keys=keys)
@@ -88,6 +110,7 @@ def test_it_verifies_what_a_later_edition_derived_and_says_so(
     outcome = json.loads(done.stdout)
     assert outcome["verdict"] == "verified"
     assert f"not derived again: the edition {NEXT}" in done.stdout
+    assert f"not computed again: its figures are of edition {FIGURES + 1}" in done.stdout
 
 
 def test_it_pulls_and_shows_it(earlier: Path, written_later: Path, tmp_path: Path) -> None:

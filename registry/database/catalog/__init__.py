@@ -80,6 +80,7 @@ from peft_registry.registry.database.catalog.statements import (
     statement_heads,
     statements_of,
     statements_with,
+    subjects_of_kind,
 )
 from peft_registry.registry.database.catalog.versions import (
     NameOfAnotherKind,
@@ -187,6 +188,7 @@ __all__ = [
     "statement_heads",
     "statements_of",
     "statements_with",
+    "subjects_of_kind",
     "take_lease",
     "version_by_digest",
     "version_entries",

@@ -39,6 +39,9 @@ _HEADS = (
     .order_by(statements.c.subject, statements.c.log_index)
 )
 _OF_KIND = select(statements.c.digest).where(statements.c.kind == bindparam("kind")).limit(1)
+_SUBJECTS_OF_KIND = (
+    select(statements.c.subject).where(statements.c.kind == bindparam("kind")).order_by(statements.c.log_index)
+)
 _OF_KIND_ABOUT = _OF_KIND.where(statements.c.subject.in_(bindparam("subjects", expanding=True)))
 _WITH_DIGESTS = select(statements).where(statements.c.digest.in_(bindparam("digests", expanding=True)))
 
@@ -168,6 +171,11 @@ def statement_heads(tx: Transaction, *, subjects: Collection[Digest]) -> dict[Di
 def any_statement(tx: Transaction, kind: StatementKind) -> bool:
     """Whether a statement of that kind was ever recorded, of whatever."""
     return tx.execute(_OF_KIND, {"kind": kind}).one_or_none() is not None
+
+
+def subjects_of_kind(tx: Transaction, kind: StatementKind) -> tuple[Digest, ...]:
+    """What statements of that kind are about, each once, in the order of the log."""
+    return tuple(dict.fromkeys(tx.execute(_SUBJECTS_OF_KIND, {"kind": kind}).scalars()))
 
 
 def any_about(tx: Transaction, subjects: Collection[Digest], kind: StatementKind) -> bool:

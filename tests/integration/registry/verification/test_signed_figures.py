@@ -19,6 +19,9 @@ from peft_registry.registry.evaluation.items import describe_items, table_file
 from peft_registry.registry.evaluation.recheck import Discrepancy, recheck
 from peft_registry.registry.evaluation.statistics import DEFAULT_DRAWS
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.signed_records import RecordNotDerived
+from peft_registry.registry.use_cases.announce_edition import announce_edition
+from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.pull import PullRefused, pull_version
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
@@ -32,6 +35,7 @@ from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, register_adapter
 from tests.builders.products import unasked
+from tests.builders.releases import FROZEN, NEXT, a_release
 
 STATEMENTS = "evidence/statements.intoto.jsonl"
 Edit = Callable[[dict[str, Any]], None]
@@ -227,6 +231,37 @@ def test_figures_of_a_later_edition_are_unverified_and_not_broken(
     outcome = verify_version(registry, version)
     assert outcome.exit_code == 5
     assert statements(outcome).error == "later-figures"
+
+
+def test_figures_of_a_later_edition_that_is_announced_are_a_note_and_no_gate_is_opened_by_them(
+    registry: Registry, version: Version, evaluation: tuple[EvaluationRecord, bytes], tmp_path: Path
+) -> None:
+    """Else whoever still uses this release pulls nothing that a later one evaluated."""
+    record, items = evaluation
+    with a_release(FROZEN, NEXT, figures=FIGURES + 1):
+        announce_edition(registry, registry.private_key("root"))
+    say(
+        registry,
+        version,
+        edited(record, lambda record: record["extra"]["statistics"].update(figures=FIGURES + 1)),
+        items,
+    )
+    pulled = pull_version(registry, version, tmp_path / "pulled")
+    for outcome in (
+        verify_version(registry, version),
+        pulled,
+        verify_folder(tmp_path / "pulled", trust=registry.trust, now=NOW),
+    ):
+        assert outcome.verdict == "verified"
+        assert f"its figures are of edition {FIGURES + 1}" in " ".join(statements(outcome).detail)
+    assert verify_folder(tmp_path / "pulled", trust=None, now=NOW).exit_code == 5
+    with pytest.raises(RecordNotDerived) as refused:
+        gate_facts(registry, version, Digest.of(b"a policy"), None)
+    assert f"are of edition {FIGURES + 1}" in refused.value.why
+    assert gate_facts(registry, version, Digest.of(b"a policy"), None, newer_editions=True).statuses
+    # an edition later than what was announced is anybody's
+    say(registry, version, edited(record, lambda record: record["extra"]["statistics"].update(figures=99)), items)
+    assert statements(verify_version(registry, version)).error == "later-figures"
 
 
 def twin(line: bytes) -> bytes:
