@@ -1,8 +1,8 @@
 """Homes as earlier code wrote them: each verifies, is read, and goes on.
 
 That of 27 November gives the reasons of its records and evaluations in prose that was reworded since. That of 30 November has
-records of the edition 2026-12, the first that was frozen, in a database of revision 0006. That of 0.2.0 has records of the
-edition 2027-01.
+records of the edition 2026-12, the first that was frozen, in a database of revision 0006. That of 1 December has records of the
+edition 2027-01 and figures of edition 6. That of 0.2.0 has records of the edition 2027-02 and figures of edition 7.
 """
 
 import json
@@ -45,7 +45,8 @@ HERE = Path(__file__).parent
 HOMES = {
     "27 November": KeptHome(HERE / "2026-11-27-home", "2026-11-30T12:00:00Z", "2026-11-27.4", None),
     "30 November": KeptHome(HERE / "2026-11-30-home", "2026-11-30T20:00:00Z", None, "2026-12"),
-    "0.2.0": KeptHome(HERE / "0.2.0-home", "2026-12-01T20:00:00Z", None, "2027-01"),
+    "1 December": KeptHome(HERE / "2026-12-01-home", "2026-12-01T20:00:00Z", None, "2027-01"),
+    "0.2.0": KeptHome(HERE / "0.2.0-home", "2026-12-01T20:00:00Z", None, "2027-02"),
 }
 
 
@@ -80,7 +81,7 @@ def test_what_was_decided_in_codes_is_held_against_its_file_as_before(
     """Later editions tell a status in a sentence; a copy of this edition has its code, and is broken where that is another."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    home = HOMES["0.2.0"]
+    home = HOMES["1 December"]
     copy_kept(tmp_path, home.folder)
     file = Path("pulled", "evidence", "DECISIONS.md")
     text = file.read_text("utf-8")
