@@ -52,7 +52,7 @@ def members(wheel: Path) -> dict[str, bytes]:
 def test_the_wheel_holds_one_package_and_its_metadata(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in members(wheel)} == {
         "peft_registry",
-        "peft_registry-0.2.0.dist-info",
+        "peft_registry-0.3.0.dev0.dist-info",
     }
 
 
