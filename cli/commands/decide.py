@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from peft_registry.schemas.version import Version
 
 
-class Owner(StrEnum):
+class QuestionOwner(StrEnum):
     """Who owes answers, in one word."""
 
     modifier = "modifier"
@@ -31,7 +31,7 @@ class Owner(StrEnum):
 
     @property
     def area(self) -> "Area":
-        return "data owner" if self is Owner.data_owner else self.value  # type: ignore[return-value]  # the other members
+        return "data owner" if self is QuestionOwner.data_owner else self.value  # type: ignore[return-value]  # the other members
 
 
 class DecidedOn(StrEnum):
@@ -82,7 +82,7 @@ def decide(
     ] = None,
     key_passphrase_file: KeyPassphraseOption = None,
     owner: Annotated[
-        Owner | None, typer.Option("--for", help="Write only what this owner owes; default: what anybody owes.")
+        QuestionOwner | None, typer.Option("--for", help="Write only what this owner owes; default: what anybody owes.")
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Write every open field, not only those whose answers decide something.")
@@ -171,7 +171,7 @@ def _complete_answers(registry: "Registry", version: "Version") -> None:
 
 
 def _require_one_purpose(
-    question: DecidedOn | None, decided: str | None, *, dry_run: bool, owner: Owner | None, every: bool
+    question: DecidedOn | None, decided: str | None, *, dry_run: bool, owner: QuestionOwner | None, every: bool
 ) -> None:
     """Raise unless what was typed is all about a question, or all about a form.
 

@@ -110,7 +110,7 @@ class Need(Frozen):
     because: str
 
 
-class Conflict(Frozen):
+class StatedConflict(Frozen):
     """An answer that cannot be true beside a value of another field: one of those that `holds` lists, or a list with one of them;
     where it lists none, any value. Of fields of a base, a data file or its terms it is the same one.
     """
@@ -216,7 +216,7 @@ class FieldRules(Frozen):
     acts: dict[str, Act]
     orders: tuple[DateOrder, ...]
     needs: tuple[Need, ...]
-    conflicts: tuple[Conflict, ...]
+    conflicts: tuple[StatedConflict, ...]
     declared_energy: DeclaredEnergy
     licence_terms: LicenceTerms
     former_owners: tuple[FormerOwner, ...]

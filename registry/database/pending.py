@@ -28,7 +28,7 @@ from peft_registry.schemas.identity import Digest
 
 
 @dataclass(frozen=True, slots=True)
-class StatementColumns:
+class PendingColumns:
     """A row of a statement, as it is written again."""
 
     digest: Digest
@@ -45,7 +45,7 @@ class PendingEntry:
 
     index: int
     leaf: bytes
-    statement: StatementColumns | None
+    statement: PendingColumns | None
     version: tuple[str, int] | None  # the name and number that it registers
     move: AliasMove | None
 
@@ -71,7 +71,7 @@ def pending_entries(tx: Transaction, covered: int) -> tuple[PendingEntry, ...]:
         row = said.get(seq)
         statement = None
         if row is not None:
-            statement = StatementColumns(
+            statement = PendingColumns(
                 row.digest, row.subject, row.kind, row.predicate_type, row.key_id, _envelope(row)
             )
         move = None if row is None else moves.get(row.digest)

@@ -77,7 +77,7 @@ class ShownRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """The rows under one heading, which may be empty."""
 
     title: str
@@ -110,7 +110,7 @@ class DocumentPage:
     statuses: tuple[str, ...]
     others: tuple[OtherPage, ...]
     attached: tuple[AttachedFile, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[PageSection, ...]
     notice: str
     footer: str
 
@@ -201,7 +201,7 @@ def _status(status: DocumentStatus) -> str:
     return f"{name}: {words.get(status.status, status.status)}{row}. Indicative, not a legal conclusion."
 
 
-def _sections(document: RecipientDocument) -> Iterable[Section]:
+def _sections(document: RecipientDocument) -> Iterable[PageSection]:
     form_rows = {row.row: row for row in form_of(document.document).rows}
     shown = [
         (form_rows.get(row.row), row)
@@ -211,7 +211,7 @@ def _sections(document: RecipientDocument) -> Iterable[Section]:
     ]
     told: dict[str, str] | None = None if document.document == "cover" else {}
     for title, rows in groupby(shown, key=lambda pair: "" if pair[0] is None else pair[0].section):
-        yield Section(title, tuple(_row(form_row, row, told) for form_row, row in rows))
+        yield PageSection(title, tuple(_row(form_row, row, told) for form_row, row in rows))
 
 
 def _row(form_row: FormRow | None, row: DocumentRow, told: dict[str, str] | None) -> ShownRow:

@@ -25,7 +25,7 @@ class NoShownFile(NotFound):
 
 
 @dataclass(frozen=True, slots=True)
-class FileEntry:
+class ShownFile:
     """A file with its size in bytes, or a folder (None)."""
 
     path: str
@@ -54,7 +54,7 @@ def owner_of(path: str) -> Owner | None:
             return None
 
 
-def entries(reading: Reading, path: str) -> list[FileEntry]:
+def entries(reading: Reading, path: str) -> list[ShownFile]:
     """Files and folders directly in a folder, each by its path below the root; nothing for a file.
 
     Raises:
@@ -64,7 +64,7 @@ def entries(reading: Reading, path: str) -> list[FileEntry]:
     return [] if owner is None else sorted(_entries(reading, owner), key=lambda entry: entry.path)
 
 
-def _entries(reading: Reading, owner: Owner) -> Iterator[FileEntry]:
+def _entries(reading: Reading, owner: Owner) -> Iterator[ShownFile]:
     folder = f"{owner.path}/" if owner.path else ""
     folders = set()
     for file in _files(reading, owner):
@@ -74,8 +74,8 @@ def _entries(reading: Reading, owner: Owner) -> Iterator[FileEntry]:
         if below:
             folders.add(name)
         else:
-            yield FileEntry(f"{owner.prefix}{folder}{name}", len(file.content.make()))
-    yield from (FileEntry(f"{owner.prefix}{folder}{name}", None) for name in folders)
+            yield ShownFile(f"{owner.prefix}{folder}{name}", len(file.content.make()))
+    yield from (ShownFile(f"{owner.prefix}{folder}{name}", None) for name in folders)
 
 
 def content(reading: Reading, path: str) -> bytes:

@@ -90,7 +90,7 @@ class AliasPlace(Document):
     siblings: tuple[Sha256Hex, ...] = Field(max_length=prefix_tree.KEY_BITS)
 
 
-class Completeness(Document):
+class CompleteStatements(Document):
     """What `extra` holds. `siblings` are the hashes beside the way from the snapshot's root to the artifact, root first."""
 
     schema_: Literal["urn:peft-registry:completeness:v1"] = Field(default=_SCHEMA, alias="schema")
@@ -110,7 +110,7 @@ class CompleteList:
     """A list of statements with its proof. Nothing is proven before `checkpoint_over_list` has returned."""
 
     proof: Proof
-    stated: Completeness
+    stated: CompleteStatements
 
     @property
     def told(self) -> tuple[StatementEntry, ...]:
@@ -149,7 +149,7 @@ def render_list(
     aliases: tuple[AliasPlace, ...] = (),
 ) -> str:
     """The text of the file; `proof_of_leaf` is that of the snapshot's leaf."""
-    stated = Completeness(
+    stated = CompleteStatements(
         leaf=leaf,
         siblings=tuple(sibling.hex() for sibling in path.siblings),
         statements=tuple(StatementEntry(digest=digest, kind=kind) for digest, kind in statements),
@@ -186,7 +186,7 @@ def sealed_list(listed: CompleteList, *, told: Collection[Digest], dated: Collec
     )
 
 
-def _render(proof: Proof, stated: Completeness) -> str:
+def _render(proof: Proof, stated: CompleteStatements) -> str:
     return note.render_proof(
         Proof(
             index=proof.index, hashes=proof.hashes, checkpoint_text=proof.checkpoint_text, extra=stated.to_canonical()
@@ -210,7 +210,7 @@ def parse_list(text: str) -> CompleteList:
     proof = note.parse_proof(text)
     value = read_json(proof.extra or b"", what="the list of statements")
     try:
-        stated = Completeness.from_json(value)
+        stated = CompleteStatements.from_json(value)
     except ValidationError as error:
         raise MalformedNote(COMPLETE_FILE, f"its list is malformed: {first_problem(error)}") from error
     return CompleteList(proof, stated)

@@ -30,7 +30,7 @@ from peft_registry.schemas.lookalikes import folded
 
 
 @dataclass(frozen=True, slots=True)
-class Said(Generic[Before]):
+class ActSaid(Generic[Before]):
     """An act that was signed and logged; `pending` until a checkpoint covers it, `before` is what it changed."""
 
     statement: Digest
@@ -46,7 +46,7 @@ def say(
     changing: Callable[[View], Before],
     kept: Kept | None = None,
     beside: Callable[[Transaction, SignedStatement, str], None] | None = None,
-) -> Said[Before]:
+) -> ActSaid[Before]:
     """Sign, remember and log an act.
 
     Args:
@@ -74,7 +74,7 @@ def say(
         kept=() if kept is None else (kept,),
         beside=None if beside is None else lambda view, at: beside(view.tx, signed, at),
     )
-    return Said(signed.digest, recorded.index >= covered_size(registry), recorded.before)
+    return ActSaid(signed.digest, recorded.index >= covered_size(registry), recorded.before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class TokenizedRow:
     """A row as the model would read it."""
 
     line: int
@@ -62,7 +62,7 @@ class DataPart:
     conflicting: int
     labels: tuple[tuple[str, int], ...] = ()
     lengths: Lengths | None = None
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[TokenizedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def inspect_part(
     counts = Counter[str]()
     labels = Counter[str]()
     examples: list[tuple[int, int, int]] = []  # (tokens, supervised, untaught) of each row, uncut
-    shown: list[Shown] = []
+    shown: list[TokenizedRow] = []
     for index, (row, values) in enumerate(_values(located, facts, reading, limit)):
         counts.update(_compare(seen, _marks(reading, values)))
         if reading.row_format == "classification":
@@ -127,7 +127,7 @@ def inspect_part(
         fits = int((example.labels[1:max_length] != IGNORED).sum())
         examples.append((len(example.ids), fits, example.untaught))
         if index < show:
-            shown.append(Shown(row.line, _pieces(example, tokenizer)))
+            shown.append(TokenizedRow(row.line, _pieces(example, tokenizer)))
     part = DataPart(
         name=located.name,
         format=f"{container_of(located.paths[0])}/{reading.row_format}",
