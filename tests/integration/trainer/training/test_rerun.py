@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from peft_registry.schemas.methods import METHOD_NAMES, METHODS
+from peft_registry.schemas.progress import Advanced, Event, Observe, ignore
 from peft_registry.schemas.run_states import state_file
 from peft_registry.trainer.data.collate import Batches, padding_id
 from peft_registry.trainer.data.dataset import load_data
@@ -40,8 +41,20 @@ def loaded(config: Any, folder: Path) -> LoadedSetting:
     return LoadedSetting(a_model(), setting, choose_hardware("fp32", device="cpu"), None)
 
 
-def states_of_a_run(config: Any, folder: Path) -> Path:
-    """The folder of the states that a run of twelve steps kept at the ends of three stretches."""
+class Stopped(Exception):
+    """Stands for whatever ends a process between two steps."""
+
+
+def stopped_at(step: int) -> Observe:
+    def observe(event: Event) -> None:
+        if isinstance(event, Advanced) and event.done == step:
+            raise Stopped
+
+    return observe
+
+
+def states_of_a_run(config: Any, folder: Path, observe: Observe = ignore) -> Path:
+    """The folder of the states that a run of twelve steps kept at the ends of three stretches; it goes on where it was stopped."""
     base = loaded(config, folder)
     model = prepared(implementation(config.method), base.base, base.setting, config.training.seed)
     result = train(
@@ -50,7 +63,8 @@ def states_of_a_run(config: Any, folder: Path) -> Path:
         config.training,
         optimizer=optimizer_for(model, config),
         layout=layout_in(model, config),
-        checkpoints=Checkpoints(folder / "kept", stretches=3),
+        checkpoints=Checkpoints(folder / "kept", every_steps=3, stretches=3),
+        observe=observe,
     )
     states = folder / "kept" / "audited"
     assert sorted(path.name for path in states.iterdir()) == [
@@ -74,6 +88,16 @@ def test_each_stretch_comes_out_to_the_same_bits(variant: str, tmp_path: Path) -
     for begin, end in itertools.pairwise(states):
         difference = run_stretch(loaded(config, tmp_path), begin, end)
         assert (difference.parts, difference.distance) == ((), 0.0)
+
+
+@pytest.mark.full
+def test_the_stretches_of_a_run_that_was_stopped_and_resumed_come_out_too(tmp_path: Path) -> None:
+    config = a_config(tmp_path, lora__dropout=0.2)
+    with pytest.raises(Stopped):
+        states_of_a_run(config, tmp_path, stopped_at(6))
+    states = sorted(states_of_a_run(config, tmp_path).iterdir())
+    for begin, end in itertools.pairwise(states):
+        assert run_stretch(loaded(config, tmp_path), begin, end).parts == ()
 
 
 def test_another_end_is_told_by_its_parts_and_by_how_far_it_lies(tmp_path: Path) -> None:
