@@ -245,14 +245,14 @@ def _of_metric(facts: GateFacts, rule: MetricRule) -> Iterator[Reason]:
     if not speaking:
         yield _metric_missing(facts, rule, asked)
         return
-    again = _evaluation_of(facts.label, rule.metric)
+    again = _remedy_of_metric(facts.label, rule.metric)
     for fact in speaking:
         if fact.silent is not None:
             text = f"{rule.metric} says nothing: {fact.silent}"
             yield Reason(rule="metric", text=text, remedy=f"measure it on rows that can show it: {again}")
     texts = dict.fromkeys(text for fact in speaking for text in _beyond_bounds(fact, rule))
     for text in texts:
-        remedy = f"train another version, or measure it on more rows: {again}"
+        remedy = f"train another version, or ask more rows: {again}"
         yield Reason(rule="metric", text=f"{rule.metric}: {text}", remedy=remedy)
 
 
@@ -275,11 +275,11 @@ def _metric_missing(facts: GateFacts, rule: MetricRule, asked: Sequence[MetricFa
     nearest = closest(rule.metric, known)
     if nearest is not None and nearest != rule.metric:
         text += f"; what was measured is {nearest}"
-    return Reason(rule="metric", text=text, remedy=_evaluation_of(facts.label, rule.metric, rule.fewshot))
+    return Reason(rule="metric", text=text, remedy=_remedy_of_metric(facts.label, rule.metric, rule.fewshot))
 
 
-def _evaluation_of(label: str, metric: str, fewshot: int | None = None) -> str:
-    """The command that measures a figure."""
+def _remedy_of_metric(label: str, metric: str, fewshot: int | None = None) -> str:
+    """What measures a figure: a command, or a key of the training file."""
     dataset = metric.partition(".")[0]
     task = task_named(dataset)
     if task is not None:
@@ -288,7 +288,7 @@ def _evaluation_of(label: str, metric: str, fewshot: int | None = None) -> str:
     if dataset.startswith("answers-"):
         return f"`registry evaluate {label} --answers {dataset.removeprefix('answers-')}.jsonl`"
     if dataset.startswith("held-out"):
-        return "`registry train` and rows that are held out (`evaluation.quality` names the figures)"
+        return "`data.validation` in the training file holds them out, and `evaluation.quality` names the figures"
     return f"`registry evaluate {label} --suite {dataset}`"
 
 
