@@ -52,8 +52,9 @@ python "$here/sample.py" "$data/banking77-train.csv" 66 >"$sweeps/banking77-samp
 registry compare "$here/compare-banking77.yml" --home "$home" --methods all $rates \
   --no-latency --output json prompt_tuning.seeds=1 "data.train.path=$sweeps/banking77-sample.csv" >"$here/compare-banking77.json"
 (cd "$here/../.." && python -m docs.measured.banking77 rows "$data/banking77-train.csv") >"$sweeps/banking77.csv"
-# shellcheck disable=SC2086
-registry compare "$here/compare-intents.yml" --home "$home" --methods lora,lora_pro,bottleneck,ia3,prompt_tuning --seeds 5 $rates \
-  --no-latency --output json prompt_tuning.seeds=1 "data.train.path=$sweeps/banking77.csv" >"$here/compare-intents.json"
+registry compare "$here/compare-intents.yml" --home "$home" --methods lora,lora_pro,bottleneck,ia3,prompt_tuning --seeds 5 \
+  --learning-rate lora=1e-2 --learning-rate lora_pro=1e-2 --learning-rate bottleneck=3e-2 --learning-rate ia3=3e-1 \
+  --learning-rate prompt_tuning=3e-1 --no-latency --output json prompt_tuning.seeds=1 "data.train.path=$sweeps/banking77.csv" \
+  >"$here/compare-intents.json"
 # training against stereotypes: mitigation.py; accuracy over seeds: banking77.py
 (cd "$here/../.." && python -m docs.claims) >"$here/../explanation/claims.md"
