@@ -95,10 +95,10 @@ def _change(seeds: Sequence[AnswerChange]) -> str:
     rows = [one.row_changes for one in seeds]
     are_same_rows = len({len(row) for row in rows}) == 1
     interval = change_over_seeds(rows, MILLIONTHS) if are_same_rows else mean_over_seeds(changes)
-    text = _signed(fmean(changes))
+    text = signed(fmean(changes))
     if isinstance(interval, NoInterval):
         return f"{text} (no interval: {interval.reason})"
-    return f"{text} ({_signed(interval.low)} … {_signed(interval.high)})"
+    return f"{text} ({signed(interval.low)} … {signed(interval.high)})"
 
 
 def _lowest_to_highest_share(shares: Sequence[float]) -> str:
@@ -124,7 +124,7 @@ def plan_line(comparison: MethodComparison) -> str | None:
 
 def _bias_rows(method: str, arms: Sequence[ArmResult]) -> list[list[str]]:
     rows = []
-    neutral = _mean(arms, lambda arm: arm.neutral_loss_change, _signed)
+    neutral = _mean(arms, lambda arm: arm.neutral_loss_change, signed)
     for suite in dict.fromkeys(counts.dataset for arm in arms for counts in arm.bias):
         seeds = [counts for arm in arms for counts in arm.bias if counts.dataset == suite]
         rows.append([method, suite, *_bias_cells(seeds, with_share=True), neutral])
@@ -276,7 +276,7 @@ def _cells(comparison: MethodComparison, method: str) -> tuple[str, ...]:
         "not measured" if latency is None else _latency_change(latency.merged_change),
         _loss_change(middle),
         _spread(arms),
-        _mean(arms, lambda arm: arm.neutral_loss_change, _signed),
+        _mean(arms, lambda arm: arm.neutral_loss_change, signed),
         _bias(arms),
     )
 
@@ -292,15 +292,15 @@ def _loss_change(arm: ArmResult) -> str:
     loss = arm.quality
     if loss is None:
         return "not measured"
-    band = "" if loss.change_ci is None else f" ({_signed(loss.change_ci.low)} … {_signed(loss.change_ci.high)})"
-    return f"{_signed(loss.change)}{band}"
+    band = "" if loss.change_ci is None else f" ({signed(loss.change_ci.low)} … {signed(loss.change_ci.high)})"
+    return f"{signed(loss.change)}{band}"
 
 
 def _spread(arms: Iterable[ArmResult]) -> str:
     changes = [arm.quality.change for arm in arms if arm.quality is not None]
     if len(changes) < 2:
         return "one seed"
-    return f"{_signed(min(changes))} … {_signed(max(changes))}"
+    return f"{signed(min(changes))} … {signed(max(changes))}"
 
 
 def _bias(arms: tuple[ArmResult, ...]) -> str:
@@ -342,7 +342,8 @@ def _latency_change(value: Value) -> str:
     return f"{100 * value.value:+.1f} % ± {value.uncertainty_pct:g}".replace("-", MINUS)
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """`−0.340`: a change with its sign."""
     return f"{value:+.3f}".replace("-", MINUS)
 
 
