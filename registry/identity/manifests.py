@@ -33,6 +33,8 @@ from peft_registry.schemas.manifest import (
 WEIGHTS_SUFFIX = ".safetensors"
 # what an artifact folder holds besides the files that its manifest lists
 MANIFEST_MAX_BYTES = 64 * 1024 * 1024  # about 100 bytes a tensor
+# checks, statements and stops of one version each read its manifest and its parents'; larger ones are not kept
+_KEPT, _KEPT_BYTES = 64, 64 * 1024
 RESERVED_PATHS = (FILE_NAME, SIGNATURE_NAME, *UNSIGNED_PATHS)
 
 
@@ -94,6 +96,15 @@ def read_manifest(data: bytes) -> Manifest:
         MalformedJson: not strict JSON.
         ManifestMalformed: not a manifest, or one that lists a path which no artifact folder may hold.
     """
+    return _read_kept(data) if len(data) <= _KEPT_BYTES else _read(data)
+
+
+@lru_cache(maxsize=_KEPT)
+def _read_kept(data: bytes) -> Manifest:
+    return _read(data)
+
+
+def _read(data: bytes) -> Manifest:
     value = read_json(data, what=FILE_NAME)
     try:
         manifest = Manifest.from_json(value)

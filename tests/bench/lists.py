@@ -1,6 +1,6 @@
 """What verifying a list costs against a loop in Python, commands and one process; and what the seam to executors adds.
 
-    python -m tests.bench.lists [--versions 500] [--commands 5] [--items 40] [--seconds 0.5] [--home FOLDER]
+    python -m tests.bench.lists [--versions 500] [--commands 5] [--items 40] [--seconds 0.5] [--home FOLDER] [--part PART …]
 
 CPU seconds of whole processes, start included, so that a busy machine does not decide; the last two lines are by the clock and need
 two idle cores. A home that is filled with `--stored` (`python -m tests.bench.load`) may be given.
@@ -24,6 +24,7 @@ from tests.bench.programs import python
 
 LOOP_BAR, COMMANDS_BAR, PROCESSES_BAR, SEAM_BAR = 1.15, 40.0, 1.7, 0.05
 PROCESSES = 2
+PARTS = ("list", "processes", "seam")
 LOOP = """
 import peft_registry
 with peft_registry.open_registry({home!r}, quiet=True) as registry:
@@ -39,21 +40,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--items", type=int, default=40, help="of the seam")
     parser.add_argument("--seconds", type=float, default=0.5, help="of each of them")
     parser.add_argument("--home", type=Path, help="one that is filled already")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="what is measured; default: all")
     chosen = parser.parse_args(arguments)
     print(machine(), flush=True)
     with folder_on_disk() as scratch:
         home = chosen.home or scratch / "home"
-        if chosen.home is None:
+        if chosen.home is None and {"list", "processes"} & set(chosen.part):
             fill(home, versions=chosen.versions, stored=True)
-        verifications(home, chosen.commands)
-    seam(chosen.items, chosen.seconds)
+        if "list" in chosen.part:
+            verifications(home, chosen.commands)
+        if "processes" in chosen.part:
+            processes(home)
+    if "seam" in chosen.part:
+        seam(chosen.items, chosen.seconds)
+
+
+def listed(home: Path, *words: str) -> None:
+    """Verify all adapters of a home by one command."""
+    registry("verify", "--where", "kind=adapter", "--no-cache", *words, home=home)
 
 
 def verifications(home: Path, commands: int) -> None:
-    """All adapters of a home by a list, by a loop, by commands, and by two processes."""
-    listed = partial(registry, "verify", "--where", "kind=adapter", "--no-cache", home=home)
+    """All adapters of a home by a list, by a loop, and by commands."""
     loop, _ = cost_of(lambda: python("-c", LOOP.format(home=str(home))))
-    one, alone = cost_of(listed)
+    one, _ = cost_of(lambda: listed(home))
     count = int(
         python(
             "-c", f"import peft_registry; print(len(peft_registry.versions(where='kind=adapter', home={str(home)!r})))"
@@ -66,7 +76,12 @@ def verifications(home: Path, commands: int) -> None:
         f"(bar {LOOP_BAR}); commands {each:.2f} each, ratio {each * count / one:.1f} (bar {COMMANDS_BAR:g})",
         flush=True,
     )
-    _, together = cost_of(partial(listed, "--on", f"local:{PROCESSES}"))
+
+
+def processes(home: Path) -> None:
+    """All adapters of a home by two processes, and by one."""
+    _, together = cost_of(lambda: listed(home, "--on", f"local:{PROCESSES}"))
+    _, alone = cost_of(lambda: listed(home))
     print(
         f"processes    {PROCESSES} take {together:.2f} s, one {alone:.2f} s; ratio {alone / together:.2f} (bar {PROCESSES_BAR})",
         flush=True,
