@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli.options import KEY_FILE
-from peft_registry.cli.outcome import Home, Outcome
+from peft_registry.cli.outcome import Outcome
 
 if TYPE_CHECKING:
+    from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.hand_over import HandedOver
     from peft_registry.schemas.hand_over import RecipientName
 
@@ -58,7 +59,7 @@ class DossierRequest:
     with_base: bool
 
 
-def write_dossier(home: Home, request: DossierRequest) -> Outcome:
+def write_dossier(registry: "Registry", request: DossierRequest) -> Outcome:
     """Write it, and say what it holds.
 
     Raises:
@@ -69,9 +70,9 @@ def write_dossier(home: Home, request: DossierRequest) -> Outcome:
     from peft_registry.registry.use_cases.hand_over import hand_over
 
     signer = None if request.key is None else signer_from(request.key, request.key_passphrase_file, None)
-    version = version_named(home.registry, request.reference)
+    version = version_named(registry, request.reference)
     done = hand_over(
-        home.registry, version, request.recipient.named, request.folder, signer=signer, with_base=request.with_base
+        registry, version, request.recipient.named, request.folder, signer=signer, with_base=request.with_base
     )
     value = {
         "dossier": str(request.folder),
@@ -81,15 +82,15 @@ def write_dossier(home: Home, request: DossierRequest) -> Outcome:
         "signed_by": done.signed_by,
         "index": done.index.to_json(),
     }
-    return Outcome(value, _lines(done, request.folder), _next_step(home, done, request))
+    return Outcome(value, _lines(done, request.folder), _next_step(registry, done, request))
 
 
-def _next_step(home: Home, done: "HandedOver", request: DossierRequest) -> str:
+def _next_step(registry: "Registry", done: "HandedOver", request: DossierRequest) -> str:
     """What comes after it. An audit that ends with 5, whatever is right, is no step on the way."""
     from peft_registry.registry.documents.recipients import recipients
 
     if done.signed_by is None:
-        own = home.registry.files.key("trainer").private
+        own = registry.files.key("trainer").private
         key = own if own.is_file() else "FILE"
         return f"registry report {done.version.label} {request.folder}-signed --to {request.recipient} --key {key}"
     if recipients().recipients[request.recipient].evidence == "whole":

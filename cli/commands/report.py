@@ -10,6 +10,7 @@ import typer
 
 from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.dossier import (
+    DossierRecipient,
     DossierRequest,
     FolderArgument,
     RecipientOption,
@@ -80,9 +81,12 @@ def report(
         _require_one_thing_on_stdout(home, out)
         return _report_all(home, out, 90 if within is None else within)
     if home.is_for_many:
-        of_one = {"REFERENCE": reference, "FOLDER": folder, "--within": within, "--to": to, "--with-base": with_base}
-        work = ReportWork(Path(out or "."), as_of)
-        return over_many(home, work, of_one | {"--key": key, "--trust": trust, "--root": root})
+        of_one = {"REFERENCE": reference, "FOLDER": folder, "--within": within, "--trust": trust, "--root": root}
+        if to is not None:
+            dossiers = DossierWork(Path(out or "."), to, key, key_passphrase_file, with_base)
+            return over_many(home, dossiers, of_one | {"--as-of": as_of})
+        of_one |= {"--key without --to": key, "--with-base without --to": with_base}
+        return over_many(home, ReportWork(Path(out or "."), as_of), of_one)
     if reference is None:
         raise typer.BadParameter(
             "name a version, or a list with --where or --list, or write --all", param_hint="REFERENCE"
@@ -100,7 +104,7 @@ def report(
             raise typer.BadParameter("--to writes a dossier: name a new folder behind the version", param_hint="FOLDER")
         if is_artifact_folder(reference):
             raise typer.BadParameter("a dossier is written where the version is registered", param_hint="REFERENCE")
-        return write_dossier(home, DossierRequest(reference, folder, to, key, key_passphrase_file, with_base))
+        return write_dossier(home.registry, DossierRequest(reference, folder, to, key, key_passphrase_file, with_base))
     dossier_only = {"FOLDER": folder, "--with-base": with_base, "--key": key}
     require_absent(dossier_only, beside="a single page: name a recipient with --to")
     if is_artifact_folder(reference):
@@ -126,6 +130,33 @@ class ReportWork(Work):
             version = version_named(registry, item.parts[0])
             page = self.out / _file_of(version)
             return answer_of(item, _report_version(registry, item.parts[0], str(page), self.as_of))
+
+        return act
+
+
+@dataclass(frozen=True)
+class DossierWork(Work):
+    """`registry report --to` of registered versions, a folder each in one folder."""
+
+    verb = "report"
+
+    out: Path
+    recipient: DossierRecipient
+    key: Path | None
+    key_passphrase_file: Path | None
+    with_base: bool
+
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two dossiers
+        """Write a dossier for each item."""
+        from peft_registry.registry.records.references import version_named
+
+        def act(item: "Item") -> "Answer":
+            version = version_named(registry, item.parts[0])
+            folder = self.out / f"{version.name}-{version.number}"
+            request = DossierRequest(
+                item.parts[0], folder, self.recipient, self.key, self.key_passphrase_file, self.with_base
+            )
+            return answer_of(item, write_dossier(registry, request))
 
         return act
 

@@ -156,6 +156,18 @@ def test_pages_of_a_list_lie_in_one_folder(place: Path, capsys: pytest.CaptureFi
         "noise-1-1-report.html",
     ]
     assert run(["report", "--where", "kind=adapter", "--to", "public", "folder"]) == 2
+    assert run(["report", "--where", "kind=adapter", "--with-base"]) == 2
+
+
+def test_dossiers_of_a_list_lie_each_in_a_folder_of_its_own_and_none_is_written_over(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("dossiers").mkdir()
+    words = ("report", "--where", "name=noise-0,noise-1", "--to", "downstream", "--out", "dossiers")
+    assert said(capsys, *words)["done"] == 2
+    assert sorted(path.name for path in Path("dossiers").iterdir()) == ["noise-0-1", "noise-1-1"]
+    (group,) = said(capsys, *words, code=7)["failed"]
+    assert (len(group["items"]), group["reason"]) == (2, "destination-taken")
 
 
 def test_what_a_server_would_refuse_of_a_list_is_grouped_by_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
