@@ -60,7 +60,7 @@ PRINTED = {
         rf"ratio    {NUMBER}, goal 1.3",
         *(
             rf"pages    {what} +{NUMBER} s \(bar {NUMBER}\), {NUMBER} CPU s; again"
-            for what in ("models", "newest runs", "all runs by a metric")
+            for what in ("newest runs", "models", "all runs by a metric")
         ),
         rf"memory   {NUMBER} MB \(bar 400\)",
     ],
