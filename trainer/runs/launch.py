@@ -195,7 +195,7 @@ def _torchrun(
         sys.executable,
         "-P",
         "-m",
-        "torch.distributed.run",
+        "peft_registry.trainer.runs.torchrun",
         *arguments,
         # without it torchrun makes a folder in the system's own for temporary files, and leaves it there
         f"--log-dir={job.parent / 'torchrun'}",
