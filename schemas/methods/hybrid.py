@@ -8,6 +8,8 @@ from peft_registry.schemas.methods.lora import METHOD as LORA
 from peft_registry.schemas.methods.lora import RATE_DEFAULT, SETTINGS_DEFAULTS, LoraBlock
 from peft_registry.schemas.methods.prompt_tuning import METHOD as PROMPT_TUNING
 
+LORA_FOLDER, PROMPT_FOLDER = "lora", "prompt"  # of the artifact
+
 
 class HybridBlock(Block):
     """Prompt tuning and LoRA trained together; their settings are those of `prompt_tuning` and `lora`.

@@ -25,6 +25,7 @@ from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.errors import IntegrityBroken, KnownError
+from peft_registry.schemas.methods.hybrid import LORA_FOLDER
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.merge.adapter import Adapter, read_adapter
@@ -34,7 +35,6 @@ from peft_registry.trainer.merge.measures import spectral_norm
 from peft_registry.trainer.merge.names import model_names
 from peft_registry.trainer.merge.tensors import DTYPES, StoredTensor, checkpoint_tensors
 from peft_registry.trainer.merge.updates import Update
-from peft_registry.trainer.methods.hybrid import LORA
 
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 
@@ -130,7 +130,7 @@ class _Weights:
         base = version.base_weights if version.base_weights is not None else version.weights_digest
         if holds_model(manifest):
             return cls(side, files, str(base), whole=folder if manifest.layout == "model" else folder / MODEL)
-        parts = {"peft": folder, "bundle": folder / LORA}
+        parts = {"peft": folder, "bundle": folder / LORA_FOLDER}
         if not (parts[manifest.layout] / "adapter_config.json").is_file():
             return cls(side, files, str(base), why_not="what it holds stays beside the weights")
         adapter = read_adapter(parts[manifest.layout])

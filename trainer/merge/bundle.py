@@ -14,13 +14,13 @@ from typing import Any
 from peft_registry.registry.disk.files import read_file, unwritable
 from peft_registry.schemas.codes import Code
 from peft_registry.schemas.manifest import Manifest
+from peft_registry.schemas.methods.hybrid import LORA_FOLDER, PROMPT_FOLDER
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.tensor_files import write_json
 from peft_registry.trainer.evaluation.models import CausalModel
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, read_adapter
 from peft_registry.trainer.merge.ingredients import Ingredient, Prepared
 from peft_registry.trainer.methods import implementation
-from peft_registry.trainer.methods.hybrid import LORA, PROMPT
 
 COMPOSITION = "composition.json"
 MODEL = "model"  # folder of the folded weights
@@ -30,7 +30,7 @@ _MAX_BYTES = 1024 * 1024
 
 def parts_of(version: Version, folder: Path) -> tuple[Path | None, Path | None, str | None]:
     """(mergeable part, side part, reason that it stays beside the weights) of a verified copy."""
-    folders = (folder / LORA, folder / PROMPT) if version.method == "hybrid" else (folder,)
+    folders = (folder / LORA_FOLDER, folder / PROMPT_FOLDER) if version.method == "hybrid" else (folder,)
     return _parts(folders)
 
 
@@ -57,7 +57,7 @@ def parameters_of_side_parts(prepared: Prepared) -> int:
 
 
 def _folders(folder: Path) -> tuple[Path, ...]:
-    return (folder,) if (folder / CONFIG).is_file() else (folder / LORA, folder / PROMPT)
+    return (folder,) if (folder / CONFIG).is_file() else (folder / LORA_FOLDER, folder / PROMPT_FOLDER)
 
 
 def _parts(folders: tuple[Path, ...]) -> tuple[Path | None, Path | None, str | None]:

@@ -18,7 +18,6 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.bases.tensor_files import write_json, write_tensors
 from peft_registry.trainer.merge.adapter import CONFIG, WEIGHTS, Adapter
-from peft_registry.trainer.methods.peft_io import named_base
 
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
@@ -141,6 +140,8 @@ def _module(
 def _config(first: Adapter, results: Sequence[ModuleResult], base: BaseToOpen) -> dict[str, object]:
     """The first adapter's configuration with the new ranks; alpha = r everywhere, so that every scale is 1. Each module is
     named whole, because patterns of peft match from the end of a name."""
+    from peft_registry.trainer.methods.peft_io import named_base  # imports peft
+
     ranks = Counter(result.rank for result in results)
     usual = max(ranks, key=lambda rank: (ranks[rank], rank))
     other = {result.name.replace(".", r"\."): result.rank for result in results if result.rank != usual}

@@ -15,12 +15,10 @@ from peft import LoraConfig, PromptTuningConfig
 
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
-from peft_registry.schemas.methods.hybrid import HybridBlock
+from peft_registry.schemas.methods.hybrid import LORA_FOLDER, PROMPT_FOLDER, HybridBlock
 from peft_registry.schemas.methods.prompt_tuning import PromptTuningBlock
 from peft_registry.trainer.methods import lora, prompt_tuning
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter
-
-LORA, PROMPT = "lora", "prompt"  # folders of the artifact
 
 
 class Hybrid(torch.nn.Module):
@@ -136,10 +134,10 @@ def optimizer_name(config: TrainingFile) -> str:
 
 def save(model: Any, folder: Path, *, base: BaseToOpen | None) -> None:
     """Write `lora` and `prompt`, each a folder as peft writes them."""
-    for name in (LORA, PROMPT):
+    for name in (LORA_FOLDER, PROMPT_FOLDER):
         (folder / name).mkdir()
-    lora.save(model.adapted, folder / LORA, base=base)
-    save_adapter(model.prompted, folder / PROMPT, base=base)
+    lora.save(model.adapted, folder / LORA_FOLDER, base=base)
+    save_adapter(model.prompted, folder / PROMPT_FOLDER, base=base)
 
 
 def load(base_model: Any, folder: Path) -> Any:
@@ -148,9 +146,9 @@ def load(base_model: Any, folder: Path) -> Any:
     Raises:
         AdapterConfigRefused, WeightsMismatch: as `load_adapter`, of either part.
     """
-    adapted = load_adapter(base_model, folder / LORA, LoraConfig)
+    adapted = load_adapter(base_model, folder / LORA_FOLDER, LoraConfig)
     with _second_time():
-        prompted = load_adapter(adapted.base_model.model, folder / PROMPT, PromptTuningConfig)
+        prompted = load_adapter(adapted.base_model.model, folder / PROMPT_FOLDER, PromptTuningConfig)
     return Hybrid(adapted, prompted).eval()
 
 

@@ -155,6 +155,7 @@ def test_kernels_from_the_hub_are_never_looked_for_and_no_compiler_is_loaded(tmp
         # none of them imports peft by itself, so that it is first imported where bitsandbytes is looked after
         "import peft_registry.trainer.training.train_adapter, peft_registry.trainer.use_cases.evaluate;"
         "import peft_registry.trainer.use_cases.merge, peft_registry.trainer.use_cases.follow_record;"
+        "import peft_registry.trainer.merge.bundle, peft_registry.trainer.merge.concatenate, peft_registry.trainer.use_cases.diff;"
         "assert 'peft' not in sys.modules;"
         "from peft_registry.trainer.methods import implementation; implementation('lora');"
         "from peft_registry.trainer.bases.quantization import _bitsandbytes; _bitsandbytes(); assert 'kernels' not in sys.modules;"

@@ -17,6 +17,7 @@ from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.methods.hybrid import LORA_FOLDER, PROMPT_FOLDER
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.concatenate import NotConcatenable
 from peft_registry.trainer.merge.folder import companion_files
@@ -55,7 +56,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, 
         for seed, (name, config) in enumerate(ADAPTERS.items()):
             register_adapter(registry, write_adapter(base, folder / name, config, seed=seed), tiny, name)
         (folder / "hybrid").mkdir()
-        for part, config in ((hybrid.LORA, lora("q_proj", "v_proj")), (hybrid.PROMPT, ADAPTERS["prompt"])):
+        for part, config in (
+            (LORA_FOLDER, lora("q_proj", "v_proj")),
+            (PROMPT_FOLDER, ADAPTERS["prompt"]),
+        ):
             write_adapter(base, folder / "hybrid" / part, config, seed=7)
             (folder / "hybrid" / part / "README.md").unlink()
         register_adapter(registry, folder / "hybrid", tiny, "hybrid", method="hybrid")

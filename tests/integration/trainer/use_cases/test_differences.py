@@ -14,10 +14,10 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.pull_base import BaseChanged, WrongBase
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.methods import hybrid
 from peft_registry.schemas.progress import Started
 from peft_registry.trainer.differences.weights import ModuleDifference
 from peft_registry.trainer.merge.request import MergeRequest
-from peft_registry.trainer.methods import hybrid
 from peft_registry.trainer.use_cases.diff import VersionComparison, compare_versions
 from peft_registry.trainer.use_cases.merge import merge_and_register
 from tests.builders.homes import a_home
@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, 
             register_adapter(registry, write_adapter(base, folder / name, config, seed=seed), tiny, name)
         register_adapter(registry, write_adapter(wider, folder / "far", ADAPTERS["a"], seed=9), other, "far")
         (folder / "hybrid").mkdir()
-        for part, name in ((hybrid.LORA, "a"), (hybrid.PROMPT, "prompt")):
+        for part, name in ((hybrid.LORA_FOLDER, "a"), (hybrid.PROMPT_FOLDER, "prompt")):
             write_adapter(base, folder / "hybrid" / part, ADAPTERS[name], seed=3)
             (folder / "hybrid" / part / "README.md").unlink()
         register_adapter(registry, folder / "hybrid", tiny, "hybrid", method="hybrid")
