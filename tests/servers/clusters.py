@@ -82,7 +82,11 @@ def ray_cluster(folder: Path) -> Iterator[Engine]:
         finally:
             with suppress(ProcessLookupError):  # it ended by itself
                 os.killpg(head.pid, signal.SIGTERM)
-            head.wait(60)
+            try:
+                head.wait(60)
+            except subprocess.TimeoutExpired:  # it waits for what it started, on a machine that others use too
+                os.killpg(head.pid, signal.SIGKILL)
+                head.wait()
 
 
 def has_begun(head: "subprocess.Popen[bytes]", log: Path) -> bool:
