@@ -142,7 +142,8 @@ class ReportView(Frozen):
     as_of: str
     tool_version: str
     rule_set: str
-    answers: tuple[Answer, ...]
+    answers: tuple[Answer, ...]  # those that decide something
+    behind: tuple[Answer, ...]  # what an auditor asks of them
     attention: tuple[str, ...]  # what is wrong or needs a decision, the worst first
     owed: tuple[Owed, ...]
     answered_by: str  # the command that takes answers

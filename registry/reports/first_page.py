@@ -17,7 +17,7 @@ from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.gpai import one_third
 from peft_registry.registry.reports.decisions import decision_lines
 from peft_registry.registry.reports.measured_answers import bias_lines, how_measured, quality_lines
-from peft_registry.registry.reports.merge_view import merge_sentences
+from peft_registry.registry.reports.merge_view import merge_distances, merge_sentences
 from peft_registry.registry.reports.open_fields import base_label, open_line
 from peft_registry.registry.reports.text import (
     first_lines,
@@ -39,7 +39,7 @@ from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import ASKED, BaseUsed, DataUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.report import Answer
-from peft_registry.schemas.run import RunRecord, coverage_sentence
+from peft_registry.schemas.run import coverage_sentence
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value, unknown
 from peft_registry.schemas.version import Version
@@ -99,8 +99,16 @@ def answers_of(
         ),
         Answer(question="What is open?", lines=(open_line(completed, base),)),
         Answer(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
-        *how_measured(evaluations),
         Answer(question="Which flags does it have?", lines=tuple(_flags(facts))),
+    )
+
+
+def answers_behind(facts: VersionFacts) -> tuple[Answer, ...]:
+    """What an auditor asks of the first answers: how large the change is, and how the figures came about. Not what is not there."""
+    change = _how_large(facts)
+    return (
+        *((Answer(question="How large is the change?", lines=change),) if change else ()),
+        *how_measured(facts.evaluations),
     )
 
 
@@ -312,40 +320,42 @@ def _changed(facts: VersionFacts) -> tuple[str, ...]:
     run = facts.run
     merge = facts.merge
     imported = facts.imported
-    kind = f"{version.label}: {size(version.size_bytes)} in all."
+    of_size = f"{size(version.size_bytes)} in all"
     if merge is not None:
-        return (f"A merge, {kind}", *merge_sentences(merge))
+        return (f"A merge, {of_size}.", *merge_sentences(merge))
     if imported is not None:
         return (
-            f"An import ({version.kind} by {imported.method or 'a method that its files do not name'}), {kind}",
+            f"An import ({version.kind} by {imported.method or 'a method that its files do not name'}), {of_size}.",
             f"It was made elsewhere by {imported.producer}, and nobody here saw how. What is known of it, its files said.",
         )
     if run is not None:
         trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
         part = share(run.parameters_trainable / run.parameters_total)
         return (
-            f"A fine-tune ({version.kind} by {version.method or run.method}), {kind}",
-            f"{trained} of {total} parameters were trained ({part}).{_weights(facts.record)}{_reach(run)}",
+            f"A fine-tune ({version.kind} by {version.method or run.method}), {of_size}.",
+            f"{trained} of {total} parameters were trained ({part}).{_untouched(facts.record)}",
         )
     if facts.base is not None or version.kind == "base":
-        return (f"Nothing: a base, {kind} Pinned by digest as it was added.",)
-    return (f"Not recorded: {version.kind}, {kind}",)
+        return (f"Nothing: a base, {of_size}. Pinned by digest as it was added.",)
+    return (f"Not recorded: {version.kind}, {of_size}.",)
 
 
-def _reach(run: RunRecord) -> str:
-    """Which share of the base's matrices a LoRA adapts: "all linear layers" may be a small part of the weights."""
-    return f" It adapts {coverage_sentence(run.coverage)}." if run.coverage else ""
+def _how_large(facts: VersionFacts) -> tuple[str, ...]:
+    """How far the result is from what it was made from, and which part of the base it reaches."""
+    if facts.merge is not None:
+        return merge_distances(facts.merge)
+    run, record = facts.run, facts.record
+    norm = None if run is None or record is None else record.change.rel_norm_global.value
+    lines = [f"Its norm is {number(norm)} of that of the base's weights."] if isinstance(norm, float) else []
+    if run is not None and run.coverage:
+        # "all linear layers" may be a small part of the weights
+        lines.append(f"It adapts {coverage_sentence(run.coverage)}.")
+    return tuple(lines)
 
 
-def _weights(record: RecordSections | None) -> str:
-    """What became of the base's weights, and how large the change is beside them."""
-    if record is None:
-        return ""
-    untouched = is_yes(record.change.base_weights_untouched)
-    words = {True: " The base's own weights are as they were: the change lies beside them.", False: "", None: ""}
-    norm = record.change.rel_norm_global.value
-    size_of_change = f" Its norm is {number(norm)} of that of the base's weights." if isinstance(norm, float) else ""
-    return words[untouched] + size_of_change
+def _untouched(record: RecordSections | None) -> str:
+    is_untouched = record is not None and is_yes(record.change.base_weights_untouched) is True
+    return " The base's own weights are unchanged: the change lies beside them." if is_untouched else ""
 
 
 def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:

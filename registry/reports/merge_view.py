@@ -18,7 +18,7 @@ _POLICIES = {"original": "as it is stored", "dequantised": "as it was in 4 bits,
 
 
 def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
-    """For the first page: what was merged, and how far the result is from it."""
+    """For the first page: what was merged, and how."""
     labels = ", ".join(f"{part.label} (weight {number(part.weight)})" for part in merge.ingredients)
     lines = [
         f"Merged from {labels} into the base {_POLICIES.get(merge.base_policy, merge.base_policy)}, by {merge.algorithm}.",
@@ -27,14 +27,19 @@ def merge_sentences(merge: MergeRecord) -> tuple[str, ...]:
         lines.append(f"A part of it stays beside the merged weights. {merge.why_bundled}")
     elif merge.why_bundled is not None:
         lines = [f"A bundle of {labels} beside the base: nothing was folded. {merge.why_bundled}"]
+    return tuple(lines)
+
+
+def merge_distances(merge: MergeRecord) -> tuple[str, ...]:
+    """How far the answers of the result are from those of what it was merged from."""
     figures = [
         f"by {number(distance.kl)} from those of {_MEASURES[label]}"
         for label, distance in _both(merge)
         if distance is not None
     ]
-    if figures:
-        lines.append(f"Its answers differ {'; '.join(figures)} (Kullback-Leibler divergence a token; 0: not at all).")
-    return tuple(lines)
+    if not figures:
+        return ()
+    return (f"Its answers differ {'; '.join(figures)} (Kullback-Leibler divergence a token; 0: not at all).",)
 
 
 def merge_cautions(merge: MergeRecord, *, is_evaluated: bool) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from peft_registry.registry.reports.evaluation_view import (
     spreads_of,
     transitions_of,
 )
-from peft_registry.registry.reports.first_page import answers_of, command_that_answers
+from peft_registry.registry.reports.first_page import answers_behind, answers_of, command_that_answers
 from peft_registry.registry.reports.merge_view import merge_figures
 from peft_registry.registry.reports.open_fields import named_gaps, owed_of
 from peft_registry.registry.reports.text import THIN, first_lines, number, plain, size, value_text, whole
@@ -139,6 +139,7 @@ def build_report_view(
             f"{rules.rule_set} of the fields, {shipped_rules().version} of the verdicts (law as of {rules.law_as_of})"
         ),
         answers=answers_of(facts, completed, holders, checks),
+        behind=answers_behind(facts),
         attention=attention_of(facts, completed, checks),
         owed=owed_of(completed, record),
         answered_by=command_that_answers(version),

@@ -250,7 +250,7 @@ QUESTIONS = {
             "base": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
             "data": "sums.jsonl: 180 rows trained on + 20 rows held out = 200 rows, of 200 in the file",
             "whose data": "; not stated: origin, licence, personal data",
-            "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are as they were",
+            "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are unchanged",
             "bias": "31 of 240 items flagged before → 24 of 240 after. No longer flagged: 11 (6 now neutral, 1 turned to the "
             "opposite, 4 now just below the threshold). Newly flagged: 4 that were neutral or leant to the opposite. "
             "Net change (introduced minus fixed): −1.2 % of 240 items, 95 % interval −4.2 % … 1.7 %. Why: the interval of the net "
@@ -772,7 +772,7 @@ def test_a_broken_limit_is_not_hidden_by_evaluating_the_same_items_again_with_a_
 
 def test_an_auditor_reads_the_conditions_of_the_figures_on_the_first_page():
     text = first_page(a_view()).replace("\u202f", " ")
-    said = text[text.index("How was that measured?") : text.index("Which flags")]
+    said = text[text.index("How was that measured?") :]
     for condition in (
         "Items: house, the whole suite, 240 rows.",
         "Found in what was trained on: not checked.",
@@ -856,7 +856,8 @@ def a_view_of_many():
         data=tuple(a_data_identity(name=f"part-{at}.jsonl") for at in range(40)),
         warnings=tuple(f"the loss of row {at} is not finite" for at in range(40)),
     )
-    return a_view(run=run, record=a_modification_record(run=run))
+    statements = (a_stored_statement("modification", key_id="5" * 64), a_stored_statement("provenance", log_index=6))
+    return a_view(run=run, record=a_modification_record(run=run), statements=statements)
 
 
 def test_long_lists_are_begun_on_the_first_page_and_whole_in_the_evidence():
