@@ -69,6 +69,7 @@ COMPARED = {
     "promote --if-current",
     "report --within",
     "trust add --threshold",
+    "verify --rerun",
 }
 # something that could be meant, for arguments where any word will do
 ARGUMENTS = {

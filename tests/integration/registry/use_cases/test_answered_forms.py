@@ -125,6 +125,5 @@ def test_what_is_left_open_is_what_no_answer_gives_afterwards(counted: dict[str,
     left = {(name, row) for name in FORMS for row, state in counted["answered"][name].items() if state != "filled"}
     assert left == {
         ("annex_iv", "2(g)"),  # a plan is fixed before an evaluation, or never
-        ("pst", "1.3 acquisition"),  # until when data were acquired, which nobody has to state
         ("pst", "3.3"),  # other information, which nobody is asked
     }
