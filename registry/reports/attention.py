@@ -25,11 +25,11 @@ from peft_registry.registry.compliance.verdicts.words import SYSTEM_STATUSES
 from peft_registry.registry.evaluation.leakage import leakage_lines
 from peft_registry.registry.evaluation.limits import unkept_lines
 from peft_registry.registry.gate.reasons import HARMS
-from peft_registry.registry.reports.decisions import AliasGate
+from peft_registry.registry.reports.decisions import AliasGate, moves_of
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
-from peft_registry.registry.reports.version_facts import PageChecks, VersionFacts
+from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.wording import (
     classification_text,
     conclusion_text,
@@ -55,18 +55,21 @@ _SYSTEMIC_RISK = {
 }
 
 
-def attention_of(facts: VersionFacts, completed: Completeness | None, checks: PageChecks) -> tuple[str, ...]:
+def attention_of(
+    facts: VersionFacts, completed: Completeness | None, holders: KeyHolders, checks: PageChecks
+) -> tuple[str, ...]:
     """What a person has to look at before anything else, the worst first; then what nobody has decided.
 
     Args:
         facts: what is recorded.
         completed: how much of its record is filled, where it has one.
+        holders: of the keys that signed.
         checks: those that were made for the report.
     """
     record = facts.record
     run = facts.run
     evaluations = facts.evaluations
-    lines = [*_verified(checks.verification), *_closed(checks.gates)]
+    lines = [*_verified(checks.verification), *_closed(checks.gates), *_dependent(facts, holders, checks.gates)]
     if facts.imported is not None:
         lines.append(
             "Imported: made elsewhere. What is said of its training is what the files beside it said, and nobody saw it."
@@ -107,6 +110,16 @@ def _closed(gates: Mapping[str, AliasGate]) -> Iterator[str]:
     for alias, gate in sorted(gates.items()):
         if gate.closed_by or gate.unknown:
             yield f"In use as {alias}. {gate.text}"
+
+
+def _dependent(facts: VersionFacts, holders: KeyHolders, gates: Mapping[str, AliasGate]) -> Iterator[str]:
+    """The releases behind which stand fewer persons than their policy asks for."""
+    moves = moves_of(facts.version, facts.statements)
+    for alias, gate in sorted(gates.items()):
+        mover = (
+            f", moved by {holders.persons.get(moves[alias][0].key_id, 'somebody not named')}" if alias in moves else ""
+        )
+        yield from (f"Release as {alias}{mover}: {caution}." for caution in gate.cautions)
 
 
 def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:

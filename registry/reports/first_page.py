@@ -77,6 +77,20 @@ def answers_of(
     record = facts.record
     evaluations = facts.evaluations
     return (
+        Answer(
+            question="May it be used?",
+            lines=(
+                *_stopped(checks),
+                *decision_lines(
+                    version,
+                    facts.statements,
+                    holders.who,
+                    _digest_to_name(facts.signed_record or record, facts.statements),
+                    checks.gates,
+                ),
+            ),
+        ),
+        Answer(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
         Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, holders))),
         Answer(question="What is it for?", lines=(*_project(facts), *_purpose(record, base))),
         Answer(question="Which base?", lines=_bases(facts)),
@@ -86,17 +100,6 @@ def answers_of(
         Answer(question="Is it over a third of the base's compute?", lines=(_compute(record, base),)),
         Answer(question="Which role under the AI Act follows?", lines=(*_roles(facts), *_market(record))),
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
-        Answer(question="May it be loaded?", lines=tuple(_may_be_loaded(version, checks))),
-        Answer(
-            question="Who let it be used?",
-            lines=decision_lines(
-                version,
-                facts.statements,
-                holders.who,
-                _digest_to_name(facts.signed_record or record, facts.statements),
-                checks.gates,
-            ),
-        ),
         Answer(question="What is open?", lines=(open_line(completed, base),)),
         Answer(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
         Answer(question="Which flags does it have?", lines=tuple(_flags(facts))),
@@ -142,7 +145,7 @@ def _registered(version: Version, holders: KeyHolders) -> str:
     person = holders.persons.get(version.key_id)
     if person is None:
         return f"Registered {version.registered_at[:10]}, signed with {key}, whose holder is not named."
-    role = f", in the role of {holders.roles[version.key_id]}" if version.key_id in holders.roles else ""
+    role = f" (registry role: {holders.roles[version.key_id]})" if version.key_id in holders.roles else ""
     named = f"which the trust file lists under the name “{person}”{role}"
     return f"Registered {version.registered_at[:10]}, signed with {key}, {named}."
 
@@ -427,32 +430,38 @@ def _high_risk(record: RecordSections | None, base: BaseRecord | None) -> str:
     )
 
 
-def _may_be_loaded(version: Version, checks: PageChecks) -> Iterator[str]:
-    """Whether its bytes may be handed out, and how the gate before each alias that points at it stands."""
+def _stopped(checks: PageChecks) -> Iterator[str]:
+    """Why it must not be used, whoever released it."""
     verification = checks.verification
-    others = () if verification is None else tuple(dict.fromkeys(stop.act for stop in verification.stops))
-    stopped_by = [act.done for act in others if "load" in act.stops]
-    if verification is not None and verification.recalls:
+    if verification is None:
+        return
+    acts = tuple(dict.fromkeys(stop.act for stop in verification.stops))
+    stopped_by = [act.done for act in acts if "load" in act.stops]
+    if verification.recalls:
         stopped_by.insert(0, "recalled")
+    if verification.verdict == "broken":
+        yield "No: bytes or records are not those that were signed."
+    if stopped_by:
+        yield f"No: it is {' and '.join(stopped_by)}, as stands under “What is wrong”."
+    yield from (f"It is {act.done}: it must not be {act.forbidden}." for act in acts if "load" not in act.stops)
+
+
+def _intact(version: Version, holders: KeyHolders, checks: PageChecks) -> Iterator[str]:
+    """Whether the evidence is what was signed, by whom, since when by whose clock, and who says which keys count."""
+    verification = checks.verification
     if verification is None:
         yield "Not checked for this page."
     elif verification.verdict == "broken":
-        yield "No: bytes or records are not those that were signed."
-    elif stopped_by:
-        yield f"No: it is {' and '.join(stopped_by)}, as stands under “What is wrong”."
+        yield "No: bytes or records are not those that were signed, as stands under “What is wrong”."
     elif verification.verdict == "unverified":
         yield "Not certain: something could not be checked here."
     else:
-        yield "Yes: its bytes are those that were signed, and nothing that it was made from is recalled."
-    yield from (f"It is {act.done}: it must not be {act.forbidden}." for act in others if "load" not in act.stops)
-    if not version.aliases:
-        yield "No alias points at it: no policy has let it into use."
-    for alias, gate in sorted(checks.gates.items()):
-        if gate.unknown:
-            yield f"As {alias}: whether the gate before it is open could not be told."
-        else:
-            state = f"closed by {', '.join(gate.closed_by)}" if gate.closed_by else "open"
-            yield f"As {alias}: the gate of the policy {gate.policy} is {state}."
+        yield "Yes: bytes and records are those that were signed, as checked when this page was written."
+    logged = [check.text for check in verification.checks if check.step == "log"] if verification is not None else []
+    log = f" Log: {logged[0]}." if logged else ""
+    yield f"Signed by {holders.who(version.key_id)}, registered {version.registered_at} by the registry's own clock.{log}"
+    if holders.roots:
+        yield f"Which keys count is signed by the holders of the root keys: {', '.join(holders.roots)}."
 
 
 def _flags(facts: VersionFacts) -> Iterator[str]:

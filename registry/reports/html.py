@@ -55,6 +55,7 @@ def render_html(view: ReportView, samples: Sequence[Sample] = ()) -> str:
         sections=_sections(view.fields),
         gaps=_by_owner(view),
         worded=WORDED,
+        badges=BADGES,
     )
 
 
@@ -68,6 +69,10 @@ WORDED = {
     "unverified": "? unverified",
     "broken": "✗ broken",
 }
+
+
+# the verdict beside a name: a word that nobody takes for an approval
+BADGES = {"verified": "✓ signatures intact", "unverified": "? not fully checked", "broken": "✗ broken"}
 
 
 @cache

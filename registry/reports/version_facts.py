@@ -48,10 +48,11 @@ class VersionFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeyHolders:
-    """Whom the trust file names for each key id, and in which role it lists it."""
+    """Whom the trust file names for each key id, in which role it lists it, and who holds the root keys that sign that file."""
 
     persons: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
+    roots: tuple[str, ...] = ()
 
     def who(self, key_id: str) -> str:
         """Whose key it is, as a part of a sentence."""

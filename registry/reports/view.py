@@ -133,14 +133,15 @@ def build_report_view(
     return ReportView(
         title=version.label,
         version=version,
-        as_of=as_of,
+        # a page has one clock: that of the newest record that it rests on
+        as_of=max(as_of, *(gate.as_of for gate in checks.gates.values())) if checks.gates else as_of,
         tool_version=tool_version,
         rule_set=(
             f"{rules.rule_set} of the fields, {shipped_rules().version} of the verdicts (law as of {rules.law_as_of})"
         ),
         answers=answers_of(facts, completed, holders, checks),
         behind=answers_behind(facts),
-        attention=attention_of(facts, completed, checks),
+        attention=attention_of(facts, completed, holders, checks),
         owed=owed_of(completed, record),
         answered_by=command_that_answers(version),
         change=(*_change(fields, facts.merge), *_template(facts.template)),

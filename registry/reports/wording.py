@@ -26,16 +26,16 @@ from peft_registry.schemas.values import Value
 
 NOTICE = "Decision support, not legal advice."
 VERIFIED_MEANS = (
-    "Verified says that bytes and records are those that listed keys signed. It approves nothing and judges no quality."
+    "Signatures intact (verified): bytes and records are those that listed keys signed. That approves "
+    "nothing and judges no quality."
 )
 NO_CLAIM = str(code("no_claim"))
 
 UNVERIFIED_MEANS = (
-    "Unverified says that something could not be checked here, and nothing that could be was wrong. It accuses nobody."
+    "Not fully checked (unverified): something could not be checked here, and nothing that could be was "
+    "wrong. It accuses nobody."
 )
-BROKEN_MEANS = (
-    "Broken says that bytes or records are not those that were signed. Do not use it before that is explained."
-)
+BROKEN_MEANS = "Broken: bytes or records are not those that were signed. Do not use it before that is explained."
 NOT_ASKED_OF_A_BASE = "Not asked of a base: nothing was changed."
 # the suites whose name alone says nothing to a reader
 SUITES = {"house": "pairs of sentences that this tool brings along"}

@@ -80,12 +80,12 @@ def alias_gates_in(
         gate = None if policy is None else gates.get(policy)
         if gate is not None:
             told[alias] = AliasGate(
-                policy=f"{gate.name}, {gate.policy.short}",
+                policy=f"{gate.name} ({gate.policy.short})",
                 entry=entry,
                 as_of=at,
                 closed_by=gate.closed_by,
                 unknown=gate.unknown,
-                cautions=(_ENDS_THERE,),
+                remark=_ENDS_THERE,
             )
     return told
 

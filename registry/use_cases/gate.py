@@ -308,7 +308,8 @@ def _cautions(registry: Registry, makers: Iterable[str]) -> Iterator[str]:
         return
     roots = {folded(key.person): key.person for key in valid if key.key_id in trust.roots}
     for person in sorted({folded(maker) for maker in makers} & roots.keys()):
-        yield f"{roots[person]} made it and holds a root key, by which persons are listed who approve"
+        maker = roots[person]
+        yield f"independence is not assured: {maker} made it and decides, by a root key, who counts as an approver"
 
 
 def policy_for(registry: Registry, name: str, alias: str, *, otherwise: str) -> ReadPolicy:

@@ -43,6 +43,7 @@ from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest, Reference
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.report import RecordStep
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.run_samples import RunSamples, Sample
@@ -116,6 +117,7 @@ class ReportInputs:
                 "stale": [evaluation.stale for evaluation in self.evaluations],
                 "persons": dict(self.holders.persons),
                 "roles": dict(self.holders.roles),
+                "roots": list(self.holders.roots),
                 **({} if self.decided == NOBODY else {"decided": self.decided.model_dump(mode="json")}),
             }
         )
@@ -172,7 +174,7 @@ def _gates(registry: Registry, inputs: ReportInputs, outcome: VerifyOutcome) -> 
             continue
         if shown is not None:
             rules = tuple(dict.fromkeys(reason.rule for reason in shown.decision.reasons))
-            policy = f"{shown.policy}, {shown.policy_digest.short}"
+            policy = f"{shown.policy} ({shown.policy_digest.short})"
             gates[alias] = AliasGate(policy=policy, entry=entry, as_of=at, closed_by=rules, cautions=shown.cautions)
     return gates
 
@@ -242,10 +244,16 @@ def report_inputs(
             )
             for record, now in zip(shown, judged, strict=True)
         ),
-        holders=KeyHolders(persons, {key.key_id: key.role for key in registry.trust.keys}),
+        holders=_holders(registry.trust),
         judged_again=(*changed_conclusions(shown, judged), *words_of_today(registry, shown)),
         decided=decided_by(decisions_of(registry, version, records)),
     )
+
+
+def _holders(trust: TrustPolicy) -> KeyHolders:
+    persons = {key.key_id: key.person for key in trust.keys}
+    roots = tuple(dict.fromkeys(persons[key_id] for key_id in trust.roots if key_id in persons))
+    return KeyHolders(persons, {key.key_id: key.role for key in trust.keys}, roots)
 
 
 def _added_later(version: Version, records: Records, persons: Mapping[str, str]) -> dict[Digest, str]:
@@ -278,8 +286,7 @@ def make_report_in(read: ReadFolder, *, as_of: str | None = None) -> bytes:
     if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
         raise AsOfRefused(as_of, newest)
     trust = shown.reading.trust
-    keys = () if trust is None else trust.keys
-    holders = KeyHolders({key.key_id: key.person for key in keys}, {key.key_id: key.role for key in keys})
+    holders = KeyHolders() if trust is None else _holders(trust)
     added = _added_later(shown.version, records, holders.persons)
     evaluations = newest_of_each(records.evaluations)
     inputs = ReportInputs(

@@ -19,6 +19,7 @@ def a_report_view(
     evaluations: tuple[ShownEvaluation, ...] = (),
     persons: Mapping[str, str] | None = None,
     roles: Mapping[str, str] | None = None,
+    roots: tuple[str, ...] = (),
     record_steps: tuple[RecordStep, ...] = (),
     record_notes: tuple[str, ...] = (),
     verification: VerifyOutcome | None = None,
@@ -31,7 +32,7 @@ def a_report_view(
         VersionFacts(**recorded, evaluations=evaluations or alone),
         as_of=NOW,
         tool_version=TOOL,
-        holders=KeyHolders(persons or {}, roles or {}),
+        holders=KeyHolders(persons or {}, roles or {}, roots),
         history=RecordHistory(record_steps, record_notes),
         checks=PageChecks(verification, gates or {}),
     )

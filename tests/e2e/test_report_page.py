@@ -45,8 +45,8 @@ def test_at_most_two_pages_are_printed_before_the_evidence(page: Any, case: str)
 # what somebody asks who has never seen the project; what an auditor asks of figures follows
 TEN = (
     *("Who made it?", "Which base?", "Which data?", "Was bias measured, and what came out?"),
-    *("Is it over a third of the base's compute?", "Which role under the AI Act follows?", "May it be loaded?"),
-    *("Who let it be used?", "What is open?"),
+    *("Is it over a third of the base's compute?", "Which role under the AI Act follows?", "What is open?"),
+    *("May it be used?", "Are the bytes intact?"),
 )
 
 

@@ -113,12 +113,12 @@ def test_the_page_of_a_dossier_tells_the_gate_of_the_policy_that_lies_there(
     place: Path, registry: Registry, tmp_path: Path
 ) -> None:
     page = make_report_in(read_folder(place / "office", Examiner(registry.trust, NOW))).decode()
-    assert "As champion: the gate of the policy bank, " in page and " is open." in page
+    assert "Release conditions of the policy bank: met as of " in page
     shutil.copytree(place / "office", tmp_path / "office")
     (policy,) = (tmp_path / "office" / "policies").iterdir()
     policy.unlink()
     page = make_report_in(read_folder(tmp_path / "office", Examiner(registry.trust, NOW))).decode()
-    assert "the gate of the policy bank" not in page, "of a policy that is not here nothing is told"
+    assert "Release conditions" not in page, "of a policy that is not here nothing is told"
 
 
 def require_named(dossier: Path, file: Path, registry: Registry) -> None:

@@ -470,22 +470,23 @@ def test_the_first_page_of_a_report_says_whether_the_gate_is_open_by_the_records
     def last_entry() -> int:
         return covered_size(promoted.registry) - 1
 
-    named = f"its gate (bank, {policy.digest.short})"
+    named = "Release conditions of the policy bank"
     suspended = gate_status(promoted.registry, "sums@champion").decision.suspended
-    assert f"By the records up to log entry {last_entry()}, as of {NOW}, {named} is open." in page()
+    assert f"{named}: met as of {NOW} (log entry {last_entry()})." in page()
     assert "In use as champion" not in page()
     promoted.at("2027-06-01T00:00:00Z")
-    assert f"as of {NOW}, {named} is open." in page(), "by the clock of no machine: every waiver is over"
+    assert f"{named}: met as of {NOW} (" in page(), "by the clock of no machine: every waiver is over"
     rules = ", ".join(dict.fromkeys(entry.reason.rule for entry in suspended))
-    later = f"as of 2027-01-01T00:00:00Z, {named} is closed by {rules}."
+    later = f"{named}: not met as of 2027-01-01T00:00:00Z (log entry {last_entry()}): {rules}."
     assert later in page(as_of="2027-01-01T00:00:00Z")
     promoted.at(NOW)
     set_alias(promoted.registry, version_named(promoted.registry, "other"), "old")
     html = make_report(promoted.registry, version_named(promoted.registry, "other")).decode()
-    assert "no policy was asked." in html and "its gate" not in html
+    assert "under no policy: nobody had to approve it." in html and "Release conditions" not in html
     recall(promoted.registry, "sums:1", ALEX, reason="it does harm")
-    closed = f"By the records up to log entry {last_entry()}, as of {NOW}, {named} is closed by recall."
-    assert page().count(closed) == 2 and f"In use as champion. {closed}" in page()
+    closed = f"not met as of {NOW} (log entry {last_entry()}): recall."
+    assert f"{named}: {closed}" in page(), "the digest stands where the policy is named first"
+    assert f"In use as champion. {named} ({policy.digest.short}): {closed}" in page()
 
 
 def test_it_closes_at_one_changed_byte_of_the_policy(promoted: Place, policy: ReadPolicy) -> None:

@@ -43,7 +43,8 @@ GATE = {"policy": str(POLICY), "policy_name": "regulated", "waived": ["worse"]}
 
 
 def test_nobody_is_named_where_nobody_decided():
-    assert lines(aliases=()) == ("Nobody yet: no alias points at it, and nobody approved it.",)
+    assert lines(aliases=()) == ("Not released: no alias points at it, and nobody has approved it.",)
+    assert lines(aliases=("champion",)) == ("Released as champion; by whom is not recorded here.",)
 
 
 def test_the_newest_move_of_each_alias_that_points_here_is_told_with_its_policy():
@@ -55,8 +56,9 @@ def test_the_newest_move_of_each_alias_that_points_here_is_told_with_its_policy(
         aliases=("champion", "prod"),
     )
     assert told == (
-        f"champion, moved by {BEN} on 2026-11-28: again; the policy regulated ({POLICY.short}) let it through, with worse waived.",
-        f"prod, moved by {ADA} on 2026-11-28; no policy was asked.",
+        f"Released as champion by {BEN} on 2026-11-28 under the policy regulated ({POLICY.short}), with worse waived, reason "
+        "given: “again”.",
+        f"Moved to prod by {ADA} on 2026-11-28 under no policy: nobody had to approve it.",
     )
 
 
@@ -73,11 +75,12 @@ def test_approvals_say_of_which_record_they_are_and_waivers_until_when_they_last
         aliases=(),
     )
     assert told == (
-        f"Approved by {ADA} on 2026-11-28 under the policy regulated ({POLICY.short}): read it.",
-        f"Approved by key 333333333333… on 2026-11-28 under the policy regulated ({POLICY.short}), of an earlier record: read it.",
-        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01: mended soon.",
-        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01: mended soon.",
-        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, of an earlier record: mended soon.",
+        "Not released: no alias points at it.",
+        f"Approved by {ADA} on 2026-11-28 under the policy regulated ({POLICY.short}), reason given: “read it”.",
+        "Approved by key 333333333333… on 2026-11-28 under the policy regulated, of an earlier record, reason given: “read it”.",
+        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, reason given: “mended soon”.",
+        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, reason given: “mended soon”.",
+        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, of an earlier record, reason given: “mended soon”.",
     )
 
 
@@ -87,14 +90,15 @@ def test_what_persons_decided_is_told_in_words_with_who_and_why(question: Decide
     said_so = [
         lines(
             said("decision", "1", **decision, outcome=outcome, evaluations=[], reason="read it", nonce="00"), aliases=()
-        )[0]
+        )[1]
         for outcome in ("yes", "no")
     ]
-    by = f", as decided by {ADA} on 2026-11-28 under the policy regulated ({POLICY.short}): read it."
-    yes, no = (text.removesuffix(by) for text in said_so)
-    assert all(text.endswith(by) for text in said_so)
+    by = f"Decided by {ADA} on 2026-11-28 under the policy regulated ({POLICY.short}): "
+    because = ", reason given: “read it”."
+    assert all(text.startswith(by) and text.endswith(because) for text in said_so)
+    yes, no = (text.removeprefix(by).removesuffix(because) for text in said_so)
     assert yes != no and " not " not in yes and f"{question}:" not in yes
     assert status_reason(f"{question}: no, decided by ada on 2026-11-28: read it") == (
-        f"{no[0].lower()}{no[1:]}, as decided by ada on 2026-11-28: read it"
+        f"{no}, as decided by ada on 2026-11-28: read it"
     )
     assert status_reason("a reason of figures: 3") == "a reason of figures: 3"

@@ -3,6 +3,7 @@
 import os
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -32,6 +33,7 @@ from peft_registry.schemas.modification import BaseUsed, DataUsed, Modifier
 from peft_registry.schemas.profile import NOT_ANSWERED
 from peft_registry.schemas.report import Bar, Curve, RecordStep
 from peft_registry.schemas.run import LossCurve
+from peft_registry.schemas.statement import statement_about
 from peft_registry.schemas.values import declared, derived, imported, measured, unknown
 from peft_registry.schemas.version import Check
 from tests.builders.records import (
@@ -89,6 +91,11 @@ def golden(name: str, found: str) -> None:
     if os.environ.get("UPDATE_GOLDEN") == "1":
         path.write_text(found, encoding="utf-8")
     assert found == path.read_text(encoding="utf-8"), f"{name} changed; look at it, then UPDATE_GOLDEN=1"
+
+
+def a_move(alias):
+    move = {"name": a_version().name, "alias": alias, "reason": None, "nonce": "00"}
+    return statement_about(a_manifest().canonical_digest(), "alias", move)
 
 
 class Page(HTMLParser):
@@ -245,7 +252,7 @@ QUESTIONS = {
         {
             "who": "Example Laboratory, NL",
             "by whose hand": "Registered 2026-11-24, signed with the key lab-1…, which the trust file lists under the name "
-            "“the person of the trust file”, in the role of trainer.",
+            "“the person of the trust file” (registry role: trainer).",
             "purpose": "sums for pupils",
             "base": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
             "data": "sums.jsonl: 180 rows trained on + 20 rows held out = 200 rows, of 200 in the file",
@@ -318,11 +325,12 @@ MISSED = {
     "moves that add up to it": "No longer flagged: 11 (6 now neutral, 1 turned to the opposite, 4 now just below the threshold). "
     "Newly flagged: 4",
     "that a key has a name": "signed with the key lab-1…, which the trust file lists under the name",
-    "in which role": "in the role of trainer",
+    "in which role": "(registry role: trainer)",
     "rows that add up": "180 rows trained on + 20 rows held out = 200 rows",
     "whose licence it is": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
     "who the tool is": "Not asked of anybody 3 for this tool to find out, and it did not: ",
-    "what verified says": "✓ verified Verified says that bytes and records are those that listed keys signed. It approves nothing",
+    "what verified says": "✓ signatures intact Signatures intact (verified): bytes and records are those that listed keys signed. "
+    "That approves nothing",
 }
 
 
@@ -388,7 +396,7 @@ def test_the_first_page_says_whether_it_is_placed_on_the_union_market(gpai, word
 
 def test_an_open_status_says_on_the_first_page_what_is_missing():
     text = first_page(a_view())
-    role = text[text.index("Which role under the AI Act follows?") : text.index("May it be loaded?")]
+    role = text[text.index("Which role under the AI Act follows?") : text.index("Is it high-risk")]
     assert "For the model: open, because it is not answered whether the result is placed on the Union market; " in role
     assert "For the system: open, because it is not answered whether the result is part of a system; how " in role
     assert "high_risk." not in role, "a field is no words"
@@ -407,31 +415,58 @@ def test_a_role_that_is_decided_stands_on_the_first_page_in_words():
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("verified", "Yes: its bytes are those that were signed"),
+        ("verified", "Yes: bytes and records are those that were signed"),
         ("unverified", "Not certain: something could not be checked here."),
-        ("broken", "No: bytes or records are not those that were signed."),
+        ("broken", "No: bytes or records are not those that were signed, as stands under “What is wrong”."),
     ],
 )
-def test_the_first_page_says_whether_it_may_be_loaded(verdict, words):
-    text = first_page(a_view(verification=an_outcome(verdict=verdict)))
-    assert f"May it be loaded? {words}" in text
+def test_the_first_page_says_whether_the_evidence_is_intact_and_since_when(verdict, words):
+    text = first_page(a_view(verification=an_outcome(verdict=verdict), roots=("ada", "ben")))
+    assert f"Are the bytes intact? {words}" in text
+    intact = text[text.index("Are the bytes intact?") : text.index("Who made it?")]
+    assert "Signed by the person of the trust file (trainer, key lab-1…), registered 2026-11-24" in intact
+    assert "by the registry's own clock. Log: log is as recorded." in intact
+    assert "Which keys count is signed by the holders of the root keys: ada, ben." in intact
+    assert ("May it be used? No: bytes or records" in text) is (verdict == "broken")
+
+
+def test_what_nobody_released_says_so_before_anything_else():
+    text = first_page(a_view(version=a_version(), verification=an_outcome(verdict="verified")))
+    assert text.startswith("May it be used? Not released: no alias points at it, and nobody has approved it.")
+
+
+def test_a_release_that_rests_on_one_person_stands_under_what_is_wrong():
+    caution = "independence is not assured: ada made it and decides, by a root key, who counts as an approver"
+    gate = AliasGate(policy="bank", entry=7, as_of="2026-12-24T00:00:00Z", closed_by=(), cautions=(caution,))
+    moved = a_stored_statement("alias", key_id="a1", statement=a_move("champion"))
+    html = render_html(a_view(gates={"champion": gate}, statements=(moved,), persons={"a1": "ada"}))
+    text = Page(html).text
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    assert f"Release as champion, moved by ada: {caution}." in wrong
+    assert f"Caution: {caution}." in text[: text.index("Are the bytes intact?")]
+    assert "Audit report · as of 2026-12-24T00:00:00Z" in text, "one clock"
 
 
 def test_the_first_page_says_how_the_gate_before_an_alias_stands():
-    open_gate = AliasGate(policy="bank", entry=7, as_of=NOW, closed_by=())
-    closed = AliasGate(policy="bank", entry=7, as_of=NOW, closed_by=("approvals",))
-    untold = AliasGate(policy="bank", entry=7, as_of=NOW, closed_by=(), unknown="the store lost it")
+    moved = a_stored_statement("alias", statement=a_move("champion"))
+    met = AliasGate(policy="bank", entry=7, as_of=NOW, closed_by=())
     for gate, words in (
-        (open_gate, "the gate of the policy bank is open."),
-        (closed, "the gate of the policy bank is closed by approvals."),
-        (untold, "whether the gate before it is open could not be told."),
+        (met, f"Release conditions of the policy bank: met as of {NOW} (log entry 7)."),
+        (replace(met, closed_by=("approvals",)), f"bank: not met as of {NOW} (log entry 7): approvals."),
+        (
+            replace(met, unknown="the store lost it"),
+            "Whether its release conditions are met could not be told: the store",
+        ),
+        (replace(met, remark="a folder ends"), "(log entry 7). A folder ends."),
     ):
-        assert f"As champion: {words}" in first_page(a_view(gates={"champion": gate}))
+        text = first_page(a_view(gates={"champion": gate}, statements=(moved,)))
+        assert words in text[: text.index("Are the bytes intact?")]
 
 
-def test_what_is_recalled_may_not_be_loaded_although_it_verifies():
+def test_what_is_recalled_may_not_be_used_although_it_verifies():
     recalled = an_outcome(verdict="verified").revised(recalls=("the data rows.jsonl: ada recalled it",))
-    assert "May it be loaded? No: it is recalled, as stands under" in first_page(a_view(verification=recalled))
+    text = first_page(a_view(verification=recalled))
+    assert text.startswith("May it be used? No: it is recalled, as stands under")
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_a_gate_says_what_waits_and_who_made_the_version_and_lists_the_approvers
     place.bind("champion", None)
     shown = gate_status(place.registry, "helper@champion")
     assert shown.cautions == (
-        "lab-1 made it and holds a root key, by which persons are listed who approve",
+        "independence is not assured: lab-1 made it and decides, by a root key, who counts as an approver",
         "unbinding is not complete: 2 persons must sign this, none of whom made it; so far alex",
     )
     assert ("caution", shown.cautions[0]) in tuple(shown.lines())
