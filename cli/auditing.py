@@ -41,7 +41,7 @@ def _lines(audit: "FolderAudit") -> Iterator[Part]:
     counts = Counter(line.outcome for line in audit.lines)
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _SIGNS if counts[outcome])
     yield f"audit    {audit.version or audit.subject}: {told}"
-    for line in audit.differing:
+    for line in audit.edited:
         yield f"differs  {line.file or line.figure}: {line.text}"
     yield audit.verdict
     if audit.verdict == "broken":

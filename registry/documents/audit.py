@@ -4,7 +4,9 @@ Each line names what is recorded, what came of doing it again, and why it was no
 faulted for what it does not hold, only for a result that differs from the recorded one.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,40 +24,41 @@ from peft_registry.registry.documents.dossier import (
     SIGNER_FILE,
     STATEMENT_FILE,
     file_names,
-    is_listed,
     make_dossier,
     policies_named,
     policy_file,
     rules_digest,
 )
+from peft_registry.registry.documents.listed_files import files_to_list
 from peft_registry.registry.documents.recipients import recipients
 from peft_registry.registry.documents.reperformed import Outcome, Reperformed
 from peft_registry.registry.documents.sources import document_source
 from peft_registry.registry.documents.view import DocumentSource, DocumentValue, RecipientDocument
 from peft_registry.registry.intake.json import read_json
-from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.decisions import decided_by
 from peft_registry.registry.reports.vouchers import owner_without_signature
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, PublicKey
 from peft_registry.registry.signing.trust import key_status, public_keys, require_ok
 from peft_registry.registry.verification.presented_records import PresentedVersion
-from peft_registry.registry.verification.with_base import DOSSIER_FILE
+from peft_registry.registry.verification.with_base import ARTIFACT_FOLDER, DOSSIER_FILE
 from peft_registry.schemas.canonical import as_doubles
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import IntegrityBroken, KnownError, NotChecked
 from peft_registry.schemas.hand_over import DocumentPredicate
 from peft_registry.schemas.identity import Digest
-from peft_registry.schemas.manifest import EVIDENCE_NAME
+from peft_registry.schemas.manifest import EVIDENCE_NAME, FILE_NAME
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import PREDICATE_TYPES, STATEMENTS_FILE, Statement
 from peft_registry.schemas.values import Timestamp, Value
-from peft_registry.schemas.version import CheckStatus, VerifyOutcome
+from peft_registry.schemas.version import Check, CheckStatus, VerifyOutcome
 
 SMALL_BYTES = 64 << 20  # of a document, a page or a policy
 SIGNATURE = "signature of the documents"
-_NAMED = 12  # files of a list that is not what was signed
+# what the first checks of `registry verify` say of one file
+_OF_A_FILE = re.compile(r"(?:missing|extra|changed): (?P<file>.+?)(?: is sha256:.*| has \d+ bytes, signed were \d+)?")
+_MANIFEST = f"{ARTIFACT_FOLDER}/{FILE_NAME}"
 RECORDS = f"{EVIDENCE_NAME}/{STATEMENTS_FILE}"
 _OUTCOMES: Mapping[CheckStatus, Outcome] = {
     "ok": "reproduced",
@@ -74,14 +77,6 @@ class DossierBroken(IntegrityBroken):
     reason: str
 
 
-class ListNotSigned(IntegrityBroken):
-    what = "the list of documents is not the one that was signed"
-    why = "{reason}"
-    fix = "keep the folder as evidence, and ask whoever handed it over for another"
-
-    reason: str
-
-
 class NoTrust(NotChecked):
     reference = "documents-without-trust"
     what = "nobody is trusted to have signed the documents"
@@ -89,13 +84,42 @@ class NoTrust(NotChecked):
     fix = "get the trust file from its keeper, and give it with --trust"
 
 
+@dataclass(frozen=True, slots=True)
+class HandedList:
+    """The list of a dossier's files.
+
+    Attributes:
+        index: as it was signed, by whomever; as it lies there where nobody did.
+        answered_for: whether somebody whom the user trusts signed it.
+        lines: who signed it, and whether what lies there is it.
+    """
+
+    index: DocumentPredicate
+    answered_for: bool
+    lines: tuple[Reperformed, ...]
+
+
 def checks_again(outcome: VerifyOutcome, *, folder: str) -> Iterator[Reperformed]:
-    """The checks of `registry verify` as lines of an audit: every digest, signature and proof."""
+    """The checks of `registry verify` as lines of an audit: every digest, signature and proof, each wrong file by its name."""
     for check in outcome.checks:
+        files = files_of(check)
+        if files:
+            for name, text in files.items():
+                figure = f"verify: {check.step}"
+                yield Reperformed(figure=figure, outcome="differs", text=text, file=_inside(folder, name))
+            continue
         detail = f" ({'; '.join(check.detail[:3])})" if check.detail and check.status not in ("ok", "recorded") else ""
         yield Reperformed(
             figure=f"verify: {check.step}", outcome=_OUTCOMES[check.status], text=f"{check.text}{detail}", file=folder
         )
+
+
+def files_of(check: Check) -> dict[str, str]:
+    """What a check of an artifact that failed says of each file of it; nothing where it looks at no files."""
+    if check.status != "failed" or check.step not in ("read", "files"):
+        return {}
+    matches = [_OF_A_FILE.fullmatch(text) for text in check.detail]
+    return {match["file"]: match[0] for match in matches if match is not None}
 
 
 def version_again(shown: PresentedVersion, *, folder: str) -> Iterator[Reperformed]:
@@ -165,10 +189,10 @@ def _derived(shown: PresentedVersion, file: str) -> Reperformed:
     return Reperformed(figure="record", outcome="reproduced", text=text, file=file)
 
 
-def list_again(
-    dossier: Path, manifest: Digest | None, trust: TrustPolicy | None, *, now: Timestamp
-) -> Iterator[Reperformed]:
-    """Who signed the list of a dossier, each file by its digest in it, and what it does not name.
+def handed_list(dossier: Path, manifest: Digest | None, trust: TrustPolicy | None, *, now: Timestamp) -> HandedList:
+    """The list of a dossier, and who signed it.
+
+    What was signed is the list: `dossier.json` repeats it for readers, and somebody who edits a file can mend it there.
 
     Args:
         dossier: its folder.
@@ -177,59 +201,79 @@ def list_again(
         now: RFC 3339, UTC.
 
     Raises:
-        DossierBroken, MalformedJson: the list cannot be read.
+        DossierBroken, MalformedJson: nobody signed the list, and what lies there cannot be read.
     """
-    index, data = _index(dossier)
-    yield _signature(dossier, data, manifest, trust, now)
-    yield from _digests(dossier, _listed(index))
-
-
-def documents_again(dossier: Path, shown: PresentedVersion, *, release: str) -> Iterator[Reperformed]:
-    """Each document of a dossier cut from the record again where that is here.
-
-    Raises:
-        DossierBroken, MalformedJson: their list cannot be read.
-    """
-    index, _ = _index(dossier)
-    if not shown.records.history:
-        text = "the record that they are cut from is withheld: they rest on whoever signed them"
-        yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
-        return
-    yield from _derived_documents(dossier, index, shown, release)
-
-
-def _index(dossier: Path) -> tuple[DocumentPredicate, bytes]:
-    data = read_file(dossier / DOSSIER_FILE, max_bytes=SMALL_BYTES)
-    try:
-        return DocumentPredicate.from_json(read_json(data, what=DOSSIER_FILE)), data
-    except ValidationError as error:
-        raise DossierBroken(DOSSIER_FILE, first_problem(error)) from error
-
-
-def _signature(
-    dossier: Path, index: bytes, manifest: Digest | None, trust: TrustPolicy | None, now: Timestamp
-) -> Reperformed:
-    """Who signed the list of documents, if anybody did and the user trusts them."""
     if not (dossier / STATEMENT_FILE).is_file():
         text = "nobody signed them, or their signature was taken off: nobody answers for what stands on them"
-        return Reperformed(figure=SIGNATURE, outcome="not possible", text=text, file=DOSSIER_FILE)
+        return _by_nobody(_index(dossier), "not possible", text)
+    try:
+        key_id, signed = _signed_list(dossier / STATEMENT_FILE, manifest, trust)
+    except NotChecked as error:
+        return _by_nobody(_index(dossier), "not possible", f"{error.what}: {error.why}")
+    except KnownError as error:
+        return _by_nobody(_index(dossier), "differs", f"{error.what}: {error.why}")
     outcome: Outcome
     try:
-        key_id = _signed_under(dossier / STATEMENT_FILE, index, manifest, trust)
         outcome, text = "reproduced", _signer(key_id, trust, now)
     except NotChecked as error:
         outcome, text = "not possible", f"{error.what}: {error.why}"
     except KnownError as error:
         outcome, text = "differs", f"{error.what}: {error.why}"
-    return Reperformed(figure=SIGNATURE, outcome=outcome, text=text, file=STATEMENT_FILE)
+    signature = Reperformed(figure=SIGNATURE, outcome=outcome, text=text, file=STATEMENT_FILE)
+    return HandedList(signed, outcome == "reproduced", (signature, *_repeated(dossier, signed)))
 
 
-def _signed_under(path: Path, index: bytes, manifest: Digest | None, trust: TrustPolicy | None) -> str:
-    """The id of the key, trusted or not, that signed the statement about these documents.
+def list_again(dossier: Path, handed: HandedList) -> Iterator[Reperformed]:
+    """Who signed the list of a dossier, each file by its digest in it, and what it does not name."""
+    yield from handed.lines
+    yield from _digests(dossier, _listed(handed.index))
+
+
+def documents_again(
+    dossier: Path, handed: HandedList, shown: PresentedVersion, *, release: str
+) -> Iterator[Reperformed]:
+    """Each document of a dossier cut from the record again where that is here."""
+    if not shown.records.history:
+        text = "the record that they are cut from is withheld: they rest on whoever signed them"
+        yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
+        return
+    yield from _derived_documents(dossier, handed, shown, release)
+
+
+def _index(dossier: Path) -> DocumentPredicate:
+    data = read_file(dossier / DOSSIER_FILE, max_bytes=SMALL_BYTES)
+    try:
+        return DocumentPredicate.from_json(read_json(data, what=DOSSIER_FILE))
+    except ValidationError as error:
+        raise DossierBroken(DOSSIER_FILE, first_problem(error)) from error
+
+
+def _by_nobody(index: DocumentPredicate, outcome: Outcome, text: str) -> HandedList:
+    """The list as it lies there, and why its signature shows nothing."""
+    return HandedList(index, False, (Reperformed(figure=SIGNATURE, outcome=outcome, text=text, file=STATEMENT_FILE),))
+
+
+def _repeated(dossier: Path, signed: DocumentPredicate) -> Iterator[Reperformed]:
+    """`dossier.json` where it is not what was signed; each file that it mends has a line of its own."""
+    if read_file(dossier / DOSSIER_FILE, max_bytes=SMALL_BYTES) == signed.to_canonical():
+        return
+    try:
+        listed, found = _listed(signed), _listed(_index(dossier))
+    except KnownError as error:
+        text = f"{error.what}: {error.why}"
+    else:
+        files = sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+        count = "1 file" if len(files) == 1 else f"{len(files)} files"
+        text = f"it has other digests of {count}" if files else "it names another recipient, record, time or release"
+        text = f"{text} than what was signed: the signed one holds"
+    yield Reperformed(figure=DOSSIER_FILE, outcome="differs", text=text, file=DOSSIER_FILE)
+
+
+def _signed_list(path: Path, manifest: Digest | None, trust: TrustPolicy | None) -> tuple[str, DocumentPredicate]:
+    """The list that was signed, and the id of the key, trusted or not, that signed it.
 
     Raises:
-        DossierBroken: it is about something else.
-        ListNotSigned: it signs another list.
+        DossierBroken: the statement is about something else.
         KnownError: as `dsse.verify`.
     """
     envelope = dsse.Envelope.parse(read_file(path, max_bytes=SMALL_BYTES).rstrip(b"\n"), what=STATEMENT_FILE)
@@ -243,21 +287,11 @@ def _signed_under(path: Path, index: bytes, manifest: Digest | None, trust: Trus
         stated = DocumentPredicate.from_json(statement.predicate)
     except ValidationError as error:
         raise DossierBroken(STATEMENT_FILE, first_problem(error)) from error
-    if statement.kind != "document" or manifest not in (None, statement.subject_digest):
+    # a manifest that was edited is another than the list says, which its own line tells
+    about = {manifest, _listed(stated).get(_MANIFEST), None}
+    if statement.kind != "document" or (manifest is not None and statement.subject_digest not in about):
         raise DossierBroken(STATEMENT_FILE, "it is about another artifact, or of another kind")
-    if stated.to_canonical() != index:
-        raise ListNotSigned(_otherwise(stated, index))
-    return key.key_id
-
-
-def _otherwise(signed: DocumentPredicate, index: bytes) -> str:
-    """In what the list that lies there differs: files of which one of the two has another digest, or none."""
-    listed, found = _listed(signed), _listed(DocumentPredicate.from_json(read_json(index, what=DOSSIER_FILE)))
-    files = sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
-    if not files:
-        return f"{DOSSIER_FILE} names another recipient, record, time or release"
-    more = "" if len(files) <= _NAMED else f" and {len(files) - _NAMED} more"
-    return f"{DOSSIER_FILE} has other digests of {', '.join(files[:_NAMED])}{more}"
+    return key.key_id, stated
 
 
 def _listed(index: DocumentPredicate) -> dict[str, Digest]:
@@ -289,7 +323,7 @@ def _presented(path: Path) -> tuple[PublicKey, ...]:
 
 def _digests(dossier: Path, listed: Mapping[str, Digest]) -> Iterator[Reperformed]:
     """Each file against its digest in the list, and what the list does not name."""
-    there = {file.path for file in scan_folder(dossier, family="integrity") if is_listed(file.path)}
+    there = files_to_list(dossier)
     for name, digest in listed.items():
         if name not in there:
             yield Reperformed(figure=f"digest of {name}", outcome="differs", text="it is not there", file=name)
@@ -299,13 +333,15 @@ def _digests(dossier: Path, listed: Mapping[str, Digest]) -> Iterator[Reperforme
         text = digest.short if found == digest else f"listed is {digest.short}, it hashes to {found.short}"
         yield Reperformed(figure=f"digest of {name}", outcome=outcome, text=text, file=name)
     for name in sorted(there - listed.keys()):
-        yield Reperformed(figure=name, outcome="differs", text=f"{DOSSIER_FILE} does not list it", file=name)
+        text = "the list of the documents does not name it"
+        yield Reperformed(figure=name, outcome="differs", text=text, file=name)
 
 
 def _derived_documents(
-    dossier: Path, index: DocumentPredicate, shown: PresentedVersion, release: str
+    dossier: Path, handed: HandedList, shown: PresentedVersion, release: str
 ) -> Iterator[Reperformed]:
     """The documents cut from the record again: their data always by the same table, their pages by the same release."""
+    index = handed.index
     if index.recipient not in recipients().recipients:
         text = f"this release knows no recipient {index.recipient}"
         yield Reperformed(figure="documents", outcome="not possible", text=text, file=DOSSIER_FILE)
@@ -314,7 +350,9 @@ def _derived_documents(
     again = make_dossier(source, index.recipient, release=release)
     if index.record != again.index.record:
         text = f"they are cut from the record {index.record.short}, and the one that holds here is {again.index.record.short}"
-        yield Reperformed(figure="record of the documents", outcome="differs", text=text, file=DOSSIER_FILE)
+        # a list that somebody answers for was not edited: then the artifact is another than the one that was handed over
+        file = _inside(ARTIFACT_FOLDER, RECORDS) if handed.answered_for else DOSSIER_FILE
+        yield Reperformed(figure="record of the documents", outcome="differs", text=text, file=file)
         return
     if index.table != rules_digest():
         text = "another release cut them, by another table of rows; each value that stands in them is compared with the record"
@@ -332,7 +370,15 @@ def _derived_documents(
         is_equal = derived.data == document.data
         text = "cut again from the signed record" if is_equal else "the record gives other data"
         yield Reperformed(figure=data, outcome="reproduced" if is_equal else "differs", text=text, file=data)
-        yield _page(document.page == derived.page, page, index.renderer, release, is_equal=is_equal)
+        if document.page == derived.page:
+            yield Reperformed(figure=page, outcome="reproduced", text="rendered again from those data", file=page)
+            continue
+        text = (
+            f"data {'equal' if is_equal else 'not equal'}, rendered by {index.renderer}, which words it otherwise"
+            if index.renderer != release
+            else _underived(dossier / page, document.page, answered_for=handed.answered_for)
+        )
+        yield Reperformed(figure=page, outcome="not possible", text=text, file=page)
 
 
 def _values_again(dossier: Path, index: DocumentPredicate, source: DocumentSource) -> Iterator[Reperformed]:
@@ -380,15 +426,15 @@ def _is_recorded(value: DocumentValue, recorded: Mapping[str, Value], record: Mo
     return isinstance(members, dict) and bool(value.value == as_doubles(members.get(member)))
 
 
-def _page(is_same: bool, page: str, renderer: str, release: str, *, is_equal: bool) -> Reperformed:
-    if is_same:
-        return Reperformed(figure=page, outcome="reproduced", text="rendered again from those data", file=page)
-    if renderer != release:
-        text = f"data {'equal' if is_equal else 'not equal'}, rendered by {renderer}, which words it otherwise"
-        return Reperformed(figure=page, outcome="not possible", text=text, file=page)
-    # what stops its use stands on it too, and follows from no record
-    text = "its data are those of the record; what else stands on it, such as a recall, this folder cannot give"
-    return Reperformed(figure=page, outcome="not possible", text=text, file=page)
+def _underived(page: Path, listed: Digest, *, answered_for: bool) -> str:
+    """Why a page of this release is another than the record gives: what stops its use stands on it too, and follows from no record.
+
+    A statement that is missing here makes every page another; that accuses nobody.
+    """
+    if not page.is_file() or hash_file(page).sha256 != listed:
+        return "its data are those of the record; what else stands on it, such as a recall, this folder cannot give"
+    by = "is as it was signed" if answered_for else "nobody whom you trust signed it"
+    return f"it cannot be derived from what is here, and {by}"
 
 
 def policies_again(dossier: Path) -> Iterator[Reperformed]:

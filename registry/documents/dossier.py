@@ -110,11 +110,6 @@ def rules_digest() -> Digest:
     return canonical_digest({"table": str(table_digest()), "edition": editions().newest.to_json()})
 
 
-def is_listed(path: str) -> bool:
-    """Whether the list of a dossier names a file beside the documents: not itself, nor weights, which the manifests list."""
-    return path not in (DOSSIER_FILE, STATEMENT_FILE) and not path.endswith(".safetensors")
-
-
 def file_names(document: str) -> tuple[str, str]:
     """The files of a document: its data and its page."""
     stem = document.replace("_", "-")

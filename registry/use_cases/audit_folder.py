@@ -8,8 +8,11 @@ from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.documents.attached_again import attachments_again
 from peft_registry.registry.documents.audit import (
     SIGNATURE,
+    HandedList,
     checks_again,
     documents_again,
+    files_of,
+    handed_list,
     list_again,
     policies_again,
     policies_not_here,
@@ -36,8 +39,6 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import CARD_NAME, EVIDENCE_NAME, FILE_NAME, SIGNATURE_NAME
 from peft_registry.schemas.version import EXIT_CODES, Verdict, VerifyOutcome
 
-_BYTES_LEFT_OUT = frozenset({"files", "tensors"})
-
 
 class FolderAudit(Frozen):
     """Everything that was done again in a folder, and how its artifact verified."""
@@ -51,6 +52,14 @@ class FolderAudit(Frozen):
     def differing(self) -> tuple[Reperformed, ...]:
         """What is another than recorded."""
         return tuple(line for line in self.lines if line.outcome == "differs")
+
+    @property
+    def edited(self) -> tuple[Reperformed, ...]:
+        """What differs, a line for each file: of a folder only where no file in it is named, which is what it is about then."""
+        first: dict[str, Reperformed] = {}
+        for line in self.differing:
+            first.setdefault(line.file or line.figure, line)
+        return tuple(line for place, line in first.items() if not any(other.startswith(f"{place}/") for other in first))
 
     @property
     def verdict(self) -> Verdict:
@@ -78,8 +87,10 @@ def audit_folder(folder: Path, examiner: Examiner) -> FolderAudit:
     place = ARTIFACT_FOLDER if has_documents else ""
     checked = examine_folder(folder, examiner)
     lines = list(checks_again(checked.outcome, folder=place))
+    handed = None
     if has_documents:
-        lines += _beside_artifact(folder, examiner)
+        handed, beside = _beside_artifact(folder, examiner)
+        lines += beside
     version = None
     if checked.verdict != "broken" and checked.findings is not None:
         shown = presented_version(checked.findings)
@@ -87,23 +98,41 @@ def audit_folder(folder: Path, examiner: Examiner) -> FolderAudit:
         from peft_registry.registry.documents.weights import weights_again  # numpy, which a broken folder does not need
 
         lines += version_again(shown, folder=place)
-        lines += weights_again(shown, sources_in(folder), folder=signed_folder(folder), place=place)
+        broken = {line.file for line in lines if line.outcome == "differs"}
+        intact = {
+            digest: source
+            for digest, source in sources_in(folder).items()
+            if not any(Path(file).is_relative_to(source.relative_to(folder)) for file in broken)
+        }
+        lines += weights_again(shown, intact, folder=signed_folder(folder), place=place)
         if has_documents:
-            lines += _or_broken(documents_again(folder, shown, release=tool_version()))
+            if handed is not None:
+                lines += documents_again(folder, handed, shown, release=tool_version())
             lines += policies_not_here(folder, shown)
             lines += attachments_again(folder, shown)
             lines += _gates(folder, shown, checked.outcome)
     return FolderAudit(subject=str(folder), version=version, outcome=checked.outcome, lines=tuple(lines))
 
 
-def _beside_artifact(folder: Path, examiner: Examiner) -> Iterator[Reperformed]:
-    """What of a dossier can be done again without its artifact: also of one that is broken, so that nothing hides behind that."""
+def _beside_artifact(folder: Path, examiner: Examiner) -> tuple[HandedList | None, list[Reperformed]]:
+    """What of a dossier can be done again without its artifact: also of one that is broken, so that nothing hides behind that.
+
+    Returns: its list, None where it cannot be read; and the lines.
+    """
     manifest = signed_folder(folder) / FILE_NAME
     digest = hash_file(manifest).sha256 if manifest.is_file() else None
-    yield from _or_broken(list_again(folder, digest, examiner.trust, now=examiner.now))
-    yield from policies_again(folder)
+    handed = None
+    lines: list[Reperformed] = []
+    try:
+        handed = handed_list(folder, digest, examiner.trust, now=examiner.now)
+        lines += list_again(folder, handed)
+    except IntegrityBroken as error:
+        text = f"{error.what}: {error.why}"
+        lines.append(Reperformed(figure="documents", outcome="differs", text=text, file=DOSSIER_FILE))
+    lines += policies_again(folder)
     for source in sorted(path for path in (folder / SOURCES_FOLDER).glob("*") if path.is_dir()):
-        yield _source(source, examiner)
+        lines += _source(source, examiner)
+    return handed, lines
 
 
 def sources_in(folder: Path) -> dict[Digest, Path]:
@@ -136,35 +165,39 @@ def _gates(folder: Path, shown: PresentedVersion, outcome: VerifyOutcome) -> Ite
         yield Reperformed(figure=figure, outcome="not possible", text=text, file=gate.file)
 
 
-def _or_broken(lines: Iterator[Reperformed]) -> Iterator[Reperformed]:
-    """The lines, and one more where the list of documents cannot be read."""
-    try:
-        yield from lines
-    except IntegrityBroken as error:
-        yield Reperformed(figure="documents", outcome="differs", text=f"{error.what}: {error.why}", file=DOSSIER_FILE)
-
-
-def _source(source: Path, examiner: Examiner) -> Reperformed:
-    """How a source of the version verifies; a source whose files are all absent is not faulted for that."""
-    place = f"{SOURCES_FOLDER}/{source.name}"
+def _source(source: Path, examiner: Examiner) -> Iterator[Reperformed]:
+    """How a source of the version verifies, each wrong file by its name; one whose files are all absent is not faulted for that."""
+    place, figure = f"{SOURCES_FOLDER}/{source.name}", f"source {source.name}"
     try:
         outcome = verify_folder(source, trust=examiner.trust, now=examiner.now)
     except KnownError as error:  # it holds no artifact
-        text = f"{error.what}: {error.why}"
-        return Reperformed(figure=f"source {source.name}", outcome="differs", text=text, file=place)
+        yield Reperformed(figure=figure, outcome="differs", text=f"{error.what}: {error.why}", file=place)
+        return
     has_files = any(_is_of_manifest(file.path) for file in scan_folder(source, family="integrity"))
-    excused = frozenset() if has_files else _BYTES_LEFT_OUT
-    failed = [check for check in outcome.checks if check.status == "failed" and check.step not in excused]
-    if failed:
-        text = "; ".join(f"{check.step}: {check.text} {' '.join(check.detail[:2])}".strip() for check in failed)
-        return Reperformed(figure=f"source {source.name}", outcome="differs", text=text, file=place)
+    failed = [check for check in outcome.checks if check.status == "failed"]
+    files = {
+        name: text
+        for check in failed
+        for name, text in files_of(check).items()
+        if has_files or not text.startswith("missing: ")
+    }
+    for name, text in files.items():
+        yield Reperformed(figure=figure, outcome="differs", text=text, file=f"{place}/{name}")
+    others = [check for check in failed if not files_of(check)]
+    if others:
+        text = "; ".join(f"{check.step}: {check.text} {' '.join(check.detail[:2])}".strip() for check in others)
+        yield Reperformed(figure=figure, outcome="differs", text=text, file=place)
+    if files or others:
+        return
     shown = ", ".join(check.step for check in outcome.checks if check.status in ("ok", "recorded"))
     if outcome.verdict == "verified":
-        return Reperformed(figure=f"source {source.name}", outcome="reproduced", text=shown, file=place)
+        yield Reperformed(figure=figure, outcome="reproduced", text=shown, file=place)
+        return
     why = "its files are not here" if not has_files else outcome.unchecked_text
-    return Reperformed(figure=f"source {source.name}", outcome="not possible", text=f"{why}; {shown}", file=place)
+    yield Reperformed(figure=figure, outcome="not possible", text=f"{why}; {shown}", file=place)
 
 
 def _is_of_manifest(path: str) -> bool:
-    """Whether a file of an artifact is one that its manifest lists."""
-    return path not in (FILE_NAME, SIGNATURE_NAME, CARD_NAME) and not path.startswith(f"{EVIDENCE_NAME}/")
+    """Whether a file of an artifact is one that its manifest lists, weights aside: they alone are no reason to ask for the rest."""
+    is_beside = path in (FILE_NAME, SIGNATURE_NAME, CARD_NAME) or path.startswith(f"{EVIDENCE_NAME}/")
+    return not is_beside and not path.endswith(".safetensors")

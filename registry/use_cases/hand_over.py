@@ -16,17 +16,16 @@ from peft_registry.registry.documents.dossier import (
     SOURCES_FOLDER,
     STATEMENT_FILE,
     VERIFY_FILE,
-    is_listed,
     make_dossier,
     policies_named,
     policy_file,
     verify_text,
 )
+from peft_registry.registry.documents.listed_files import files_to_list
 from peft_registry.registry.documents.recipients import recipients
 from peft_registry.registry.documents.sources import document_source
 from peft_registry.registry.documents.view import RecipientDocument
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.intake.paths import scan_folder
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.references import versions_of_artifact
@@ -133,9 +132,8 @@ def _require_may_sign(registry: Registry, signer: Signer) -> None:
 
 def _beside(part: Path, documents: Mapping[str, bytes]) -> Iterator[HandedFile]:
     """Every file but the documents and weights, by its path."""
-    for file in scan_folder(part, family="integrity"):
-        if file.path not in documents and is_listed(file.path):
-            yield HandedFile(path=file.path, sha256=hash_file(part / file.path).sha256)
+    for path in sorted(files_to_list(part) - documents.keys()):
+        yield HandedFile(path=path, sha256=hash_file(part / path).sha256)
 
 
 def _policies(registry: Registry, named: Iterable[Digest]) -> Mapping[str, bytes]:

@@ -48,7 +48,7 @@ from peft_registry.registry.verification.findings import (
     ok,
     unchecked,
 )
-from peft_registry.registry.verification.presented import SMALL_MAX_BYTES
+from peft_registry.registry.verification.presented import SMALL_MAX_BYTES, EvidenceBroken
 from peft_registry.registry.verification.presented_inputs import (
     INPUTS_PATH,
     edition_proofs,
@@ -557,7 +557,7 @@ def _check_item_tables(findings: Findings) -> None:
         # none is so large, and reading it takes as long as whoever put it there likes
         is_too_large = findings.presented.size(name) > TABLE_MAX_BYTES
         if is_too_large or findings.presented.digest(name) not in digests:
-            raise StatementBroken(0, f"{name} is not the item table that an evaluation signed")
+            raise EvidenceBroken(name, "it is not the item table that an evaluation signed")
 
 
 def _stale_evaluations(findings: Findings) -> Iterator[str]:

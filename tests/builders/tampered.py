@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from peft_registry.registry.documents.dossier import file_names, is_listed
+from peft_registry.registry.documents.dossier import file_names
+from peft_registry.registry.documents.listed_files import files_to_list
 from peft_registry.registry.signing.dsse import Envelope
 from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.schemas.hand_over import DocumentPredicate, HandedFile
@@ -32,12 +33,13 @@ def in_the_statements(dossier: Path) -> str:
 
     def without_evaluations(data: bytes) -> bytes:
         lines = data.splitlines(keepends=True)
-        return b"".join(line for line in lines if _kind(line) != "bias-evaluation")
+        return b"".join(line for line in lines if kind_of(line) != "bias-evaluation")
 
     return _edited(dossier, "artifact/evidence/statements.intoto.jsonl", without_evaluations)
 
 
-def _kind(line: bytes) -> str:
+def kind_of(line: bytes) -> str:
+    """Of which kind the statement of a line is."""
     return Statement.from_json(json.loads(Envelope.parse(line.rstrip(b"\n")).payload)).kind
 
 
@@ -97,12 +99,8 @@ def mend_list(dossier: Path) -> None:
         document.revised(data=digests[names[document.name][0]], page=digests[names[document.name][1]])
         for document in index.documents
     )
-    beside = {
-        name: digest
-        for name, digest in digests.items()
-        if is_listed(name) and name not in {file for pair in names.values() for file in pair}
-    }
-    files = tuple(HandedFile(path=name, sha256=digest) for name, digest in sorted(beside.items()))
+    beside = files_to_list(dossier) - {file for pair in names.values() for file in pair}
+    files = tuple(HandedFile(path=name, sha256=digests[name]) for name in sorted(beside))
     path.write_bytes(index.revised(documents=documents, files=files).to_canonical())
 
 

@@ -17,7 +17,7 @@ from peft_registry.registry.use_cases.gate import promote, read_gate_policy
 from peft_registry.registry.use_cases.hand_over import hand_over
 from tests.builders.homes import a_home
 from tests.builders.products import register_sums
-from tests.builders.tampered import TAMPERS, plant
+from tests.builders.tampered import TAMPERS, kind_of, plant
 from tests.conftest import not_run
 from tests.processes.interpreter import ROOT
 
@@ -30,10 +30,11 @@ ALWAYS_UNSIGNED = {"document.intoto.jsonl", "dossier.json"}
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What the commands of the page printed: of what should not be there, of the audit, and of openssl and sha256sum."""
+    """What the commands of the page printed: of what should not be there, of the audit, of the keys, of openssl and sha256sum."""
 
     found: str
     audit: str
+    keys: str
     by_openssl: str
 
     @property
@@ -62,8 +63,8 @@ def reviewed(dossier: Path, trust: Path, root: str, desk: Path) -> Reviewed:
             timeout=120,
         )
         printed.append(done.stdout)
-    found, *audit, unpacked, checked = printed
-    return Reviewed(found, "".join(audit[:1]), unpacked + checked)
+    found, *audit, unpacked, keys, checked = printed
+    return Reviewed(found, "".join(audit[:1]), keys, unpacked + checked)
 
 
 @dataclass(frozen=True)
@@ -103,27 +104,77 @@ def is_in_the_table(line: str) -> bool:
     return any(phrase and any(phrase) and all(part in line for part in phrase) for phrase in phrases)
 
 
+def require_explained(seen: Reviewed) -> None:
+    """Fail unless the table of the page has every line with `?`."""
+    doubts = [line for line in seen.audit.splitlines() if line.startswith("?")]
+    assert doubts and [line for line in doubts if not is_in_the_table(line)] == []
+
+
 def test_of_a_clean_dossier_nothing_is_found_and_every_doubt_is_one_that_the_page_explains(place: Place) -> None:
     seen = place.reviewed("clean")
     assert (seen.found, seen.differing) == ("", "")
     assert (seen.audit.splitlines()[0], seen.audit.splitlines()[-1]) == ("exit 0", "verified"), seen.audit
-    doubts = [line for line in seen.audit.splitlines() if line.startswith("?")]
-    assert doubts and [line for line in doubts if not is_in_the_table(line)] == []
+    require_explained(seen)
     assert f"about the manifest {place.manifest}\n" in seen.by_openssl and "signed by " in seen.by_openssl
-    assert f"{place.manifest}  " in seen.by_openssl and "FAILED" not in seen.by_openssl
+    assert (
+        f"{place.manifest}  " in seen.by_openssl and "FAILED" not in seen.by_openssl and "NOBODY" not in seen.by_openssl
+    )
+    assert seen.keys.splitlines()[-1].startswith(f"{place.root.removeprefix('sha256:')}  "), (
+        "the root that came by call"
+    )
     assert set(seen.by_openssl.splitlines()[-2:]) == ALWAYS_UNSIGNED
+
+
+def test_files_that_are_only_called_as_weights_are_and_a_statement_less_are_seen_both_ways(
+    place: Place, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(place.folder / "clean", tmp_path / "copy")
+    planted = ["extra.safetensors", "new/READ.safetensors"]
+    for name in planted:
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_bytes(b"read me")
+    statements = copy / "artifact" / "evidence" / "statements.intoto.jsonl"
+    lines = statements.read_bytes().splitlines(keepends=True)
+    statements.write_bytes(b"".join(line for line in lines if kind_of(line) != "alias"))
+    seen = reviewed(copy, place.trust, place.root, tmp_path / "desk")
+    named = [line.split(":")[0].removeprefix("differs  ") for line in seen.differing.splitlines()]
+    assert sorted(named) == ["artifact/evidence/statements.intoto.jsonl", *planted]
+    assert set(seen.by_openssl.splitlines()[-4:]) == {*ALWAYS_UNSIGNED, *planted}
+    assert "artifact/evidence/statements.intoto.jsonl: FAILED" in seen.by_openssl
+    assert "  artifact/adapter_model.safetensors\n" in (tmp_path / "desk" / "sums").read_text("utf-8")
+    assert "withheld" in seen.audit
+    require_explained(seen)
+
+
+def test_a_wrong_path_and_a_signature_that_is_gone_are_named(place: Place, tmp_path: Path) -> None:
+    (unpack,) = [block for block in blocks() if "unpack.py" in block]
+
+    def told(dossier: Path, trust: Path) -> str:
+        script = unpack.replace("DOSSIER", str(dossier)).replace("TRUST/", f"{trust}/")
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+        )
+        return done.stdout + done.stderr
+
+    assert "is that path right?" in told(place.folder / "clean", tmp_path / "nowhere")
+    dossier = tmp_path / "dossier"
+    dossier.mkdir()
+    assert "document.intoto.jsonl is not there\n" in told(dossier, place.trust)
+    (dossier / "document.intoto.jsonl").write_text('{"signatures": []}', "utf-8")
+    assert "document.intoto.jsonl holds no signature: " in told(dossier, place.trust)
 
 
 def test_what_was_planted_is_found_twice(place: Place) -> None:
     seen = place.reviewed("tampered")
     assert len(place.edited) == len(TAMPERS) == 6
     assert (seen.audit.splitlines()[0], seen.audit.splitlines()[-1]) == ("exit 6", "broken")
+    require_explained(seen)
     for planted, file in place.edited.items():
         assert planted in PAGE, "the page says where it is found"
-        assert file in seen.differing, planted
+        assert seen.differing.count(f"differs  {file}: ") == 1, planted
         assert f"{file}: FAILED" in seen.by_openssl, planted
     assert seen.found.splitlines()[0].endswith("/trust.json") and "trust.json" in seen.differing
     assert "trust.json" in seen.by_openssl.splitlines()
     lines = [line for line in seen.audit.splitlines() if line.startswith("✗")]
-    for figure in ("verify: statements", "signature of the documents", "policy ", "source "):
+    for figure in ("verify: statements", "dossier.json", "policy ", "source "):
         assert any(line.startswith(f"✗ {figure}") for line in lines), figure

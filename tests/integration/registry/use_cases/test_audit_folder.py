@@ -35,6 +35,7 @@ from tests.builders.files import with_another_digit
 from tests.builders.homes import NOW, a_home, add_a_base, reopened
 from tests.builders.products import FACTS, a_product
 from tests.builders.releases import FROZEN, NEXT, a_release, a_release_with_other_rules
+from tests.builders.tampered import mend_list
 from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
 
 
@@ -186,10 +187,11 @@ def test_what_is_wrong_beside_a_broken_artifact_is_named_too(place: Path, regist
         file.write_bytes(with_another_digit(file.read_bytes()))
     audit = audited(forged, registry)
     assert audit.version is None and audit.exit_code == 6
-    signature = next(line for line in audit.differing if line.figure == "signature of the documents")
-    assert signature.text.endswith("dossier.json has other digests of cover.html, document.pub")
+    mended = next(line for line in audit.differing if line.file == "dossier.json")
+    assert mended.text == "it has other digests of 2 files than what was signed: the signed one holds"
+    assert outcomes(audit)["signature of the documents"] == "reproduced", "the envelope is as it was"
     told = {line.figure for line in audit.differing}
-    assert {"verify: files", "signature of the documents", "source tiny-1", f"policy {policy.stem[7:19]}…"} <= told
+    assert {"verify: files", "digest of cover.html", "source tiny-1", f"policy {policy.stem[7:19]}…"} <= told
 
 
 def test_a_file_that_nobody_listed_and_one_that_is_gone_are_named(
@@ -199,7 +201,54 @@ def test_a_file_that_nobody_listed_and_one_that_is_gone_are_named(
     (tmp_path / "office" / "extra.html").write_text("<p>0 FLOP</p>", "utf-8")
     (tmp_path / "office" / "pst.html").unlink()
     told = {(line.file, line.text) for line in audited(tmp_path / "office", registry).differing}
-    assert ("extra.html", "dossier.json does not list it") in told and ("pst.html", "it is not there") in told
+    assert ("extra.html", "the list of the documents does not name it") in told and (
+        "pst.html",
+        "it is not there",
+    ) in told
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["extra.safetensors", "new/READ.safetensors", "policies/a.safetensors", "sources/tiny-1/evidence/a.safetensors"],
+)
+def test_a_file_that_is_only_called_as_weights_are_is_one_that_nobody_listed(
+    name: str, place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(place / "office", tmp_path / "office")
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_bytes(b"read me")
+    audit = audited(copy, registry)
+    assert audit.exit_code == 6 and name in {line.file for line in audit.differing}
+
+
+def test_a_program_in_place_of_a_sources_weights_is_one_finding_among_the_others(
+    place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(place / "office", tmp_path / "office")
+    (copy / "sources" / "tiny-1" / "model.safetensors").write_bytes(b"#!/bin/sh\necho read me\n")
+    (copy / "cover.html").write_bytes(b"another")
+    audit = audited(copy, registry)
+    assert audit.exit_code == 6
+    assert {line.file for line in audit.edited} == {"sources/tiny-1/model.safetensors", "cover.html"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cover.html",
+        "artifact/evidence/items.jsonl",
+        "artifact/evidence/statements.intoto.jsonl",
+        "artifact/manifest.json",
+    ],
+)
+def test_each_file_that_was_edited_is_named_once_and_no_other_though_the_list_was_mended(
+    name: str, place: Path, registry: Registry, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(place / "office", tmp_path / "office")
+    (copy / name).write_bytes(with_another_digit((copy / name).read_bytes()))
+    assert [line.file for line in audited(copy, registry).edited] == [name]
+    mend_list(copy)
+    assert sorted(line.file for line in audited(copy, registry).edited) == sorted([name, "dossier.json"])
 
 
 def test_documents_that_say_otherwise_than_the_record_are_broken_though_their_list_was_mended(

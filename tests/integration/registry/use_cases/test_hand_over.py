@@ -255,7 +255,7 @@ def test_a_dossier_of_another_registry_is_not_verified_and_one_with_anothers_art
     shutil.copytree(other_office / "artifact", tmp_path / "out" / "artifact")
     audit = audit_folder(tmp_path / "out", Examiner(registry.trust, NOW))
     wrong = {line.file for line in audit.differing}
-    assert audit.exit_code == 6 and {"artifact/README.md", "dossier.json"} <= wrong
+    assert audit.exit_code == 6 and {"artifact/README.md", "artifact/evidence/statements.intoto.jsonl"} <= wrong
 
 
 def test_an_authority_gets_what_is_recalled_and_says_so_and_nobody_else_gets_it(
@@ -268,6 +268,19 @@ def test_an_authority_gets_what_is_recalled_and_says_so_and_nobody_else_gets_it(
     with pytest.raises(Exception, match="recalled"):
         hand_over(registry, version, "public", tmp_path / "public")
     assert not (tmp_path / "public").exists()
+    hand_over(registry, version, "ai-office", tmp_path / "signed", signer=registry.trainer_key)
+    hand_over(registry, version, "ai-office", tmp_path / "unsigned")
+
+    def said_of_the_cover(dossier: Path) -> str:
+        audit = audit_folder(dossier, Examiner(registry.trust, NOW))
+        return next(line.text for line in audit.lines if line.figure == "cover.html")
+
+    underived = "it cannot be derived from what is here, and"
+    assert said_of_the_cover(tmp_path / "signed") == f"{underived} is as it was signed"
+    assert said_of_the_cover(tmp_path / "unsigned") == f"{underived} nobody whom you trust signed it"
+    cover = tmp_path / "signed" / "cover.html"
+    cover.write_bytes(cover.read_bytes() + b"\n<p>Approved.</p>")
+    assert "what else stands on it" in said_of_the_cover(tmp_path / "signed"), "somebody wrote into it"
 
 
 def test_the_command_says_what_it_wrote_and_refuses_what_it_cannot(

@@ -372,6 +372,10 @@ def test_every_tensor_of_a_merge_of_two_follows_from_the_dossier(algorithm: str,
         if line.figure == "merge"
     ]
     assert (line.outcome, "--with-base" in line.text) == ("not possible", True)
+    (tmp_path / "light" / "sources" / "tiny-1" / "model.safetensors").write_bytes(b"#!/bin/sh\necho read me\n")
+    (tmp_path / "light" / "cover.html").write_bytes(b"another")
+    planted = audit_folder(tmp_path / "light", Examiner(place.registry.trust, NOW))
+    assert {line.file for line in planted.edited} == {"sources/tiny-1/model.safetensors", "cover.html"}
     for edited in ("evidence/statements.intoto.jsonl", "adapter_config.json", "manifest.json"):
         file = tmp_path / "whole" / "sources" / "a-1" / edited
         was = file.read_bytes()
