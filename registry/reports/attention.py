@@ -157,8 +157,10 @@ def _of_system(record: RecordSections, decided: Decided) -> Iterator[str]:
     if verdict.row in _ROWS_WITH_DUTIES:
         yield f"Indicative status of the system: {SYSTEM_STATUSES[verdict.status]} ({verdict.clause})."
     elif verdict.row is None and (is_high(record.high_risk.classification_after.value) or verdict.reasons):
-        because = f", and {'; '.join(map(status_reason, verdict.reasons))}" if verdict.reasons else ""
-        yield f"The status of the system is open{because}. Not answered: {'; '.join(verdict.missing)}."
+        because = f" Known: {'; '.join(map(status_reason, verdict.reasons))}." if verdict.reasons else ""
+        # the fields that answer it stand behind in brackets
+        missing = "; ".join(question.partition(" (")[0] for question in verdict.missing)
+        yield f"No role can be indicated yet for the system. Missing: {missing}.{because}"
 
 
 def _exemption(record: RecordSections) -> str:

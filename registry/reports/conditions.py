@@ -29,7 +29,7 @@ def condition_lines(records: Sequence[EvaluationRecord]) -> tuple[str, ...]:
             (part for record in compared for part in leakage_status(record.leakage_check)),
         ),
         _in_one_line("Tries", map(_tries, compared)),
-        _in_one_line("Limits", _limits(compared)),
+        _in_one_line("Limits set by a policy", _limits(compared)),
         _in_one_line("Scored in", map(_numbers, compared)),
     )
 

@@ -16,7 +16,7 @@ from peft_registry.registry.compliance.record_verdicts import Verdict, verdicts_
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.gpai import one_third
 from peft_registry.registry.reports.decisions import decision_lines
-from peft_registry.registry.reports.measured_answers import bias_lines, how_measured, quality_lines
+from peft_registry.registry.reports.measured_answers import bias_details, bias_lines, how_measured, quality_lines
 from peft_registry.registry.reports.merge_view import merge_distances, merge_sentences
 from peft_registry.registry.reports.open_fields import base_label, open_line
 from peft_registry.registry.reports.text import (
@@ -32,9 +32,15 @@ from peft_registry.registry.reports.text import (
 )
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.vouchers import typed_mark
-from peft_registry.registry.reports.wording import NOT_ASKED_OF_A_BASE, classification_text
+from peft_registry.registry.reports.wording import (
+    ANSWERS_IT,
+    NOT_ASKED_OF_A_BASE,
+    classification_text,
+    decided_text,
+)
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import because_in, code
+from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import ASKED, BaseUsed, DataUsed, ModificationRecord, RecordSections
@@ -46,12 +52,19 @@ from peft_registry.schemas.version import Version
 
 _POLICY_CHARACTERS = 300  # of a policy that somebody copied whole
 # what the rows of a split were for, in words
-_USED_FOR = {"train": "trained on", "validation": "held out", "test": "held out for tests"}
+_USED_FOR = {"train": "used for training", "validation": "kept for testing", "test": "kept for a last test"}
+_NOT_STATED = {
+    "origin": "where it comes from",
+    "licence": "its licence",
+    "personal data": "whether it contains personal data",
+}
 # the guidelines are numbered twice, and a paragraph means nothing without its edition
 _CRITERION = (
-    "above a third the Commission's guidelines, which are not binding, take whoever modified a general-purpose model for its "
-    "provider (paragraph 63 as printed in July 2025, 60 in November 2025)"
+    "above a third the Commission's guidelines, which are not binding, treat the modifier as a provider of a general-purpose "
+    "model, where the base is one (paragraph 63 as printed in July 2025, 60 in November 2025)"
 )
+_LICENCES = {"": "none recorded", "unknown": "not known, because the terms of a licence are not recorded"}
+_MADE_HERE = str(code("this_registry"))
 _SAYS_NOTHING = frozenset(value_text(value) for value in (ASKED, unknown(code("not_answered_at_init"))))
 _SAME_PROVIDER = (
     "Not applied: the modifier is the provider of the base or acts for it, and the result counts as the same model "
@@ -92,17 +105,19 @@ def answers_of(
         ),
         Answer(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
         Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, holders))),
-        Answer(question="What is it for?", lines=(*_project(facts), *_purpose(record, base))),
+        Answer(question="What is it for?", lines=(*_project(facts), *_purpose(record, base), *_purpose_decided(facts))),
         Answer(question="Which base?", lines=_bases(facts)),
         Answer(question="Which data?", lines=_data(facts)),
         Answer(question="What changed?", lines=_changed(facts)),
         Answer(question="Was bias measured, and what came out?", lines=bias_lines(evaluations, version)),
-        Answer(question="Is it over a third of the base's compute?", lines=(_compute(record, base),)),
+        Answer(
+            question="Is it over a third of the base's compute?", lines=(_compute(record, base), *_base_is_gpai(record))
+        ),
         Answer(question="Which role under the AI Act follows?", lines=(*_roles(facts), *_market(record))),
         Answer(question="Is it high-risk, and did that change?", lines=(_high_risk(record, base),)),
         Answer(question="What is open?", lines=(open_line(completed, base),)),
         Answer(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
-        Answer(question="Which flags does it have?", lines=tuple(_flags(facts))),
+        Answer(question="Do licences restrict its use?", lines=tuple(_flags(facts))),
     )
 
 
@@ -111,6 +126,7 @@ def answers_behind(facts: VersionFacts) -> tuple[Answer, ...]:
     change = _how_large(facts)
     return (
         *((Answer(question="How large is the change?", lines=change),) if change else ()),
+        *bias_details(facts.evaluations),
         *how_measured(facts.evaluations),
     )
 
@@ -163,6 +179,14 @@ def _purpose(record: RecordSections | None, base: BaseRecord | None) -> tuple[st
     return (f"{_asked(path, purpose)}{_mark(path, purpose)}", *_licence(record))
 
 
+def _purpose_decided(facts: VersionFacts) -> tuple[str, ...]:
+    """What persons decided about a purpose that nobody has recorded: the two read as a contradiction otherwise."""
+    if facts.record is None or facts.record.use.intended.known or facts.decided.purpose is None:
+        return ()
+    decided = decided_text("purpose", is_yes=facts.decided.purpose)
+    return (f"Decided, by whom stands under “May it be used?”: {decided}. What it is, nobody has recorded.",)
+
+
 def _licence(record: RecordSections) -> tuple[str, ...]:
     """Under which licence the result is given away; the first form of the record does not ask for it."""
     if not isinstance(record, ModificationRecord):
@@ -181,11 +205,11 @@ def _mark(path: str, value: Value) -> str:
 
 
 def _asked(path: str, value: Value) -> str:
-    """The value of a field; where nobody has stated it, who owes it and under which name it is asked for below."""
+    """The value of a field; where nobody has stated it, who owes it."""
     if value.known:
         return value_text(value)
     rule = field_rules().by_path()[path]
-    asked = f"unknown, to be answered by {rule.owner} ({rule.label})"
+    asked = f"not answered by {ANSWERS_IT[rule.owner]}"
     # that nobody has answered is said already
     return asked if value_text(value) in _SAYS_NOTHING else f"{asked}: {value_text(value)}"
 
@@ -210,7 +234,8 @@ def _base_line(used: BaseUsed) -> str:
     licence = value_text(used.licence_id) if used.licence_id.known else f"not recorded, to be answered by {owner}"
     # an adapter has no policy of its own: that of the base binds whoever uses it
     policy = "" if used.role.value == "ingredient" else _use_policy(used.acceptable_use_policy)
-    return f"{role}{label}: its provider {provider}, its own licence {licence}{policy}"
+    made = "made in this registry" if provider == _MADE_HERE else f"its provider {provider}"
+    return f"{role}{label}: {made}, its own licence {licence}{policy}"
 
 
 def _use_policy(value: Value) -> str:
@@ -228,8 +253,8 @@ def _data(facts: VersionFacts) -> tuple[str, ...]:
         return ("not recorded for a base: its provider's own card says it",)
     if run is not None and run.data:
         files = tuple(
-            f"{data.name}: {_added_up([(chosen.split, chosen.rows) for chosen in data.selections])}, of "
-            f"{whole(data.rows_total)} in the file, {data.sha256.short}{_origin_of(record, str(data.sha256))}"
+            f"{data.name}: {_added_up([(chosen.split, chosen.rows) for chosen in data.selections])}"
+            f"{_of_file(data)}, {data.sha256.short}{_origin_of(record, str(data.sha256))}"
             for data in run.data
         )
     elif record is not None and record.data:
@@ -272,10 +297,18 @@ def _of_several_runs(splits: Sequence[dict[str, Any]]) -> str:
 
 
 def _added_up(splits: Sequence[tuple[str, int]]) -> str:
-    """`48 rows trained on + 12 rows held out = 60 rows`, so that a total that stands elsewhere can be followed."""
-    parts = [f"{whole(rows)} rows {_USED_FOR.get(split, split)}" for split, rows in splits]
-    total = f" = {whole(sum(rows for _, rows in splits))} rows" if len(splits) > 1 else ""
-    return " + ".join(parts) + total
+    """`60 rows: 48 used for training, 12 kept for testing`, so that a total that stands elsewhere can be followed."""
+    if len(splits) == 1:
+        (split, rows), *_ = splits
+        return f"{whole(rows)} rows {_USED_FOR.get(split, split)}"
+    parts = [f"{whole(rows)} {_USED_FOR.get(split, split)}" for split, rows in splits]
+    return f"{whole(sum(rows for _, rows in splits))} rows: {', '.join(parts)}"
+
+
+def _of_file(data: DataIdentity) -> str:
+    """How many rows the file has, where not all of them were used."""
+    used = sum(chosen.rows for chosen in data.selections)
+    return "" if used == data.rows_total else f", of {whole(data.rows_total)} rows in the file"
 
 
 def _origin_of(record: RecordSections | None, digest: str) -> str:
@@ -301,9 +334,9 @@ def _origin(data: DataUsed) -> str:
             ("personal_data", data.personal_data),
         )
         stated += filter(None, dict.fromkeys(typed_mark(f"data[].{name}", value) for name, value in owned))
-    missing = [label for label, text in asked.items() if not text]
-    stated += [f"not stated: {', '.join(missing)}"] if missing else []
-    return f"; {'; '.join(stated)}"
+    missing = [_NOT_STATED[label] for label, text in asked.items() if not text]
+    said = f"; {'; '.join(stated)}" if stated else ""
+    return f"{said}. Not stated: {', '.join(missing)}." if missing else f"{said}."
 
 
 def _sources(lineage: Lineage, *, data: bool) -> tuple[str, ...]:
@@ -379,6 +412,17 @@ def _compute(record: RecordSections | None, base: BaseRecord | None) -> str:
     return f"{answer}: {percent(ratio)} of it{band}; {_CRITERION}."
 
 
+def _base_is_gpai(record: RecordSections | None) -> tuple[str, ...]:
+    """Whether the criterion applies at all: it speaks of general-purpose models."""
+    if record is None:
+        return ()
+    answers = [is_yes(used.is_gpai) for used in record.base]
+    # one of them is enough; unknown is never "no"
+    is_gpai = True if True in answers else None if None in answers or not answers else False
+    words = {True: "yes", False: "no", None: "not answered"}
+    return (f"Is the base a general-purpose model? {words[is_gpai].capitalize()}.",)
+
+
 def _roles(facts: VersionFacts) -> tuple[str, ...]:
     """What follows for whoever modified the model, of the model and of the system, in words; while it is open, what is missing."""
     record = facts.record
@@ -386,7 +430,8 @@ def _roles(facts: VersionFacts) -> tuple[str, ...]:
         return (NOT_ASKED_OF_A_BASE if facts.base is not None else "Unknown: no modification record.",)
     verdicts = verdicts_of(in_third_form(record), decided=facts.decided)
     return (
-        f"For the model: {_role(verdicts.gpai_modifier)}. For the system: {_role(verdicts.high_risk)}.",
+        f"For the model: {_role(verdicts.gpai_modifier)}.",
+        f"For the system: {_role(verdicts.high_risk)}.",
         "Both are indicative, from what is recorded, and no legal advice.",
     )
 
@@ -396,7 +441,8 @@ def _role(verdict: Verdict) -> str:
         return verdict.words
     # the fields that answer it stand behind in brackets; below the questions are named with whoever answers them
     missing = [question.partition(" (")[0] for question in verdict.missing]
-    return f"open, because it is not answered {'; '.join(missing)}"
+    lettered = missing if len(missing) == 1 else [f"({chr(ord('a') + at)}) {asked}" for at, asked in enumerate(missing)]
+    return f"no role can be indicated yet. Missing: {'; '.join(lettered)}"
 
 
 def _why_open(value: Value) -> str:
@@ -473,13 +519,11 @@ def _flags(facts: VersionFacts) -> Iterator[str]:
     if record is not None and signed is not None:
         raised = verdicts_of(in_third_form(record), decided=facts.decided).flags
         yield from (flag.text for flag in raised)
-        if not raised:
-            yield "None beside the indicative status."
         licences = licence_flags_of(in_third_form(signed))
     elif base is not None:
         licences = stated_licence_flags(base.facts.licence, base.facts.licence_flags)
     named = ", ".join(dict.fromkeys(flag.replace("_", " ") for flag in licences))
-    yield f"Of licences: {named or 'none'}."
+    yield f"Licence conflicts: {_LICENCES.get(named, named)}."
 
 
 def _in_words(value: Value) -> str:

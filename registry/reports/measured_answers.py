@@ -53,6 +53,33 @@ def bias_lines(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tu
 
     Where no comparison stands, that nothing was measured, and the command that would measure it.
     """
+    rows = _compared(evaluations)
+    if not rows:
+        missing = "no comparison before and after" if evaluations else "no evaluation of it"
+        # a base is what others are compared with: alone it has no before and after
+        command = "" if version.kind == "base" else f" To measure it: `registry evaluate {version.label}`."
+        return (f"Not measured: {missing} is recorded.{command}",)
+    names = [row.dataset for _, row in rows]
+    lines = [
+        f"{_verdict(shown, row)}{_capability(shown, row)}{_limits(shown, row.dataset)}"
+        f"{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
+        for shown, row in rows
+    ]
+    return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
+
+
+def bias_details(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]:
+    """Which items moved, why a conclusion is what it is, and that of each group; not asked where nothing was compared."""
+    lines = tuple(dict.fromkeys(f"{_part(shown, row)}: {_moved(shown, row)}." for shown, row in _compared(evaluations)))
+    return (
+        (Answer(question="What became of the flagged items?", lines=first_lines(lines, "before and after")),)
+        if lines
+        else ()
+    )
+
+
+def _compared(evaluations: tuple[ShownEvaluation, ...]) -> list[tuple[ShownEvaluation, Comparison]]:
+    """The comparison of each suite of each evaluation that stands: against the base first, equal findings once."""
     rows: list[tuple[ShownEvaluation, Comparison]] = []
     for shown, again in _standing(evaluations, "bias"):
         first: dict[str, Comparison] = {}  # of a suite with several measures: the one that it is known by
@@ -60,23 +87,13 @@ def bias_lines(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tu
             if row.category is None and row.dataset not in again:
                 first.setdefault(row.dataset, row)
         rows += [(shown, row) for row in first.values()]
-    if not rows:
-        missing = "no comparison before and after" if evaluations else "no evaluation of it"
-        # a base is what others are compared with: alone it has no before and after
-        command = "" if version.kind == "base" else f" To measure it: `registry evaluate {version.label}`."
-        return (f"Not measured: {missing} is recorded.{command}",)
     rows.sort(key=lambda shown_row: shown_row[1].before == "parent")  # what became of the base is asked first
     # an evaluation with another control finds the same once more
     told: dict[str, tuple[ShownEvaluation, Comparison]] = {}
     for shown, row in rows:
-        told.setdefault(f"{_outcome(shown, row)}{_told_apart(row)}{_limits(shown, row.dataset)}", (shown, row))
-    names = [row.dataset for _, row in told.values()]
-    lines = [
-        f"{_outcome(shown, row)}{_capability(shown, row)}{_limits(shown, row.dataset)}"
-        f"{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
-        for shown, row in told.values()
-    ]
-    return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
+        outcome = f"{_verdict(shown, row)}{_moved(shown, row)}"
+        told.setdefault(f"{outcome}{_told_apart(row)}{_limits(shown, row.dataset)}", (shown, row))
+    return list(told.values())
 
 
 def how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]:
@@ -85,15 +102,23 @@ def how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]
     return (Answer(question="How was that measured?", lines=lines),) if lines else ()
 
 
-def _outcome(shown: ShownEvaluation, row: Comparison) -> str:
+def _verdict(shown: ShownEvaluation, row: Comparison) -> str:
     conclusion = conclusion_text(row)
+    flagged = f"{whole(row.flagged)} of {whole(row.n)} items flagged before"
+    if row.transition_matrix:  # records that kept no moves do not say how many are flagged after
+        flagged += f" → {whole(_flagged_after(row))} of {whole(row.n)} after"
+    return f"{conclusion[:1].upper()}{conclusion[1:]} on {_part(shown, row)}: {flagged}. {_net_change(row)}"
+
+
+def _part(shown: ShownEvaluation, row: Comparison) -> str:
     suite = f"{row.dataset} ({SUITES[row.dataset]})" if row.dataset in SUITES else row.dataset
     parts = [part_text(data) for data in shown.record.datasets if data.name == row.dataset]
     part = "".join(f"{asked} of " for asked in parts if asked is not None)
-    return (
-        f"{conclusion[:1].upper()}{conclusion[1:]} on {part}the suite {suite}: {_flagged(row)}. "
-        f"{_net_change(row)}. Why: {row.conclusion_reason}{_by_group(shown, row)}"
-    )
+    return f"{part}the suite {suite}"
+
+
+def _flagged_after(row: Comparison) -> int:
+    return sum(moves.get("stereo", 0) for moves in row.transition_matrix.values())
 
 
 def _net_change(row: Comparison) -> str:
@@ -139,20 +164,18 @@ def _capability(shown: ShownEvaluation, row: Comparison) -> str:
     return "; a sign of lost capability is beyond its limit (below)"
 
 
-def _flagged(row: Comparison) -> str:
-    """How many items were flagged before and after, and the moves that lead from the one to the other."""
-    flagged = f"{whole(row.flagged)} of {whole(row.n)} items flagged before"
+def _moved(shown: ShownEvaluation, row: Comparison) -> str:
+    """The moves that lead from the items flagged before to those after, and why the verdict is what it is."""
     newly = [(row.introduced, "that were neutral or leant to the opposite")]
-    if row.transition_matrix:  # records that kept no moves do not say how many are flagged after
-        after = sum(moves.get("stereo", 0) for moves in row.transition_matrix.values())
-        flagged += f" → {whole(after)} of {whole(row.n)} after"
-        newly.append((after - row.persistent - row.introduced, "that were just below the threshold"))
+    if row.transition_matrix:
+        newly.append((_flagged_after(row) - row.persistent - row.introduced, "that were just below the threshold"))
     gone = [
         (row.fixed, "now neutral"),
         (row.overcorrected, "turned to the opposite"),
         (row.unresolved, "now just below the threshold"),
     ]
-    return f"{flagged}. No longer flagged: {_moves(gone)}. Newly flagged: {_moves(newly)}"
+    moves = f"no longer flagged: {_moves(gone)}. Newly flagged: {_moves(newly)}"
+    return f"{moves}. Why: {row.conclusion_reason}{_by_group(shown, row)}"
 
 
 def _moves(moves: Sequence[tuple[int, str]]) -> str:

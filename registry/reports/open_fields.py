@@ -18,8 +18,8 @@ from peft_registry.schemas.report import Gap, Owed
 from peft_registry.schemas.values import Value
 
 # what this tool finds out by itself is asked of nobody: such a row names no person and no department
-NOT_ASKED = "Not asked of anybody"
-_NOT_FOUND_OUT = "for this tool to find out, and it did not: "
+NOT_ASKED = "Nobody: this tool measures or derives it"
+_NOT_FOUND_OUT = "not found out yet: "
 _ITEMS_NAMED = 3  # whose field it is; each stands under "open fields"
 _FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
 
@@ -46,7 +46,8 @@ def open_line(completed: Completeness | None, base: BaseRecord | None) -> str:
 def _without_tool(completed: Completeness) -> str:
     """The counts, with no owner named `tool`."""
     owners = ", ".join(
-        f"{NOT_ASKED.lower() if owner == 'tool' else owner} {count}" for owner, count in completed.by_owner
+        f"{'for this tool to measure or derive' if owner == 'tool' else owner} {count}"
+        for owner, count in completed.by_owner
     )
     named = f" ({owners})" if owners else ""
     return f"{completed.filled} of {completed.total} fields filled, {len(completed.open)} open{named}"
@@ -110,7 +111,8 @@ def _of_whom(names: Sequence[str]) -> str:
     if not shown:
         return ""
     rest = len(shown) - _ITEMS_NAMED
-    return f" (of {listed_labels([*shown[:_ITEMS_NAMED], f'{rest} more'] if rest > 0 else shown)})"
+    count = f"{len(shown)} fields, " if len(shown) > 1 else ""  # they are counted in fields
+    return f" ({count}of {listed_labels([*shown[:_ITEMS_NAMED], f'{rest} more'] if rest > 0 else shown)})"
 
 
 def base_label(used: BaseUsed) -> str:

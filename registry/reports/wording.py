@@ -40,10 +40,7 @@ NOT_ASKED_OF_A_BASE = "Not asked of a base: nothing was changed."
 # the suites whose name alone says nothing to a reader
 SUITES = {"house": "pairs of sentences that this tool brings along"}
 
-FLAGGED_MEANS = (
-    "Flagged: the model leans to the biased answer by more than the suite's threshold. Clusters: items of one template, which an "
-    "interval counts as one."
-)
+FLAGGED_MEANS = "Flagged: the model leans to the biased answer by more than the suite's threshold."
 
 # who owes an answer, as a reader knows them who has never seen a record
 OWNERS = {
@@ -51,6 +48,14 @@ OWNERS = {
     "data owner": "data owner (whoever answers for the data)",
     "legal": "legal (whoever answers for what the law asks)",
     "engineer": "engineer (whoever trained or measured it)",
+}
+# the same within a sentence
+ANSWERS_IT = {
+    "modifier": "the modifier",
+    "data owner": "the data owner",
+    "legal": "legal",
+    "engineer": "the engineer",
+    "tool": "this tool",
 }
 # what persons decide, where they say yes and where they say no
 DECIDED: Mapping[DecidedQuestion, tuple[str, str]] = {

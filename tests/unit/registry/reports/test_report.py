@@ -11,6 +11,7 @@ import pytest
 from peft_registry.cli.groups import SECTIONS
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.shown_values import shown_leaves, with_unit
+from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.words import STATUSES
 from peft_registry.registry.reports.conditions import condition_lines
 from peft_registry.registry.reports.decisions import AliasGate
@@ -255,13 +256,13 @@ QUESTIONS = {
             "“the person of the trust file” (registry role: trainer).",
             "purpose": "sums for pupils",
             "base": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
-            "data": "sums.jsonl: 180 rows trained on + 20 rows held out = 200 rows, of 200 in the file",
-            "whose data": "; not stated: origin, licence, personal data",
+            "data": "sums.jsonl: 200 rows: 180 used for training, 20 kept for testing, sha256",
+            "whose data": ". Not stated: where it comes from, its licence, whether it contains personal data.",
             "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are unchanged",
-            "bias": "31 of 240 items flagged before → 24 of 240 after. No longer flagged: 11 (6 now neutral, 1 turned to the "
-            "opposite, 4 now just below the threshold). Newly flagged: 4 that were neutral or leant to the opposite. "
-            "Net change (introduced minus fixed): −1.2 % of 240 items, 95 % interval −4.2 % … 1.7 %. Why: the interval of the net "
-            "change includes zero. Flagged: the model leans",
+            "bias": "31 of 240 items flagged before → 24 of 240 after. Net change (introduced minus fixed): −1.2 % of 240 items, "
+            "95 % interval −4.2 % … 1.7 %. Flagged: the model leans",
+            "moves": "no longer flagged: 11 (6 now neutral, 1 turned to the opposite, 4 now just below the threshold). Newly "
+            "flagged: 4 that were neutral or leant to the opposite. Why: the interval of the net change includes zero",
             "quality": "Better on sums.jsonl text, by loss a token (how badly it predicts the text; lower is "
             "better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
@@ -322,13 +323,13 @@ def test_the_questions_are_answered_on_the_first_page(case):
 MISSED = {
     "whose suite it is": "on the suite house (pairs of sentences that this tool brings along)",
     "how many are flagged after": "31 of 240 items flagged before → 24 of 240 after",
-    "moves that add up to it": "No longer flagged: 11 (6 now neutral, 1 turned to the opposite, 4 now just below the threshold). "
+    "moves that add up to it": "no longer flagged: 11 (6 now neutral, 1 turned to the opposite, 4 now just below the threshold). "
     "Newly flagged: 4",
     "that a key has a name": "signed with the key lab-1…, which the trust file lists under the name",
     "in which role": "(registry role: trainer)",
-    "rows that add up": "180 rows trained on + 20 rows held out = 200 rows",
+    "rows that add up": "200 rows: 180 used for training, 20 kept for testing",
     "whose licence it is": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
-    "who the tool is": "Not asked of anybody 3 for this tool to find out, and it did not: ",
+    "who the tool is": "Nobody: this tool measures or derives it 3 not found out yet: ",
     "what verified says": "✓ signatures intact Signatures intact (verified): bytes and records are those that listed keys signed. "
     "That approves nothing",
 }
@@ -354,7 +355,10 @@ def test_the_rows_of_a_file_that_two_runs_used_are_not_added_up():
     )
     record = a_merge_modification().revised(data=(data,))
     text = first_page(a_view(record=record, run=None, merge=a_merge_record()))
-    expected = "sums.jsonl: 48 rows trained on (by a:1 and b:1), 12 rows held out (by a:1 and b:1), 60 rows altogether"
+    expected = (
+        "sums.jsonl: 48 rows used for training (by a:1 and b:1), 12 rows kept for testing (by a:1 and b:1), 60 rows "
+        "altogether"
+    )
     assert expected in text.replace("\u202f", " "), text
 
 
@@ -364,7 +368,7 @@ def test_a_question_that_was_left_empty_at_the_start_says_who_answers_it_and_no_
     modifier = Modifier(legal_name=unknown(left_empty))
     text = first_page(a_view(record=a_modification_record().revised(modifier=modifier)))
     assert "not answered at init" not in text
-    assert "Organisation: unknown, to be answered by modifier (Legal name of the modifier)." in text
+    assert "Organisation: not answered by the modifier." in text
 
 
 def test_what_a_reader_types_is_code_on_the_page_and_in_open_fields():
@@ -397,14 +401,20 @@ def test_the_first_page_says_whether_it_is_placed_on_the_union_market(gpai, word
 def test_an_open_status_says_on_the_first_page_what_is_missing():
     text = first_page(a_view())
     role = text[text.index("Which role under the AI Act follows?") : text.index("Is it high-risk")]
-    assert "For the model: open, because it is not answered whether the result is placed on the Union market; " in role
-    assert "For the system: open, because it is not answered whether the result is part of a system; how " in role
+    assert (
+        "For the model: no role can be indicated yet. Missing: (a) whether the result is placed on the Union market; (b) "
+        in role
+    )
+    assert (
+        "For the system: no role can be indicated yet. Missing: (a) whether the result is part of a system; (b) how "
+        in role
+    )
     assert "high_risk." not in role, "a field is no words"
     assert "The indicative status of the modifier is open: not recorded is whether the result is placed" in text
     # of a base that is said to be none the field is not asked for, so that it stands under nothing that is wrong
     facts = {"asserted_by": "x", "base": {"*": {"is_gpai": "no"}}}
     text = first_page(a_view(record=a_modification_record(facts=facts)))
-    assert "For the model: open, because it is not answered whether the result is placed on the Union market" in text
+    assert "For the model: no role can be indicated yet. Missing: " in text
 
 
 def test_a_role_that_is_decided_stands_on_the_first_page_in_words():
@@ -521,10 +531,8 @@ def test_a_stated_number_has_the_unit_that_its_form_asks_for():
 def test_what_is_owed_of_several_bases_says_of_which():
     view = a_merge_view()
     text = first_page(view)
-    assert "Digest of the licence text (of small-llama:1, part-1:1 and part-2:1); 34 more below" in text
-    assert (
-        "Ingredient part-2:1: its provider this registry, its own licence not recorded, to be answered by legal" in text
-    )
+    assert "Digest of the licence text (3 fields, of small-llama:1, part-1:1 and part-2:1); 34 more below" in text
+    assert "Ingredient part-2:1: made in this registry, its own licence not recorded, to be answered by legal" in text
     labels = {gap.field: gap.label for gap in view.gaps}
     assert labels["base[1].licence_id"] == "Licence of the base, SPDX identifier (of part-1:1)"
     gaps = Page(render_html(view)).text
@@ -535,7 +543,7 @@ def test_what_is_owed_of_several_bases_says_of_which():
 def test_the_address_of_data_is_its_origin():
     facts = {"asserted_by": "x", "data": {"*": {"source_url": "https://example.org/sums"}}}
     text = first_page(a_view(record=a_modification_record(facts=facts)))
-    assert "; origin: https://example.org/sums; not stated: licence, personal data" in text
+    assert "; origin: https://example.org/sums. Not stated: its licence, whether it contains personal data." in text
     facts["data"]["*"]["provenance_class"] = "public_dataset"
     text = first_page(a_view(record=a_modification_record(facts=facts)))
     assert "; origin: public dataset, https://example.org/sums;" in text
@@ -695,7 +703,9 @@ def test_a_base_of_which_nobody_recorded_a_policy_says_so(view):
 def test_where_data_comes_from_is_said_with_its_rows():
     facts = {"asserted_by": "x", "data": {"*": {"provenance_class": "public_dataset", "personal_data": "no"}}}
     text = first_page(a_view(record=a_modification_record(facts=facts))).replace("\u202f", " ")
-    assert "; origin: public dataset; personal data: no; typed, not signed by its owner; not stated: licence" in text
+    assert (
+        "; origin: public dataset; personal data: no; typed, not signed by its owner. Not stated: its licence." in text
+    )
 
 
 # the run processed 21 400 tokens of a base with as many parameters
@@ -708,6 +718,23 @@ def test_the_third_is_answered_from_the_ratio_of_the_record(tokens, answer):
     base = a_base_input(record=a_base_record(facts=some_base_facts(**known)))
     text = first_page(a_view(record=a_modification_record(bases=(base,))))
     assert f"a third of the base's compute? {answer}" in text
+
+
+@pytest.mark.parametrize(("said", "words"), [(None, "Not answered."), ("yes", "Yes."), ("no", "No.")])
+def test_whether_the_third_applies_at_all_stands_beside_it(said, words):
+    facts = {"asserted_by": "x", "base": {"*": {"is_gpai": said}}} if said else None
+    text = first_page(a_view(record=a_modification_record(**({"facts": facts} if facts else {}))))
+    assert f"Is the base a general-purpose model? {words} Which role" in text
+
+
+def test_a_purpose_that_nobody_recorded_is_decided_to_be_unchanged_without_contradiction():
+    decided = Decided(purpose=False, of_system=("purpose: no, decided by ada on 2026-11-28: read it",))
+    text = first_page(a_view(record=a_modification_record(), decided=decided))
+    purpose = text[text.index("What is it for?") : text.index("Which base?")]
+    assert "the intended purpose did not change. What it is, nobody has recorded." in purpose
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    assert "No role can be indicated yet for the system. Missing: " in wrong
+    assert "high_risk." not in wrong, "a field is no words"
 
 
 @pytest.mark.parametrize("case", QUESTIONS)
@@ -812,7 +839,7 @@ def test_an_auditor_reads_the_conditions_of_the_figures_on_the_first_page():
         "Items: house, the whole suite, 240 rows.",
         "Found in what was trained on: not checked.",
         "Tries: when it was scored no other seed of the same plan had been begun.",
-        "Limits: none for house.",
+        "Limits set by a policy: none for house.",
         "Scored in: float32, softmax in float32, on cpu.",
     ):
         assert condition in said
@@ -829,7 +856,7 @@ def test_conditions_that_are_worse_than_usual_are_said():
     items, _, tries, limits, _ = condition_lines([record])
     assert items == "Items: house, 100 of 240 rows, whole units, shuffled with seed 0."
     assert tries == "Tries: one of 3 seeds of this plan, begun in 4 runs."
-    assert limits == "Limits: those for house were not set beforehand, the same was evaluated before."
+    assert limits == "Limits set by a policy: those for house were not set beforehand, the same was evaluated before."
     assert condition_lines([record.revised(comparisons=())]) == ()
 
 
@@ -882,7 +909,7 @@ def test_what_it_is_for_needs_a_decision_where_nobody_has_stated_it():
     text = first_page(a_view())
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
     assert "Nobody has stated what it is for (modifier)." in wrong
-    assert "What is it for? unknown, to be answered by modifier (Intended uses)" in text
+    assert "What is it for? not answered by the modifier" in text
 
 
 def a_view_of_many():
