@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from peft_registry.cli.wiring import opened
+from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
@@ -61,6 +62,16 @@ _SHOWN_COLUMNS = (
     "gate",
 )
 _SUMMARY_COLUMNS = ("base", "rank", "loss", "metric", "metric_value", "gate")
+
+
+class TrainingFileNotAPath(InputRefused):
+    what = "train() is given a {kind} as its training file"
+    why = (
+        "its first argument is the path of a training file, and its second the values that replace some of that file's"
+    )
+    fix = 'write train("train.yml", {{"name": "x"}}); `registry init` writes a training file'
+
+    kind: str
 
 
 class Versions(Sequence["Version"]):
@@ -160,8 +171,8 @@ class OpenRegistry:
         from peft_registry.trainer.use_cases.train import train_and_register
         from peft_registry.trainer.use_cases.train_tasks import train_tasks
 
+        path = _path_of_training_file(file)
         words = tuple(f"{key}={json.dumps(value)}" for key, value in (changes or {}).items())
-        path = Path(file)
         tasks = load_tasks(path, words)
         self._registry.unlock()
         outcome: TrainOutcome | TasksOutcome
@@ -649,8 +660,15 @@ def train(
     home: str | os.PathLike[str] | None = None,
 ) -> "TrainOutcome | TasksOutcome":
     """Fine-tune a base and register the result: `OpenRegistry.train` of the registry in `home`."""
+    path = _path_of_training_file(file)  # before a registry is looked for: another one would not help
     with open_registry(home) as registry:
-        return registry.train(file, changes)
+        return registry.train(path, changes)
+
+
+def _path_of_training_file(file: object) -> Path:
+    if not isinstance(file, str | os.PathLike):
+        raise TrainingFileNotAPath(type(file).__name__)
+    return Path(file)
 
 
 def evaluate(

@@ -75,7 +75,7 @@ SAMPLES: dict[Any, Callable[[str], object]] = {
 }
 # facts that change more of the words than being absent does
 OTHER_FACTS: dict[str, tuple[Mapping[str, object], ...]] = {
-    "absent-column": ({"column": "nams", "columns": FEW},),
+    "absent-column": ({"column": "nams", "columns": FEW, "recognised": None},),
     "ambiguous-data-files": ({"groups": MANY},),
     "base-weights-incomplete": ({"names": MANY},),
     "data-without-use": ({"names": ()},),

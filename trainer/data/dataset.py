@@ -131,6 +131,11 @@ class LoadedData:
         )
 
     @property
+    def row_format(self) -> str:
+        """How the held-out rows are read, such as `messages`."""
+        return self.identity_of(self.reported_split).format.partition("/")[2]
+
+    @property
     def reported(self) -> tuple[Example, ...]:
         """The rows that trained nothing and chose nothing."""
         return self.test or self.validation

@@ -35,13 +35,22 @@ class AbsentColumn(InputRefused):
     name: str
     column: str
     columns: Sequence[str]
+    meaning: str
+    is_mapped: bool  # data.train.columns names this column; else it has the name of its meaning
+    recognised: RowFormat | None = None  # the other format that these columns are of
 
     @property
     def suggestion(self) -> str:
-        nearest = closest(self.column, self.columns)
-        if nearest is None:
-            return "name the column in data.train.columns"
-        return f"did you mean `{nearest}`? Set data.train.columns"
+        if self.recognised is not None:
+            return f"set data.train.format: {self.recognised}, which these columns are of"
+        # a column that has the meaning's own name is the likelier one
+        nearest = self.meaning if self.meaning in self.columns else closest(self.column, self.columns)
+        mapping = f"data.train.columns: {{{self.meaning}: {nearest or 'COLUMN'}}}"
+        if nearest is not None:
+            return f"did you mean `{nearest}`? Set {mapping}"
+        if self.is_mapped:
+            return f"correct `{self.column}` to one of them: {mapping}"
+        return f"say which of them it is, with {mapping}, or correct data.train.format"
 
 
 class AbsentValue(InputRefused):
@@ -227,7 +236,10 @@ def choose_reading(
         if column in columns:
             continue
         if meaning in shape.required or meaning in source.columns:
-            raise AbsentColumn(name, column, columns)
+            is_mapped = meaning in source.columns
+            other = None if source.columns else _recognised(columns, {})
+            recognised = None if other in (row_format, "text") else other
+            raise AbsentColumn(name, column, columns, meaning, is_mapped=is_mapped, recognised=recognised)
         del chosen[meaning]
     is_conversation = row_format in CONVERSATIONS or (
         row_format == "prompt_completion" and chosen["completion"] in lists
@@ -277,14 +289,22 @@ def row_line(values: dict[str, Any]) -> bytes:
 
 
 def _detect(name: str, columns: Sequence[str], mapped: dict[str, str]) -> RowFormat:
+    recognised = _recognised(columns, mapped)
+    if recognised is not None:
+        return recognised
     known = {row_format: shape for row_format, shape in FORMATS.items() if shape.required}
-    for row_format, shape in known.items():
-        if all(mapped.get(meaning, meaning) in columns for meaning in shape.required):
-            return row_format
     by_mapping = [key for key, shape in known.items() if mapped and set(mapped) >= set(shape.required)]
     if by_mapping:  # the columns that are named do not exist: say so rather than "not recognised"
         return by_mapping[0]
     raise FormatNotRecognised(name, columns)
+
+
+def _recognised(columns: Sequence[str], mapped: dict[str, str]) -> RowFormat | None:
+    """The first format whose required columns are there; None where there is none."""
+    for row_format, shape in FORMATS.items():
+        if shape.required and all(mapped.get(meaning, meaning) in columns for meaning in shape.required):
+            return row_format
+    return None
 
 
 def _require_no_label(name: str, columns: Sequence[str], source: TrainSource) -> None:

@@ -79,6 +79,16 @@ class MetricOfOtherRows(InputRefused):
     needed: str
 
 
+class AnswersNotRead(InputRefused):
+    what = "{key} asks for {metric}, and only the loss of these rows is measured"
+    why = "they are read as {row_format}; of conversations and plain text no prompt is told from one answer in words"
+    fix = "write each row as `prompt` and `completion`, which are text, or take {metric} out of {key}"
+
+    key: str
+    metric: str
+    row_format: str
+
+
 class PromptTooLong(InputRefused):
     what = "the prompt of row {row} has {tokens} tokens"
     why = "with its answer this model has room for {room}"
@@ -229,12 +239,10 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
     return Answers(dataset, tuple(rows), own, as_numbers=True in numbers)
 
 
-# what evaluation.quality and training.early_stopping may name: what it is, and which rows have it
+# what evaluation.quality and training.early_stopping may name and not all rows have: what it is, and which rows have it
 MEASURED_OF_ROWS: Mapping[str, tuple[str, str]] = {
     "accuracy": ("the share of rows whose class is the likeliest", "two classes or more"),
     "macro_f1": ("the mean F1 of the classes", "two classes or more"),
-    "exact_match": ("the share of answers that are equal", "a prompt and an answer in words"),
-    "f1": ("the F1 of the words of an answer", "a prompt and an answer in words"),
     "number_match": ("the share of answers that come to the same number", "a number in each answer"),
 }
 
@@ -248,17 +256,19 @@ def require_fitting(names: Sequence[str], data: LoadedData, *, key: str) -> None
         key: of the training file that names them.
 
     Raises:
-        MetricOfOtherRows: they have no classes, no answers in words, or no numbers in them.
+        AnswersNotRead: they are conversations or plain text.
+        MetricOfOtherRows: they have no classes, or no number in each answer.
     """
     tasks = (*data.tasks, *data.validation_tasks)
     for name in names:
         if name == "loss":
             continue
-        fits = bool(tasks)
         if name in ("accuracy", "macro_f1"):
             fits = len(data.classes) > 1
-        elif name == "number_match":
-            fits = bool(tasks) and all(number_of(task.answer) is not None for task in tasks)
+        elif not tasks:
+            raise AnswersNotRead(key, name, data.row_format)
+        else:  # any answer in words has equality and F1
+            fits = name != "number_match" or all(number_of(task.answer) is not None for task in tasks)
         if not fits:
             raise MetricOfOtherRows(key, name, *MEASURED_OF_ROWS[name])
 

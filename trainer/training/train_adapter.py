@@ -50,7 +50,7 @@ Load = Callable[
 class SamplesOfOtherRows(InputRefused):
     what = "evaluation.samples asks for answers, which these rows do not have"
     why = "a sample is a prompt with its answer in words, and plain text and conversations are not read so"
-    fix = "take it out, or say with data.train.format how the rows are read"
+    fix = "take it out, or write each row as `prompt` and `completion`, which are text"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,17 +107,34 @@ def read_data(
         locate=locate_locally_or_on_hub(data_folder, observe),
         observe=observe,
     )
+    require_measurable(config, data, tokenizer, context_length=base_record.context_length)
+    return data
+
+
+def require_measurable(config: TrainingFile, data: LoadedData, tokenizer: Any, *, context_length: int | None) -> None:
+    """Raise unless what the file wants to know of its held-out rows can be measured of them.
+
+    Args:
+        config: the training file.
+        data: its rows.
+        tokenizer: of the base.
+        context_length: of the base; None where nobody knows.
+
+    Raises:
+        AnswersNotRead, MetricOfOtherRows: as `require_fitting`.
+        SamplesOfOtherRows: they have no answers in words.
+        PromptTooLong: the base has no room for an answer to one of them.
+    """
     require_fitting(config.evaluation.quality, data, key="evaluation.quality")
     stopping = config.training.early_stopping
     if stopping is not None:
         require_fitting((stopping.metric,), data, key="training.early_stopping.metric")
     if config.evaluation.samples and not data.tasks:
         raise SamplesOfOtherRows
-    room = None if base_record.context_length is None else base_record.context_length - config.virtual_tokens
+    room = None if context_length is None else context_length - config.virtual_tokens
     for split in dict.fromkeys((data.reported_split, "validation")):
         for answers in answers_of_rows(config, data, split, tokenizer):
             require_room_for_answers(answers, tokenizer, room)
-    return data
 
 
 def answers_of_rows(config: TrainingFile, data: LoadedData, split: Split, tokenizer: Any) -> tuple[Answers, ...]:

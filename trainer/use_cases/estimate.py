@@ -18,6 +18,7 @@ from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES, refuse_code_in_config
+from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.errors import InputRefused
@@ -350,6 +351,7 @@ def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Obs
     from peft_registry.trainer.bases.loading import load_tokenizer
     from peft_registry.trainer.costs.memory import Shape
     from peft_registry.trainer.data.dataset import load_data
+    from peft_registry.trainer.training.train_adapter import require_measurable
 
     loaded = plan.loaded
     config = plan.loaded.config
@@ -364,6 +366,8 @@ def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Obs
         chooses=config.chooses,
         observe=observe,
     )
+    context_length = required_base(registry, plan.base).record.context_length
+    require_measurable(config, data, tokenizer, context_length=context_length)
     shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in first_epoch(config, data, tokenizer)]
     _, rows, tokens, _ = max(shapes)
     part = plan.scope.half

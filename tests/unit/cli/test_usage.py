@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+import peft_registry
 from peft_registry.cli.main import run
 from peft_registry.registry.evaluation.halves import half_of
+from peft_registry.schemas.errors import KnownError
 from peft_registry.trainer.evaluation.suites import suite_named
 
 REFUSED = "`registry evaluate` cannot be run as typed"
@@ -57,3 +59,10 @@ def test_the_halves_of_a_shipped_suite_are_listed_without_a_registry(half, tmp_p
     assert shown.out.splitlines() == [name for name, _ in suite.units if half_of("house", suite.clusters[name]) == half]
     assert "next: registry evaluate NAME:NUMBER --suite house --half test" in shown.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_train_of_a_dict_says_which_arguments_it_takes() -> None:
+    with pytest.raises(KnownError, match="is given a dict") as caught:
+        peft_registry.train({"name": "x"})  # type: ignore[arg-type]
+    assert 'train("train.yml", {"name": "x"})' in caught.value.fix
+    assert caught.value.exit_code == 2

@@ -20,13 +20,15 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.make_home import NewHome, make_home
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.report import make_report, render_report, report_inputs
+from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.progress import Event, Said
 from peft_registry.schemas.run_samples import KeptSamples, RunSamples
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
-from peft_registry.trainer.evaluation.quality import MetricOfOtherRows, PromptTooLong
+from peft_registry.trainer.evaluation.quality import AnswersNotRead, MetricOfOtherRows, PromptTooLong
 from peft_registry.trainer.use_cases.add_base import intake_base
+from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW
 
@@ -174,12 +176,26 @@ def test_the_figures_follow_from_the_item_table(trained: Trained) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "file"), [("macro_f1", "prompt_completion"), ("f1", "text"), ("number_match", "prompt_completion")]
+    ("metric", "file", "refused"),
+    [
+        ("macro_f1", "prompt_completion", MetricOfOtherRows),
+        ("f1", "text", AnswersNotRead),
+        ("number_match", "prompt_completion", MetricOfOtherRows),
+        ("number_match", "messages", AnswersNotRead),
+    ],
 )
-def test_a_metric_that_does_not_fit_the_rows_is_refused_before_training(
-    metric: str, file: str, trained: Trained
+def test_a_metric_that_does_not_fit_the_rows_is_refused_before_training_and_by_an_estimate(
+    metric: str, file: str, refused: type[InputRefused], trained: Trained
 ) -> None:
-    rows = [{"prompt": row["text"], "completion": row["label"], "text": row["text"]} for row in ROWS]
+    rows = [
+        {
+            "prompt": row["text"],
+            "completion": row["label"],
+            "text": row["text"],
+            "messages": [{"role": "user", "content": row["text"]}, {"role": "assistant", "content": "#### 4"}],
+        }
+        for row in ROWS
+    ]
     (trained.folder / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     overrides = (
         "name=other",
@@ -187,8 +203,10 @@ def test_a_metric_that_does_not_fit_the_rows_is_refused_before_training(
         "data.validation={fraction: 0.25}",
         f"evaluation.quality=[{metric}]",
     )
-    with pytest.raises(MetricOfOtherRows, match=f"evaluation.quality asks for {metric}"):
+    with pytest.raises(refused, match=f"evaluation.quality asks for {metric}"):
         train_and_register(trained.registry, trained.folder / "train.yml", overrides)
+    with pytest.raises(refused, match=f"evaluation.quality asks for {metric}"):
+        estimate_run(trained.registry, trained.folder / "train.yml", overrides)
 
 
 def test_a_held_out_row_without_room_for_its_answer_is_refused_before_training(trained: Trained) -> None:

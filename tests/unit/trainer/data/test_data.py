@@ -318,6 +318,22 @@ def test_an_absent_column_names_the_nearest(tmp_path):
     assert "did you mean `answers`?" in caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("source", "fix"),
+    [
+        ({"columns": {"label": "categry"}}, "did you mean `label`? Set data.train.columns: {label: label}"),
+        ({"columns": {"text": "xyz", "label": "zzz"}}, "did you mean `text`? Set data.train.columns: {text: text}"),
+        ({"format": "alpaca"}, "set data.train.format: classification, which these columns are of"),
+        ({"format": "prompt_completion", "columns": {"prompt": "text"}}, "{completion: COLUMN}"),
+    ],
+)
+def test_an_absent_column_is_mended_by_what_the_columns_are(source, fix):
+    asked = TrainSource(path="bank.csv", **({"format": "classification"} | source))
+    with pytest.raises(AbsentColumn) as caught:
+        choose_reading(asked, name="bank.csv", columns=("text", "label"), chat_template=None)
+    assert fix in caught.value.fix
+
+
 def test_a_meaning_that_the_format_does_not_have_is_refused(tmp_path):
     write_rows(tmp_path / "rows.jsonl", colour_rows(3))
     with pytest.raises(UnknownMeaning):
