@@ -20,6 +20,7 @@ from peft_registry.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from peft_registry.registry.evaluation.lost_quality import LostQuality
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.progress import Observe
     from peft_registry.schemas.run import KeptRun
@@ -166,6 +167,7 @@ def _train_one(
     )
     for lost in outcome.lost:
         console.line(f"lost     {version.label}: {lost.line}")
+    _note_what_helps(outcome.lost)
     console.next_step(f"registry verify {version.label}")
 
 
@@ -202,9 +204,17 @@ def _show_tasks(outcome: "TasksOutcome", pushed: str | None, output: Output) -> 
     for result in outcome.results:
         for lost in result.lost:
             console.line(f"lost     {result.version.label}: {lost.line}")
+    _note_what_helps([lost for result in outcome.results for lost in result.lost])
     if pushed is not None:
         console.note(pushed)
     console.next_step(f"registry verify {outcome.results[-1].version.label}")
+
+
+def _note_what_helps(lost: "Sequence[LostQuality]") -> None:
+    from peft_registry.registry.gate.reasons import LESS_LOST
+
+    if lost:
+        console.note(LESS_LOST)
 
 
 def _show_forgetting(forgetting: "Forgetting") -> None:

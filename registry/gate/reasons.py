@@ -13,6 +13,9 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
 from peft_registry.schemas.suggestions import closest
 
+# what helps where training cost quality
+LESS_LOST = "with a lower learning rate, fewer epochs or early stopping, less is lost"
+
 _UNKNOWN_TERMS = "unknown"  # among licence flags: there may be others
 _WITHOUT_DECISIONS = frozenset({"blocked_art5"})
 """Statuses that no person's decision changes, and no waiver suspends."""
@@ -175,7 +178,9 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule, named: str) -> Itera
     if rule.quality_kept:
         for lost in facts.lost:
             if not (rule.fresh and lost.stale):
-                yield Reason(rule="quality", text=f"quality was lost: {lost.text}", remedy="train another version")
+                yield Reason(
+                    rule="quality", text=f"quality was lost: {lost.text}", remedy=f"train another version: {LESS_LOST}"
+                )
 
 
 def _of_suite(suite: SuiteFacts, rule: EvaluationRule, form: str) -> Iterator[Reason]:

@@ -539,6 +539,11 @@ def test_makers_waive_where_nobody_asks_for_others():
             {"suites": house(conclusions=((None, "worse"),))},
             "train another version",
         ),
+        (
+            {"evaluation": {"quality_kept": True}},
+            {"lost": (LostFact(text="accuracy 0.5 → 0.1"),)},
+            "train another version: with a lower learning rate, fewer epochs or early stopping, less is lost",
+        ),
         ({"evaluation": {"no_leakage": True}}, {"suites": house(leaked=("12 items",))}, "train on data that is not scored"),
         (
             {"evaluation": {"no_leakage": True}},
