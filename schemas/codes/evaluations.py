@@ -363,7 +363,8 @@ _LEAKAGE: dict[str, Meaning] = {
     "hashes_lost": Meaning.of("the store has lost the hashes of what it learnt from"),
     # --- what must not be concluded ---
     "too_many_trained_on": Meaning.of(
-        "{hits} of {items} items of {dataset} occur in what the model was trained on, more than {limit:.0%}",
+        "{hits} of {items} items of {dataset} are the same as or nearly the same as what the model was trained or chosen "
+        "on, more than {limit:.0%}",
         hits="number",
         items="number",
         dataset="text",
@@ -378,19 +379,22 @@ _LEAKAGE: dict[str, Meaning] = {
     "lost_capability_would_not_show": Meaning.of("lost capability would not show: {because}", because="reason"),
     # --- what a reader must know of what was trained on ---
     "trained_on": Meaning.of(
-        "{hits} of {items} items of {dataset} occur in what the model was trained on.",
+        "{hits} of {items} items of {dataset} are the same as or nearly the same as what the model was trained or chosen "
+        "on.",
         hits="number",
         items="number",
         dataset="text",
     ),
     "trained_on_left_out": Meaning.of(
-        "{hits} of {items} items of {dataset} occur in what the model was trained on; they were left out.",
+        "{hits} of {items} items of {dataset} are the same as or nearly the same as what the model was trained or chosen "
+        "on; they were left out.",
         hits="number",
         items="number",
         dataset="text",
     ),
     "trained_on_not_compared": Meaning.of(
-        "{hits} of {items} items of {dataset} occur in what the model was trained on; nothing is compared on them.",
+        "{hits} of {items} items of {dataset} are the same as or nearly the same as what the model was trained or chosen "
+        "on; nothing is compared on them.",
         hits="number",
         items="number",
         dataset="text",

@@ -305,7 +305,8 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(fresh, tmp_pa
     (leaked,) = (one for one in found.record.leakage_check.datasets if one.kind == "answers")
     assert (leaked.items, leaked.hits) == (4, 1)
     assert [one.text for one in said if isinstance(one, Warned) and "answers-questions" in one.text] == [
-        "1 of 4 items of answers-questions occur in what the model was trained on, more than 10%: its answers show what was "
+        "1 of 4 items of answers-questions are the same as or nearly the same as "
+        "what the model was trained or chosen on, more than 10%: its answers show what was "
         "remembered, and not what was learnt."
     ]
     assert "retention-earlier" in {one.dataset for one in found.record.losses}

@@ -324,5 +324,6 @@ def test_answers_to_rows_that_were_trained_on_say_so(tmp_path):
     check = check_leakage(known_training("mine:1", hash_texts(trained)), (), [texts])
     line, _ = map(str, leakage_lines(check))  # and that the other four are more alike to them than chance
     assert line.startswith(
-        "4 of 8 items of answers-bank occur in what the model was trained on, more than 10%: its answers show"
+        "4 of 8 items of answers-bank are the same as or nearly the same as "
+        "what the model was trained or chosen on, more than 10%: its answers show"
     )
