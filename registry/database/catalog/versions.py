@@ -367,7 +367,9 @@ def _unknown(tx: Transaction, reference: Reference, name: str) -> VersionUnknown
     used = tx.execute(select(aliases.c.alias).where(aliases.c.name == name).order_by(aliases.c.alias)).scalars().all()
     close = difflib.get_close_matches(reference.alias, used, n=3) or used[:3]
     why = f"{name} has {'no such alias' if used else 'no alias'}, and its newest version is {newest}"
-    otherwise = f"`registry promote {name}:{newest} {reference.alias} --explain` says what it needs to get that alias"
+    # which of several is meant nobody knows here: that one is the newest says nothing for it
+    number = str(newest) if newest == 1 else "NUMBER"
+    otherwise = f"`registry promote {name}:{number} {reference.alias} --explain` says what it needs to get that alias"
     return VersionUnknown(reference, why, [f"{name}@{alias}" for alias in close], otherwise)
 
 
