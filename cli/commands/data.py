@@ -138,7 +138,8 @@ def _part_lines(part: "DataPart") -> Iterator[Part]:
     if lengths is not None:
         share = lengths.supervised / max(lengths.tokens, 1)
         yield Line(f"tokens     {lengths.tokens}, {lengths.supervised} of them ({share:.0%}) carry loss", 11)
-        yield Line(f"lengths    median {lengths.median}, longest {lengths.longest}; {lengths.cut} rows are cut", 11)
+        cut = f"{lengths.cut} rows are cut at {lengths.limit} tokens (`training.max_length`)"
+        yield Line(f"lengths    median {lengths.median}, longest {lengths.longest}; {cut}", 11)
         if lengths.nothing_to_learn:
             yield Line(f"nothing    {lengths.nothing_to_learn} rows have no token to learn, and are left out", 11)
         if lengths.untaught:

@@ -35,7 +35,7 @@ class TokenizedRow:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens: all, those that carry loss, and how long rows are; rows that `max_length` would cut, or leave nothing of."""
+    """Tokens: all, those that carry loss, and how long rows are; rows that `limit` would cut, or leave nothing of."""
 
     tokens: int
     supervised: int
@@ -44,6 +44,7 @@ class Lengths:
     cut: int
     nothing_to_learn: int
     untaught: int
+    limit: int  # `training.max_length`
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ def _lengths(examples: Sequence[tuple[int, int, int]], max_length: int) -> Lengt
         cut=sum(length > max_length for length in tokens),
         nothing_to_learn=sum(not supervised for _, supervised, _ in examples),
         untaught=sum(untaught for _, _, untaught in examples),
+        limit=max_length,
     )
 
 

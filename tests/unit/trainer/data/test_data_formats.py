@@ -214,6 +214,7 @@ def test_tokens_and_those_that_carry_loss_are_counted_and_shown(tmp_path):
     lengths = part.lengths
     assert lengths is not None
     # "ab" + "cd</s>" is 5 tokens of which 3 carry loss; "abcdefg" + "x</s>" is 9, cut to 7, of which none does
+    assert lengths.limit == 7
     assert (lengths.tokens, lengths.supervised, lengths.longest, lengths.cut, lengths.nothing_to_learn) == (
         12,
         3,
