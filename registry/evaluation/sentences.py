@@ -111,15 +111,46 @@ def measure_line(measure: Mapping[str, Any]) -> str:
     return f"{name} {figures}  ({_signed(measure['change'])}, {band}, n={measure['n']})"
 
 
+def judged_measure_line(measure: Mapping[str, Any]) -> str:
+    """The same for a terminal, and that it is inconclusive where the interval holds zero."""
+    low, high = measure["low"], measure["high"]
+    holds_zero = low is not None and high is not None and low <= 0 <= high
+    return measure_line(measure) + (": inconclusive" if holds_zero else "")
+
+
+def answer_lines(newest_first: Iterable[EvaluationRecord]) -> Iterator[str]:
+    """The measures of rows that are no task's, each of the newest evaluation that has it, and which of them are inconclusive."""
+    for measure in _newest_measures(newest_first):
+        figures = [measure.get(name) for name in ("before", "after", "change", "n")]
+        ends = [measure.get(name, "") for name in ("low", "high")]
+        # any JSON values: what is no figure is no line
+        is_readable = all(isinstance(one, int | float) for one in figures) and all(
+            one is None or isinstance(one, int | float) for one in ends
+        )
+        if (
+            is_readable
+            and task_named(str(measure.get("dataset"))) is None
+            and "dataset" in measure
+            and "metric" in measure
+        ):
+            yield f"{measure['dataset']}: {judged_measure_line(measure)}"
+
+
 def task_lines(newest_first: Iterable[EvaluationRecord]) -> Iterator[str]:
     """The measures of tasks, each of the newest evaluation that has it, with the interval of its change."""
+    for measure in _newest_measures(newest_first):
+        if task_named(str(measure.get("dataset"))) is not None:
+            yield measure_line(measure)
+
+
+def _newest_measures(newest_first: Iterable[EvaluationRecord]) -> Iterator[Mapping[str, Any]]:
     seen: set[tuple[str, str]] = set()
     for record in newest_first:
         for measure in recorded_measures(record):
             key = (str(measure.get("dataset")), str(measure.get("metric")))
-            if task_named(key[0]) is not None and key not in seen:
+            if key not in seen:
                 seen.add(key)
-                yield measure_line(measure)
+                yield measure
 
 
 def _ends_of(measure: Mapping[str, Any]) -> str:

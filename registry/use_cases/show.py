@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from peft_registry.registry.evaluation.sentences import task_lines
+from peft_registry.registry.evaluation.sentences import answer_lines, task_lines
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import stale_for
@@ -71,6 +71,7 @@ class VersionShown(Frozen):
     loss_before: float | None = Field(default=None, exclude=True)  # on held-out rows
     # of the newest evaluation that speaks of it and has each, before and after
     tasks: tuple[str, ...] = Field(default=(), exclude=True)
+    answers: tuple[str, ...] = Field(default=(), exclude=True)
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     # that its run, merge or import names
     project: str | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -137,6 +138,8 @@ class VersionShown(Frozen):
             yield "loss", f"{before}{after:.3f} on held-out rows, nats a token"
         if self.summary.metric is not None:
             yield "metric", f"{self.summary.metric_text} on held-out rows"
+        for line in self.answers:
+            yield "answers", line
         for line in self.tasks:
             yield "task", line
 
@@ -192,6 +195,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         kept=None if run is None or run.kept_step is None else kept_sentence(run.kept_step),
         loss_before=None if run is None else run.loss_before.number,
         tasks=tuple(task_lines(reversed(speaking))),
+        answers=tuple(answer_lines(reversed(speaking))),
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),
         pending=version.log_index >= covered,

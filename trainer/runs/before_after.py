@@ -6,7 +6,7 @@ from typing import Any
 
 from peft_registry.registry.evaluation.aggregate import NEUTRAL
 from peft_registry.registry.evaluation.extra_figures import recorded_measures
-from peft_registry.registry.evaluation.sentences import loss_line, measure_line
+from peft_registry.registry.evaluation.sentences import judged_measure_line, loss_line
 from peft_registry.registry.evaluation.staleness import base_composition
 from peft_registry.schemas.base_model import BaseIdentity
 from peft_registry.schemas.config import TrainingFile
@@ -117,7 +117,7 @@ def evaluate_before_after(
     _report_losses(evaluated.record, names, observe)
     for measure in recorded_measures(evaluated.record):
         label = "answers" if task_named(measure["dataset"]) is None else "task"
-        observe(Said(label, measure_line(measure)))
+        observe(Said(label, judged_measure_line(measure)))
     report_comparisons(evaluated.record, "", observe)
     for sample in () if samples is None else samples.samples:
         for label, text in (("sample", sample.prompt), ("wanted", sample.answer)):

@@ -4,6 +4,7 @@ import pytest
 
 from peft_registry.registry.evaluation.aggregate import aggregate
 from peft_registry.registry.evaluation.sentences import (
+    answer_lines,
     as_read,
     compared_arms,
     comparison_line,
@@ -73,3 +74,15 @@ def test_whatever_is_below_zero_has_one_sign() -> None:
     assert f"; opposite −{harm.opposite.left - harm.opposite.entered}: worse" in comparison_line(harm)
     undecided = code("not_shown", change=-3.0, low=-7.2, high=0.9, p=0.2, detectable=6.0)
     assert "−3.0 points [−7.2, +0.9]" in str(undecided)
+
+
+@pytest.mark.parametrize(
+    ("low", "said"), [(-0.1, ": inconclusive"), (0.0, ": inconclusive"), (0.01, "n=60)"), (None, "n=60)")]
+)
+def test_right_answers_are_inconclusive_where_the_interval_holds_zero(low: float | None, said: str) -> None:
+    high = None if low is None else 0.4
+    figures = {"before": 0.1, "after": 0.3, "change": 0.2, "low": low, "high": high, "n": 60}
+    measures = [{"dataset": "held-out-classes", "metric": "accuracy"} | figures, {"metric": "f1"}, {"dataset": 1}]
+    record = an_evaluation().revised(extra={"further": {"measures": measures}})
+    (line,) = answer_lines([record])
+    assert line.startswith("held-out-classes: accuracy 0.100 → 0.300") and line.endswith(said)
