@@ -107,6 +107,7 @@ def _lines(result: "Estimate") -> Iterator[Part]:
     shape = result.shape
     trace = result.trace
     share = trace.trainable / trace.total
+    yield f"needs    {_summary(result)}"
     yield (f"run      {result.method}, {trace.trainable / 1e6:.2f} M trained, {share:.2%} of {count_text(trace.total)}")
     if trace.coverage:
         yield f"adapts   {coverage_sentence(trace.coverage)}"
@@ -128,17 +129,28 @@ def _lines(result: "Estimate") -> Iterator[Part]:
     for label, fit in (("fit", result.fit), ("claim", result.claim)):
         if fit is not None:
             yield f"{label:<8} {_verdict(fit)}"
-    for label, value in (
-        ("tokens", result.tokens),
-        ("time", result.hours),
-        ("scoring", result.scoring_hours),
-        ("screen", result.screen_hours),
-        ("full", result.full_hours),
-        ("cost", result.cost),
-    ):
-        yield f"{label:<8} {_text(value)}"
-        if label == "scoring" and result.written.number:
-            yield f"{'':<8} {written_text(round(result.written.number))}"
+    yield f"tokens   {_text(result.tokens)}"
+    yield f"time     {_text(result.hours)}"
+    yield f"scoring  {_text(result.scoring_hours)}"
+    if result.written.number:
+        yield f"{'':<8} {written_text(round(result.written.number))}"
+    if not result.scoring_hours == result.screen_hours == result.full_hours:  # alike where no suite is asked
+        yield f"screen   {_text(result.screen_hours)}"
+        yield f"full     {_text(result.full_hours)}"
+    if result.question.price is not None:
+        yield f"cost     {_text(result.cost)}"
+
+
+def _summary(result: "Estimate") -> str:
+    """How long, how much memory, and whether that is there."""
+    from peft_registry.registry.reports.text import plain_size
+    from peft_registry.trainer.use_cases.train_costs import clock_text
+
+    training, scoring = result.hours, result.scoring_hours
+    known = training.known and scoring.known
+    time = f"about {clock_text((training.value + scoring.value) * 3600)}" if known else "a time that is not known"
+    fits = "" if result.fit is None else f": {result.fit.verdict}"
+    return f"{time}, {plain_size(result.peak.total)}{fits}"
 
 
 def _verdict(fit: "Fit") -> str:
@@ -146,6 +158,9 @@ def _verdict(fit: "Fit") -> str:
 
 
 def _text(value: "Value") -> str:
-    return (
-        f"{value.value:,} {value.unit} ({value.source}: {value.method})" if value.known else f"unknown: {value.reason}"
-    )
+    from peft_registry.trainer.use_cases.train_costs import clock_text
+
+    if not value.known:
+        return f"unknown: {value.reason}"
+    figure = clock_text(value.value * 3600) if value.unit == "h" else f"{value.value:,} {value.unit}"
+    return f"{figure} ({value.source}: {value.method})"

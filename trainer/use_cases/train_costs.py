@@ -92,7 +92,7 @@ class RunCosts:
         """How long training and evaluation take, and whose speed says so."""
         train, score = self.training_seconds(speed.value), self.scoring_seconds(part, speed.value)
         return (
-            f"about {_clock(train + score)}: training {_clock(train)}, {self._name_of(part)} {_clock(score)} "
+            f"about {clock_text(train + score)}: training {clock_text(train)}, {self._name_of(part)} {clock_text(score)} "
             f"({speed.source}: {speed.method}){self._besides(part)}"
         )
 
@@ -407,7 +407,7 @@ class TimeToldLater:
             self._observe(Said("cost", self._costs.line(self._part, speed)))
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
     """`0:01:05`, as progress shows it."""
     return str(timedelta(seconds=round(seconds)))
 

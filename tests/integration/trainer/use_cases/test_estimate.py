@@ -1,6 +1,7 @@
 """`registry estimate` and `train --dry-run` on the embedded base, as a user would type them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,19 @@ def test_it_says_what_a_run_takes_and_registers_nothing(example: Path, capsys: p
     assert found["scored"]["value"] > 3 * 160 * 2 * 10 + unasked["scored"]["value"] > 0
     listed = [*answer(capsys, "list", *home)]
     assert [one["name"] for one in listed] == ["tiny"]
+
+
+def test_people_read_times_as_train_prints_them_and_nothing_twice(
+    example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluation.bias=[]", "--home", str(example.parent.parent / "home"), "--vram", "2GiB"]
+    capsys.readouterr()
+    assert run(["estimate", str(example), *words, "--tokens-per-second", "100"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"needs    about \d:\d\d:\d\d, [\d.]+ [kMG]B: fits", lines[0])
+    assert any(re.match(r"time     \d:\d\d:\d\d \(derived: ", line) for line in lines)
+    # without a suite all evaluations are the same one, and nobody named a price
+    assert [line.split()[0] for line in lines if line.startswith(("scoring", "screen", "full", "cost"))] == ["scoring"]
 
 
 def test_the_guard_text_and_the_texts_to_retain_are_scored_and_counted(
