@@ -30,6 +30,8 @@ COMMON_KEYS = (
     "revision",
     "task_type",
 )
+# keys of `adapter_config.json` that say how an adapter began and was trained: neither says what it computes
+OF_THE_BEGINNING = re.compile(r"(?:\w+_)?dropout|init_\w+|d_initial|prompt_tuning_init(?:_text)?")
 # settings that are recorded under the same name, whatever the method: many have them, and they mean one thing
 _SHARED_SETTINGS = frozenset(
     {"target_modules", "feedforward_modules", "modules_to_save", "num_virtual_tokens", "prompt_tuning_init"}

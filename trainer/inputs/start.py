@@ -5,10 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.identity.base import ADAPTER_CONFIG_NAME
+from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stops import require_not_stopped
+from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
+from peft_registry.schemas.methods import METHODS
+from peft_registry.schemas.methods.declaration import OF_THE_BEGINNING
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.training_file import LoadedConfig
 
@@ -30,6 +36,16 @@ class StartOnOtherBase(IntegrityBroken):
 
     label: str
     base: Version
+
+
+class StartSettingsDiffer(InputRefused):
+    what = "{label} has other settings than the training file"
+    why = "the file asks for {asked!l}: equal numbers would mean something else"
+    fix = "write {written!l} in the file"
+
+    label: str
+    asked: tuple[str, ...]
+    written: tuple[str, ...]
 
 
 def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[LoadedConfig, Version | None]:
@@ -56,6 +72,44 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
     require_not_stopped(registry, "train", start)
     config = loaded.config.revised(continue_from=str(start.manifest_digest))
     return replace(loaded, config=config), start
+
+
+def require_same_settings(registry: Registry, start: Version, config: TrainingFile) -> None:
+    """Raise unless the numbers of the file's method, such as rank and alpha, are those of the adapter that it continues from.
+
+    They are compared without the base. Layers are not, because one layer has several names, nor what only shapes the training.
+
+    Raises:
+        StartSettingsDiffer: one is another.
+    """
+    manifest = stored_manifest(registry, start.manifest_digest)
+    entry = next((file for file in manifest.files if file.path == ADAPTER_CONFIG_NAME), None)
+    saved = None if entry is None else read_json(registry.store.read_bytes(entry.sha256), what=ADAPTER_CONFIG_NAME)
+    if not isinstance(saved, dict):  # a whole model, or several adapters
+        return
+    method = METHODS[config.method]
+    asked: list[str] = []
+    written: list[str] = []
+    for block_name in method.blocks:
+        block = getattr(config, block_name)
+        own: list[str] = []
+        differs = False
+        for key, name in method.settings.items():
+            was, now = saved.get(key), getattr(block, name, None)
+            if OF_THE_BEGINNING.fullmatch(key) or not (_is_number(was) and _is_number(now)):
+                continue
+            own.append(f"{name}: {was:g}")
+            if was != now:
+                differs = True
+                asked.append(f"{block_name}.{name} {now:g} in place of {was:g}")
+        if differs:
+            written.append(f"`{block_name}: {{{', '.join(own)}}}`")
+    if asked:
+        raise StartSettingsDiffer(start.label, tuple(asked), tuple(written))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def fetched(registry: Registry, start: Version, folder: Path) -> Path:

@@ -5,7 +5,6 @@ Peft itself warns about keys that match nothing and drops configuration fields t
 
 import enum
 import json
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods import OF_PEFT_TYPE
-from peft_registry.schemas.methods.declaration import MethodDeclaration
+from peft_registry.schemas.methods.declaration import OF_THE_BEGINNING, MethodDeclaration
 from peft_registry.trainer.bases.tensor_files import (
     AdapterConfigRefused,
     WeightsMismatch,
@@ -38,10 +37,6 @@ _IMPORTING_KEYS = ("auto_mapping", "megatron_config", "megatron_core")
 _MAX_REASON = 200  # characters of what peft says
 _REPLACED = "_peft_registry_replaced"  # the attribute of peft's model that keeps what an adapter replaced
 _MEGATRON_DEFAULT = "megatron.core"  # what every LoRA configuration says, and nobody imports without megatron_config
-
-
-# how an adapter began and was trained: neither says what it computes
-_OF_THE_BEGINNING = re.compile(r"(?:\w+_)?dropout|init_\w+|d_initial|prompt_tuning_init(?:_text)?")
 
 
 class StartDiffers(InputRefused):
@@ -235,7 +230,7 @@ def start_from(model: Any, folder: Path) -> None:
     expected = adapter_state(model)
     # equal tensors are of the same modules, in whichever words a configuration names them
     told_by_tensors = {"target_modules"} if tensors.keys() == expected.keys() else set()
-    compared = {key for key in now if not _OF_THE_BEGINNING.fullmatch(key)}
+    compared = {key for key in now if not OF_THE_BEGINNING.fullmatch(key)}
     for key in sorted(compared - told_by_tensors):
         if saved.get(key) != now[key]:
             raise StartDiffers(key, saved.get(key), now[key])

@@ -6,6 +6,7 @@ same path, so that they refuse what the run would refuse.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from peft_registry.trainer.inputs.base import recorded_base, usable_base
 from peft_registry.trainer.inputs.evaluation import load_suites, report_power
 from peft_registry.trainer.inputs.guards import collect_absent, require_readable_rows, warnings_about
 from peft_registry.trainer.inputs.problems import Problems
-from peft_registry.trainer.inputs.start import pinned
+from peft_registry.trainer.inputs.start import pinned, require_same_settings
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
 from peft_registry.trainer.machine.environment import require_device
 from peft_registry.trainer.methods import check_combinations
@@ -124,6 +125,8 @@ def plan_training(
     profile = problems.attempt(lambda: checked_profile(registry))
     pins = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
     start = None if pins is None else pins[1]
+    if start is not None:
+        problems.attempt(partial(require_same_settings, registry, start, config))
     is_start_known = config.continue_from is None or pins is not None
     facts = _facts(problems, registry, loaded, base=base, start=start, profile=profile, is_start_known=is_start_known)
     problems.attempt(lambda: require_name(registry, config.name, is_base=False))

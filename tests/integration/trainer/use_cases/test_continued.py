@@ -28,15 +28,18 @@ from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.errors import KnownError
+from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.schemas.progress import Advanced
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.embedded import embedded_base, example_rows
+from peft_registry.trainer.inputs.start import StartSettingsDiffer
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
 from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, start_from, suppress_warnings
 from peft_registry.trainer.use_cases.forgetting import StepNotMeasured, forgetting_of
 from peft_registry.trainer.use_cases.train import train_and_register
+from peft_registry.trainer.use_cases.train_plan import plan_training
 from peft_registry.trainer.use_cases.train_start import registered_before
 from peft_registry.trainer.use_cases.train_tasks import TasksOutcome, train_tasks
 from tests.builders.training import a_base_folder, a_training_file
@@ -423,6 +426,15 @@ def test_another_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartDiffers) as refused:
         start_from(model, tmp_path / "adapter")
     assert "lora_alpha is 16" in refused.value.why
+
+
+def test_another_rank_or_alpha_is_refused_from_the_configurations_alone_with_the_block_to_write(trained: Home) -> None:
+    rank = load_training_file(trained.alone).config.block(LoraBlock).r
+    words = ("name=other", f"continue_from={trained.versions[0].label}", "lora.alpha=3")
+    with pytest.raises(StartSettingsDiffer, match="alpha 3 in place of") as refused:
+        plan_training(trained.registry, trained.alone, words)
+    assert f"`lora: {{r: {rank}, alpha: " in refused.value.fix
+    plan_training(trained.registry, trained.alone, words[:2])
 
 
 # --- what a user may get wrong, and what may come in between ---
