@@ -103,6 +103,10 @@ def test_what_is_unknown_is_named_with_what_is_close(database: Database) -> None
     assert "did you mean `gsm8k-tutor`?" in fix_of(database, "gsm8k-tutr")
     assert "gsm8k-tutor:1" in fix_of(database, "gsm8k-tutor:2")
     assert "gsm8k-tutor@champion" in fix_of(database, "gsm8k-tutor@champoin")
+    assert "`registry promote unrelated:1 champion --explain`" in fix_of(database, "unrelated@champion")
+    registered(database, "unrelated", a_manifest("another"))
+    # which of two is meant nobody knows
+    assert "`registry promote unrelated:NUMBER champion --explain`" in fix_of(database, "unrelated@champion")
     assert "the base with this digest is known, but has no name" in fix_of(database, str(nameless))
     assert "no artifact with this digest" in fix_of(database, str(digest("nothing")))
 
