@@ -443,7 +443,7 @@ def test_one_edited_row_of_an_item_table_is_refused_and_named(home, evaluated, p
     outcome = verify_folder(pulled, trust=home.trust, now=home.clock(), registry=home)
     assert outcome.exit_code == 6
     statements = next(one for one in outcome.checks if one.step == "statements")
-    assert path.name in " ".join(statements.detail)
+    assert path.name in statements.text
 
 
 def test_one_edited_number_of_a_stored_evaluation_is_refused(home, evaluated, pulled):
