@@ -376,6 +376,6 @@ def test_importing_the_package_loads_nothing_else(installed: Installed, tmp_path
 @pytest.mark.full
 def test_the_demo_runs_from_the_installed_wheel(installed: Installed, tmp_path: Path) -> None:
     told = installed.run([*installed.script(), "demo"], tmp_path)
-    assert "\nverified\n" in told
+    assert "\npulled   polite-replies:1 → demo/pulled  verified\n" in told
     assert "What to type next:" in told
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]

@@ -98,6 +98,6 @@ def test_the_cluster_of_ray_has_a_head_that_its_workers_and_our_command_reach() 
 
 @pytest.mark.full
 def test_rays_own_schema_accepts_the_cluster() -> None:
-    from ray.autoscaler._private.util import validate_config
+    from ray.autoscaler._private.util import prepare_config, validate_config
 
-    validate_config(loaded("cluster_name"))
+    validate_config(prepare_config(loaded("cluster_name")))  # as `ray up` does
