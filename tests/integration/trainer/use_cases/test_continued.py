@@ -324,8 +324,8 @@ def test_training_begins_at_the_function_of_the_adapter(case: str, tmp_path: Pat
 
 Refusal = Callable[[Home], tuple[str, ...]]
 REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
-    "another scale": (("lora.alpha=32",), 2, "lora_alpha"),
-    "another rank": (("lora.r=4", "lora.alpha=16"), 2, "r is 8"),
+    "another scale": (("lora.alpha=32",), 2, "lora.alpha 32 in place of 16"),
+    "another rank": (("lora.r=4", "lora.alpha=16"), 2, "lora.r 4 in place of 8"),
     "rsLoRA": (("lora.use_rslora=true",), 2, "use_rslora"),
     "other modules": (("lora.target_modules=[q_proj]",), 2, "target_modules"),
     "another method": (("method=ia3",), 2, "of the method lora"),
@@ -430,7 +430,7 @@ def test_another_configuration_is_named(tmp_path: Path) -> None:
 
 def test_another_rank_or_alpha_is_refused_from_the_configurations_alone_with_the_block_to_write(trained: Home) -> None:
     rank = load_training_file(trained.alone).config.block(LoraBlock).r
-    words = ("name=other", f"continue_from={trained.versions[0].label}", "lora.alpha=3")
+    words = ("name=continued", f"continue_from={trained.versions[0].label}", "lora.alpha=3")
     with pytest.raises(StartSettingsDiffer, match="alpha 3 in place of") as refused:
         plan_training(trained.registry, trained.alone, words)
     assert f"`lora: {{r: {rank}, alpha: " in refused.value.fix
