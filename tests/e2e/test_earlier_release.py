@@ -21,12 +21,11 @@ from peft_registry.registry.use_cases.decide import decide_question
 from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register_product import register_product
-from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.edition import Edition
 from peft_registry.schemas.version import Version
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import a_home, add_a_base, reopened
-from tests.builders.products import FACTS, a_product, unasked
+from tests.builders.products import FACTS, a_product, say_evaluated
 from tests.builders.releases import NEXT, a_release_with_other_rules
 from tests.builders.signing import NOW, a_p256_key, a_trusted_key, one_more
 from tests.conftest import STATE
@@ -47,15 +46,7 @@ def add_an_evaluation_of_later_figures(registry: Registry, version: Version) -> 
     evaluation, items = a_recorded_evaluation()
     predicate = evaluation.revised(created_at=registry.clock()).to_json()
     predicate["extra"]["statistics"]["figures"] = FIGURES + 1
-    with unasked():  # this release does not know these figures either
-        append_statement(
-            registry,
-            subject=version.manifest_digest,
-            kind="bias-evaluation",
-            predicate=predicate,
-            signer=registry.trainer_key,
-            evidence=(items,),
-        )
+    say_evaluated(registry, version, predicate, items)
 
 
 @pytest.fixture(scope="module")

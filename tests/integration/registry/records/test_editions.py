@@ -6,12 +6,19 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.compliance.editions import editions
+from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records import new_entries
 from peft_registry.registry.records.ancestry import ancestry_of
+from peft_registry.registry.records.checkpoints import entry_proof
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.record_histories import EditionUnknown
-from peft_registry.registry.records.signed_records import RecordNotDerived, record_to_supersede, records_of
+from peft_registry.registry.records.signed_records import (
+    RecordNotDerived,
+    are_figures_announced,
+    record_to_supersede,
+    records_of,
+)
 from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced, announce_edition, edition_predicate
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.gate_facts import gate_facts
@@ -26,6 +33,7 @@ from peft_registry.registry.use_cases.verify import verify_folder, verify_versio
 from peft_registry.registry.verification.presented import present_version, write_presented
 from peft_registry.schemas.edition import edition_subject
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.statement import INPUTS_FILE, edition_proof_file
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home, add_a_base, reopened
 from tests.builders.made import artifact_of_product, record_in, registered_base, with_statement
@@ -229,12 +237,24 @@ def test_a_record_of_a_later_edition_with_sections_that_are_unknown_here_is_used
             assert make_report(registry, version)
 
 
+def put_an_announcement_into(evidence: Path, registry: Registry, edition: str, announcement: Digest) -> None:
+    """As whoever hands a folder over may: the signed words and the true proof that they were logged."""
+    with registry.database.read() as tx:
+        stored = catalog.statement(tx, announcement)
+    assert stored is not None and stored.log_index is not None
+    proof = entry_proof(registry, stored.log_index)
+    assert proof is not None
+    (evidence / edition_proof_file(edition)).write_text(proof, "utf-8")
+    with (evidence / INPUTS_FILE).open("ab") as inputs:
+        inputs.write(stored.envelope + b"\n")
+
+
 @pytest.mark.parametrize("role", ["trainer", "log"])
 def test_what_the_key_of_a_trainer_or_of_the_log_announces_is_announced_by_nobody(tmp_path: Path, role: str) -> None:
     """Whoever holds them logs an announcement past every question, and a record by an edition of their own."""
     with a_release(FROZEN), a_home(tmp_path / "home") as registry:
         base = add_a_base(registry, tmp_path / "base")
-        with a_release(FROZEN, NEXT):
+        with a_release(FROZEN, NEXT, figures=99):
             edition = editions().newest
             subject = edition_subject(edition.name)
             predicate = edition_predicate(edition, nonce="0f")
@@ -246,9 +266,14 @@ def test_what_the_key_of_a_trainer_or_of_the_log_announces_is_announced_by_nobod
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(new_entries, "require_signed", lambda *_, **__: None)
                 version = registered_unasked(registry, a_product(registry, tmp_path / "made", base, facts=FACTS))
+        assert not are_figures_announced(registry, 99)
         folder = presented(registry, version, tmp_path / "copy")
         assert verify_version(registry, version).exit_code == 5
         assert verify_folder(folder, trust=registry.trust, now=NOW).exit_code == 5
+        put_an_announcement_into(folder / "evidence", registry, edition.name, signed.digest)
+        outcome = verify_folder(folder, trust=registry.trust, now=NOW)
+        assert outcome.exit_code == 5
+        assert "nobody whose role may has announced" in notes(outcome)
         with pytest.raises(EditionUnknown):
             records_of(registry, version)
         assert check_log(registry).exit_code == 6

@@ -23,7 +23,6 @@ from peft_registry.registry.records.signed_records import RecordNotDerived
 from peft_registry.registry.use_cases.announce_edition import announce_edition
 from peft_registry.registry.use_cases.gate_facts import gate_facts
 from peft_registry.registry.use_cases.pull import PullRefused, pull_version
-from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification import evaluations
 from peft_registry.schemas.canonical import canonical_bytes
@@ -34,7 +33,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
 from tests.builders.homes import NOW, register_adapter
-from tests.builders.products import unasked
+from tests.builders.products import say_evaluated as say
 from tests.builders.releases import FROZEN, NEXT, a_release
 
 STATEMENTS = "evidence/statements.intoto.jsonl"
@@ -46,18 +45,6 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of
 def evaluation() -> tuple[EvaluationRecord, bytes]:
     """With an interval that is drawn over clusters, and closed ones."""
     return a_recorded_evaluation(a_table(lambda at: 0.0 if at % 3 else 2.0, clusters=30), replace(PLAN, figures=1))
-
-
-def say(registry: Registry, version: Version, record: dict[str, Any], items: bytes) -> None:
-    with unasked():  # as an earlier release, whose figures some of them are
-        append_statement(
-            registry,
-            subject=version.manifest_digest,
-            kind="bias-evaluation",
-            predicate=record,
-            signer=registry.trainer_key,
-            evidence=(items,),
-        )
 
 
 def statements(outcome: VerifyOutcome) -> Check:
