@@ -86,7 +86,7 @@ def write_dossier(registry: "Registry", request: DossierRequest) -> Outcome:
 
 
 def _next_step(registry: "Registry", done: "HandedOver", request: DossierRequest) -> str:
-    """What comes after it. An audit that ends with 5, whatever is right, is no step on the way."""
+    """The next command. An audit is proposed only where it can end with 0: of a signed dossier that holds all evidence."""
     from peft_registry.registry.documents.recipients import recipients
 
     if done.signed_by is None:

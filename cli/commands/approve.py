@@ -117,7 +117,7 @@ def _decisions(typed: list[str]) -> "dict[DecidedQuestion, bool]":
     """What is decided of each question.
 
     Raises:
-        typer.BadParameter: it is no decision of a question.
+        typer.BadParameter: a word is not QUESTION=yes or QUESTION=no.
         OptionsExclusive: both answers to one question.
     """
     decisions: dict[DecidedQuestion, bool] = {}

@@ -134,9 +134,9 @@ def _lines(result: "Estimate") -> Iterator[Part]:
     yield f"scoring  {_text(result.scoring_hours)}"
     if result.written.number:
         yield f"{'':<8} {written_text(round(result.written.number))}"
-    if not result.scoring_hours == result.screen_hours == result.full_hours:  # alike where no suite is asked
-        yield f"screen   {_text(result.screen_hours)}"
-        yield f"full     {_text(result.full_hours)}"
+    for label, hours in (("screen", result.screen_hours), ("full", result.full_hours)):
+        if hours != result.scoring_hours:  # else it is the one that will be asked, or no suite is
+            yield f"{label:<8} {_text(hours)}"
     if result.question.price is not None:
         yield f"cost     {_text(result.cost)}"
 
@@ -147,10 +147,12 @@ def _summary(result: "Estimate") -> str:
     from peft_registry.trainer.use_cases.train_costs import clock_text
 
     training, scoring = result.hours, result.scoring_hours
-    known = training.known and scoring.known
-    time = f"about {clock_text((training.value + scoring.value) * 3600)}" if known else "a time that is not known"
-    fits = "" if result.fit is None else f": {result.fit.verdict}"
-    return f"{time}, {plain_size(result.peak.total)}{fits}"
+    memory = plain_size(result.peak.total)
+    if result.fit is not None:
+        memory += f": {result.fit.verdict}"
+    if not (training.known and scoring.known):
+        return f"{memory}; time unknown"
+    return f"about {clock_text((training.value + scoring.value) * 3600)}, {memory}"
 
 
 def _verdict(fit: "Fit") -> str:

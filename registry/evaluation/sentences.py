@@ -123,7 +123,7 @@ def answer_lines(newest_first: Iterable[EvaluationRecord]) -> Iterator[str]:
     for measure in _newest_measures(newest_first):
         figures = [measure.get(name) for name in ("before", "after", "change", "n")]
         ends = [measure.get(name, "") for name in ("low", "high")]
-        # any JSON values: what is no figure is no line
+        # the record may hold any JSON value here; a measure without numbers is left out
         is_readable = all(isinstance(one, int | float) for one in figures) and all(
             one is None or isinstance(one, int | float) for one in ends
         )

@@ -417,10 +417,13 @@ def _base_is_gpai(record: RecordSections | None) -> tuple[str, ...]:
     if record is None:
         return ()
     answers = [is_yes(used.is_gpai) for used in record.base]
-    # one of them is enough; unknown is never "no"
-    is_gpai = True if True in answers else None if None in answers or not answers else False
-    words = {True: "yes", False: "no", None: "not answered"}
-    return (f"Is the base a general-purpose model? {words[is_gpai].capitalize()}.",)
+    if True in answers:  # one of several bases is enough
+        answer = "Yes"
+    elif not answers or None in answers:  # unknown is never "no"
+        answer = "Not answered"
+    else:
+        answer = "No"
+    return (f"Is the base a general-purpose model? {answer}.",)
 
 
 def _roles(facts: VersionFacts) -> tuple[str, ...]:

@@ -325,7 +325,7 @@ def _change(measure: Mapping[str, object]) -> Estimate | None:
 
 
 def _estimate(value: object, low: object, high: object) -> Estimate | None:
-    """What a record states of a figure, any JSON values; None where that is no number."""
+    """A figure with its interval as a record states it, which may be any JSON value; None unless the figure is a number."""
     numbers = [number if type(number) in (int, float) else None for number in (value, low, high)]
     return None if numbers[0] is None else Estimate(value=numbers[0], low=numbers[1], high=numbers[2])
 

@@ -162,7 +162,10 @@ def _distance(again: Mapping[str, Any], first: Mapping[str, Any], last: Mapping[
         return math.inf
     missed = _norm((again[name], last[name]) for name in last)
     moved = _norm((first[name], last[name]) for name in last)
-    return 0.0 if missed == 0 else missed / moved if moved else math.inf
+    if missed == 0:
+        return 0.0
+    # a stretch that moved nothing cannot be missed by a share of its way
+    return missed / moved if moved else math.inf
 
 
 def _norm(pairs: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> float:

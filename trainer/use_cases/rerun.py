@@ -117,12 +117,12 @@ def rerun(asked: Rerun, observe: Observe) -> Iterator[Reperformed]:
     try:
         yield from _ends(asked, load(), listed[0], listed[-1])
         yield _curve(asked, run, listed[-1])
-    except KnownError as error:  # what is bound is no state of this run
+    except KnownError as error:  # a state that the record binds does not load into this model
         yield _line("ends of the run", "differs", f"{error.what}: {error.why}", LIST_NAME)
     for pair in ends:
         try:
             yield _stretch(asked, run, load(), pair, observe)
-        except KnownError as error:  # likewise, or its steps diverge
+        except KnownError as error:  # a state does not load into this model, or the steps diverge
             yield _line(f"steps {_steps(pair)}", "differs", f"{error.what}: {error.why}", pair[1].file)
 
 
