@@ -267,5 +267,5 @@ def require_absent(options: "Mapping[str, object]", *, beside: str) -> None:
             raise InputRefused.in_words(
                 what=f"{name} cannot be combined with {beside}",
                 why="it would decide nothing",
-                fix=f"leave out {name}; `registry verify --help` says what each option is for",
+                fix=f"leave out {name}; `--help` says what each option is for",
             )

@@ -105,7 +105,11 @@ def report(
         if is_artifact_folder(reference):
             raise typer.BadParameter("a dossier is written where the version is registered", param_hint="REFERENCE")
         return write_dossier(home.registry, DossierRequest(reference, folder, to, key, key_passphrase_file, with_base))
-    dossier_only = {"FOLDER": folder, "--with-base": with_base, "--key": key}
+    if folder is not None:
+        raise typer.BadParameter(
+            f"a page is written to a file: --out {folder}; a folder is for a dossier, with --to", param_hint="FOLDER"
+        )
+    dossier_only = {"--with-base": with_base, "--key": key}
     require_absent(dossier_only, beside="a single page: name a recipient with --to")
     if is_artifact_folder(reference):
         return _report_folder(VerifyRequest(target=reference, home=home.folder, trust=trust, root=root), out, as_of)

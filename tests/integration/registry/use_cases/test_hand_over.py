@@ -301,6 +301,9 @@ def test_the_command_says_what_it_wrote_and_refuses_what_it_cannot(
     ):
         assert run([*words, *home]) == 2, words
         assert not (tmp_path / "second").exists()
+    capsys.readouterr()
+    run(["report", "sums", "page.html", *home])
+    assert "a page is written to a file: --out page.html" in capsys.readouterr().err
     assert run(["pull", "sums", str(tmp_path / "second"), "--to", "public", "--with-base", *home]) == 2
     assert run(["pull", "tiny", str(tmp_path / "second"), "--to", "public", *home]) == 2, (
         "its weights are its provider's"
