@@ -67,7 +67,7 @@ def leaked_of(check: LeakageCheck | None) -> Leaked:
 
 
 def beyond_limit(check: LeakageCheck | None) -> Iterator[tuple[LeakedItems, Code]]:
-    """The data sets of which so much was trained on that their figures show what was remembered, each with the sentence."""
+    """The data sets of which so much was trained on that their figures show what was seen before, each with the sentence."""
     if check is None:
         return
     for entry in check.datasets:

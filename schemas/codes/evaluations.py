@@ -403,8 +403,8 @@ _LEAKAGE: dict[str, Meaning] = {
     "nothing_is_concluded": Meaning.of("nothing is concluded about it"),
     "shows_no_lost_capability": Meaning.of("it does not show lost capability"),
     "loss_shows_nothing_retained": Meaning.of("its loss does not show what was retained"),
-    "loss_shows_what_was_remembered": Meaning.of("its loss shows what was remembered, and not what was learnt"),
-    "answers_show_what_was_remembered": Meaning.of("its answers show what was remembered, and not what was learnt"),
+    "loss_shows_what_was_remembered": Meaning.of("its loss shows what was seen before, and not what was learnt"),
+    "answers_show_what_was_remembered": Meaning.of("its answers show what was seen before, and not what was learnt"),
     "more_alike_than_chance": Meaning.of(
         "{near} of {texts} other texts of {dataset} are near what the model was trained on, and of different texts of its kind "
         "{reference:.1%} are near each other: more alike than chance.",

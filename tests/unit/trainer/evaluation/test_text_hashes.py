@@ -239,7 +239,7 @@ def held_out_hits(trained: list[str], held: list[str]) -> int:
     others = [OtherTexts("held-out", "held_out", held)]
     check = check_leakage(known_training("this run", hash_texts(trained)), (), others)
     lines = [line for line in map(str, leakage_lines(check)) if "held-out" in line]
-    assert all("what was remembered" in line for line in lines)
+    assert all("what was seen before" in line for line in lines)
     return check.datasets[0].hits
 
 
