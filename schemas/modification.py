@@ -3,7 +3,7 @@
 There are three forms. What was signed in the first is read and written byte for byte for ever, so its sections never get another
 field; what the second has more is in sections of its own. The third has those of the second with a few fields more and a few less
 (`SINCE_THIRD_FORM`, `UNTIL_SECOND_FORM`), and its statement names the edition that derived the record and the signed inputs that
-it follows from. New records have the third form. Which of them a statement holds its predicate type says (`modification_of`).
+it follows from. New records have the third form. Which of them a statement holds its predicate type says (`modification_in`).
 
 Every leaf is a `Value`: what nobody answered or measured is `unknown` with its reason, and absence is never "no". What each
 field means, who fills it, which clause it answers and when it is required is data:
@@ -762,21 +762,12 @@ class ModificationPredicate(Document):
         return tuple(entry.digest for entry in self.inputs if entry.kind == kind and about in (None, entry.about))
 
 
-def modification_of(predicate_type: str, predicate: dict[str, Any]) -> ModificationRecordV1 | ModificationRecord:
-    """The record that a statement of this type holds.
+def modification_in(statement: Statement) -> ModificationRecordV1 | ModificationRecord:
+    """The record that a statement holds, in the form that its predicate type names.
 
     Raises:
         ValidationError: it is not a modification record of that form.
     """
-    if predicate_type == MODIFICATION_V1:
-        return ModificationRecordV1.from_json(predicate)
-    if predicate_type == MODIFICATION_V2:
-        return ModificationRecord.from_json(predicate)
-    return ModificationPredicate.from_json(predicate).record
-
-
-def modification_in(statement: Statement) -> ModificationRecordV1 | ModificationRecord:
-    """The record that a statement holds, as `modification_of`."""
     if statement.predicate_type == MODIFICATION_V1:
         return statement.read_by(ModificationRecordV1.from_json)
     if statement.predicate_type == MODIFICATION_V2:

@@ -22,7 +22,6 @@ from peft_registry.schemas.codes import code_in
 from peft_registry.schemas.manifest import CARD_NAME, FILE_NAME, SIGNATURE_NAME
 from peft_registry.schemas.values import Timestamp
 
-SPECIFICATION = "CycloneDX 1.7"
 _SCHEMA = "http://cyclonedx.org/schema/bom-1.7.schema.json"
 _PROPERTY = "peft-registry:"
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")

@@ -97,11 +97,6 @@ class Loader:
         return loaded
 
 
-def projection_of(registry: Registry, version: Numbered) -> Projection:
-    """What MLflow should show for a version as it is now."""
-    return Loader(registry).load(version)
-
-
 @dataclass(frozen=True, slots=True)
 class _Shared:
     """What is recorded of other artifacts, read once for several versions: of bases the versions that they are registered as."""

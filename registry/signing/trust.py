@@ -171,31 +171,20 @@ def sign_trust(policy: TrustPolicy, signers: Sequence[Signer]) -> bytes:
     return render_chain(TrustChain((sign_version(policy, signers),)))
 
 
-def load_trust(data: bytes, *, anchors: TrustAnchors, now: str, accepted_version: int | None) -> TrustPolicy:
-    """What the newest version of a trust file says, once signatures, authority, version and expiry hold.
+def open_chain(data: bytes, *, anchors: TrustAnchors, accepted_version: int | None) -> TrustChain:
+    """The versions of a trust file, signed and with the user's authority. They may have expired: who renews them reads them so.
 
     Args:
         data: the file's bytes.
         anchors: what the user said; authority comes from nowhere else.
-        now: RFC 3339, UTC, whole seconds.
         accepted_version: the newest version accepted before; None if none was.
 
     Raises:
         MalformedTrust: not a trust file.
         BadSignature: a root's signature is wrong.
         TrustStepBroken: a version does not follow the one before it.
-        TrustThresholdNotMet, UnknownRoot, NoTrustAnchor, TrustExpired: it decides nothing here.
+        TrustThresholdNotMet, UnknownRoot, NoTrustAnchor: it decides nothing here.
         TrustRolledBack: a newer version was accepted before.
-    """
-    return current_policy(open_chain(data, anchors=anchors, accepted_version=accepted_version), now=now)
-
-
-def open_chain(data: bytes, *, anchors: TrustAnchors, accepted_version: int | None) -> TrustChain:
-    """The versions of a trust file, signed and with the user's authority. They may have expired: who renews them reads them so.
-
-    Raises:
-        MalformedTrust, BadSignature, TrustStepBroken, TrustThresholdNotMet, UnknownRoot, NoTrustAnchor, TrustRolledBack: as for
-            `load_trust`.
     """
     chain = parse_chain(data)
     signed_by = require_signed(chain)
@@ -212,7 +201,7 @@ def open_chain(data: bytes, *, anchors: TrustAnchors, accepted_version: int | No
 
 
 def current_policy(chain: TrustChain, *, now: str) -> TrustPolicy:
-    """What the newest version says, if it has not expired.
+    """What the newest version says, if it has not expired; `now` is RFC 3339, UTC, whole seconds.
 
     Raises:
         TrustExpired: it has.

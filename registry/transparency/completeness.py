@@ -229,7 +229,7 @@ def checkpoint_over_list(listed: CompleteList, manifest: Digest, trust: TrustPol
     keys = public_keys(trust, role="log")
     origin = _origin(listed.proof.checkpoint_text, keys)
     leaf = listed.stated.leaf
-    checkpoint = log.verify_parsed(listed.proof, leaf.to_canonical(), origin=origin, keys=keys)
+    checkpoint = log.verify_proof(listed.proof, leaf.to_canonical(), origin=origin, keys=keys)
     if not listed.proof.index == leaf.size == checkpoint.size - 1:
         raise MalformedNote(COMPLETE_FILE, "its snapshot is not the last entry under its checkpoint")
     _require_keeper(trust, checkpoint, ProvenTime(leaf.at), origin=origin, now=now)

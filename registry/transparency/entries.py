@@ -55,7 +55,7 @@ def checkpoint_over(
     """
     keys = public_keys(trust, role="log")
     origin = origin_of(entry, keys)
-    checkpoint = log.verify_parsed(entry.proof, entry.proof.extra or b"", origin=origin, keys=keys)
+    checkpoint = log.verify_proof(entry.proof, entry.proof.extra or b"", origin=origin, keys=keys)
     status = key_status(trust, checkpoint.key_id, predicate_type=CHECKPOINT_TYPE, signed_at_proven=signed_at, now=now)
     require_names_log(trust, require_ok(status), origin)
     return checkpoint

@@ -81,19 +81,13 @@ def prove(store: LogStore, index: int, checkpoint: str, *, extra: bytes | None =
     return note.render_proof(Proof(index=index, hashes=hashes, checkpoint_text=checkpoint, extra=extra))
 
 
-def verify_proof(proof_text: str, leaf_bytes: bytes, *, origin: str, keys: Iterable[PublicKey]) -> Checkpoint:
-    """The signed checkpoint that covers an entry with exactly these bytes; needs no store.
+def verify_proof(proof: Proof, leaf_bytes: bytes, *, origin: str, keys: Iterable[PublicKey]) -> Checkpoint:
+    """The signed checkpoint that covers an entry with exactly these bytes; needs no store. The index of the proof is proven too.
 
     Raises:
-        MalformedNote, LooseBase64: the text is not a proof.
         WrongOrigin, BadSignature, UnknownKey: as for `note.verify_checkpoint`.
         ProofRejected: the entry is not in that log.
     """
-    return verify_parsed(note.parse_proof(proof_text), leaf_bytes, origin=origin, keys=keys)
-
-
-def verify_parsed(proof: Proof, leaf_bytes: bytes, *, origin: str, keys: Iterable[PublicKey]) -> Checkpoint:
-    """As `verify_proof`, for a proof that was parsed before (its index is then proven too)."""
     checkpoint = note.verify_checkpoint(proof.checkpoint_text, origin=origin, keys=keys)
     leaf = merkle.leaf_hash(leaf_bytes)
     merkle.check_inclusion(leaf, proof.index, checkpoint.size, proof.hashes, checkpoint.root)

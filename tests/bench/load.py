@@ -46,7 +46,7 @@ from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.facets import Facet
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import UNSIGNED_PATHS, Manifest, Parent
-from peft_registry.schemas.modification import modification_of
+from peft_registry.schemas.modification import modification_in
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.statement import RegistrationPredicate
@@ -316,7 +316,7 @@ class _Bulk:
             is_parent=is_parent,
             run=run,
             made=trained.made,
-            record=modification_of(record.statement.predicate_type, record.statement.predicate),
+            record=modification_in(record.statement),
             statement=trained.record,
             runs=frozenset(earlier.manifest for earlier in chain),
         )

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import FilledCount
+from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
 from peft_registry.registry.mlflow.projection import Content, Projection, project_version
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest
@@ -154,6 +156,11 @@ def a_projection(version: Version | None = None, **changes: Any) -> Projection:
         "parents": (digest("manifest base"),),
     }
     return project_version(**(values | changes))
+
+
+def projection_of(registry: Registry, version: Numbered) -> Projection:
+    """What MLflow shows for a version of a registry as it is now."""
+    return Loader(registry).load(version)
 
 
 def a_base_projection() -> Projection:

@@ -37,10 +37,18 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.manifest import BaseReference, FileEntry, Manifest, TensorEntry, WeightsFile
 from peft_registry.schemas.merge import Divergence, MergeIngredient, MergeRecord, ModuleChange
-from peft_registry.schemas.modification import BaseUsed, Change, DataUsed, ModificationRecord, RecordSections
+from peft_registry.schemas.modification import (
+    BaseUsed,
+    Change,
+    DataUsed,
+    ModificationRecord,
+    ModificationRecordV1,
+    RecordSections,
+    modification_in,
+)
 from peft_registry.schemas.profile import OrganisationProfile
 from peft_registry.schemas.run import Compute, DenseInputs, Environment, LossCurve, RunRecord
-from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
+from peft_registry.schemas.statement import Statement, StatementKind, StoredStatement, Subject, statement_about
 from peft_registry.schemas.values import Timestamp, declared, derived, imported, measured
 from peft_registry.schemas.version import Check, VerifyOutcome, Version
 
@@ -367,6 +375,12 @@ def a_modification_record(**over: Any) -> ModificationRecord:
         "signing": Signing(key_id="lab-1", log_origin="peft-registry/example"),
     }
     return build_modification_record(**(fields | over))
+
+
+def modification_of(predicate_type: str, predicate: dict[str, Any]) -> ModificationRecordV1 | ModificationRecord:
+    """What a statement of this type is read as, where it holds this."""
+    about = Subject(name="manifest.json", digest={"sha256": a_digest("manifest").hex})
+    return modification_in(Statement(subject=(about,), predicateType=predicate_type, predicate=predicate))
 
 
 def signed_by_an_officer(record: ModificationRecord) -> ModificationRecord:

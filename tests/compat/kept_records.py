@@ -28,7 +28,7 @@ from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import Manifest
-from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord, RecordInput, modification_of
+from peft_registry.schemas.modification import ModificationPredicate, ModificationRecord, RecordInput, modification_in
 from peft_registry.schemas.observations import Observations
 from peft_registry.schemas.statement import RegistrationPredicate, Statement
 
@@ -123,7 +123,7 @@ class KeptRecords:
         before = next(named.digest for named in inputs if named.kind == "modification")
         held = checks.statements.find(before, "modification")
         assert held is not None, "it is kept"
-        record = modification_of(held.statement.predicate_type, held.statement.predicate)
+        record = modification_in(held.statement)
         kept = statement.predicate["record"]
         derived = derive_next(
             next_inputs(checks.statements, subject, record, inputs, name=name),

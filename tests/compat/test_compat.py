@@ -9,10 +9,10 @@ from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.records.provenance import run_of
 from peft_registry.registry.signing.dsse import Envelope
-from peft_registry.registry.signing.trust import TrustAnchors, load_trust
+from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain
 from peft_registry.registry.use_cases.verify import verify_folder
 from peft_registry.schemas.evaluation import EvaluationRecord
-from peft_registry.schemas.modification import ModificationRecordV1, modification_of
+from peft_registry.schemas.modification import ModificationRecordV1, modification_in
 from peft_registry.schemas.statement import Statement
 
 HERE = Path(__file__).parent
@@ -28,7 +28,9 @@ def test_at_least_one_release_is_kept() -> None:
 @pytest.mark.parametrize("release", RELEASES)
 def test_an_artifact_of_every_release_verifies(release: str) -> None:
     data = read_file(HERE / release / "trust.json", max_bytes=1 << 20)
-    trust = load_trust(data, anchors=TrustAnchors(file_given_by_user=True), now=THEN, accepted_version=None)
+    trust = current_policy(
+        open_chain(data, anchors=TrustAnchors(file_given_by_user=True), accepted_version=None), now=THEN
+    )
     outcome = verify_folder(HERE / release / "artifact", trust=trust, now=THEN)
     assert outcome.verdict == "verified", outcome
     assert {check.status for check in outcome.checks} == {"ok", "recorded"}
@@ -47,7 +49,7 @@ def test_the_records_of_every_release_read_as_values_and_recheck(release: str) -
             assert run is not None
             assert run.loss_after.value < run.loss_before.value
         elif statement.kind == "modification":
-            record = modification_of(statement.predicate_type, statement.predicate)
+            record = modification_in(statement)
             assert type(record) is ModificationRecordV1
             assert statement.revised(predicate=record.to_json()).to_canonical() == payload
         elif statement.kind == "bias-evaluation":

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import open_home
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.trainer.embedded import embedded_base
+from tests.builders.mirror import projection_of
 from tests.e2e.commands import WarmCommand
 from tests.e2e.conftest import PLANTED, Story
 

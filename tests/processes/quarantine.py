@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.stops import with_stops
 from peft_registry.registry.signing.keys import PrivateKey
@@ -26,6 +25,7 @@ from peft_registry.schemas.errors import KnownError
 from tests.builders.backends import MadeHome
 from tests.builders.bound_aliases import APPROVER, OFFICER, SECOND, Place, fill
 from tests.builders.homes import NOW, a_home, reopened
+from tests.builders.mirror import projection_of
 
 
 def told(act: Callable[[], object]) -> str:

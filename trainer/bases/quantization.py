@@ -142,17 +142,6 @@ def size_of(parameter: Any) -> int:
     return int(parameter.numel() if state is None else state.shape.numel())
 
 
-def bits_a_weight(model: Any) -> float:
-    """Bits for each quantized weight, with the scales of its block and the scales of those."""
-    stored = weights = 0
-    for layer in quantized_layers(model):
-        state = layer.weight.quant_state
-        parts = [layer.weight.data, state.absmax, *([state.state2.absmax] if state.nested else [])]
-        stored += sum(part.numel() * part.element_size() for part in parts)
-        weights += size_of(layer.weight)
-    return 8 * stored / weights
-
-
 def through_4_bits(weight: Any, description: str) -> Any:
     """A matrix quantized as `describe` says and dequantized again, in its own number format: what a 4-bit layer multiplies by.
 

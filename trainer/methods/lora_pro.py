@@ -229,7 +229,7 @@ def corrected(
     """(g^A, g^B) in float64 for factors A (r, n), B (m, r) and LoRA's own gradients of them; `spectra` where they are known."""
     spectra = spectra or spectra_of([(a, b)])[0]
     of_a, of_b = _without_x(a, b, grad_a, grad_b, scale, spectra)
-    x = _solved(*spectra, -of_a @ a.double().T)
+    x = sylvester(*spectra, -of_a @ a.double().T)
     return of_a + x @ a.double(), of_b - b.double() @ x
 
 
@@ -258,12 +258,8 @@ def moved(a: torch.Tensor, b: torch.Tensor, of_a: torch.Tensor, of_b: torch.Tens
     return scale * (b @ of_a + of_b @ a)
 
 
-def sylvester(left: torch.Tensor, right: torch.Tensor, constant: torch.Tensor) -> torch.Tensor:
-    """The X (r, r) of left·X + X·right = constant for symmetric positive semi-definite matrices, in float64."""
-    return _solved(Spectrum(*torch.linalg.eigh(left)), Spectrum(*torch.linalg.eigh(right)), constant)
-
-
-def _solved(left: Spectrum, right: Spectrum, constant: torch.Tensor) -> torch.Tensor:
+def sylvester(left: Spectrum, right: Spectrum, constant: torch.Tensor) -> torch.Tensor:
+    """The X (r, r) of left·X + X·right = constant, in float64, for the spectra of symmetric positive semi-definite matrices."""
     left_values, left_vectors = left.values, left.vectors
     right_values, right_vectors = right.values, right.vectors
     sums = left_values.clamp(min=0)[:, None] + right_values.clamp(min=0)[None, :]

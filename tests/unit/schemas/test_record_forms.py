@@ -29,7 +29,6 @@ from peft_registry.schemas.modification import (
     Product,
     RecordInput,
     RecordSections,
-    modification_of,
 )
 from peft_registry.schemas.statement import (
     KINDS,
@@ -40,7 +39,7 @@ from peft_registry.schemas.statement import (
     statement_about,
 )
 from peft_registry.schemas.values import Value, declared
-from tests.builders.records import NOW, a_modification_record
+from tests.builders.records import NOW, a_modification_record, modification_of
 
 V3 = PREDICATE_TYPES["modification"]
 ANSWERS = PREDICATE_TYPES["answers"]

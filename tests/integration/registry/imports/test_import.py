@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.pull import pull_version
@@ -17,6 +16,7 @@ from peft_registry.registry.verification.signed_versions import signed_page
 from tests.builders.homes import NOW
 from tests.builders.importing import imported
 from tests.builders.imports import PRODUCERS, peft_folder, trl_folder
+from tests.builders.mirror import projection_of
 
 
 @pytest.mark.parametrize("producer", PRODUCERS)

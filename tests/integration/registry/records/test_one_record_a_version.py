@@ -12,7 +12,6 @@ import pytest
 from peft_registry.registry.compliance.completeness import completeness
 from peft_registry.registry.compliance.superseding import superseding, with_values
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.provenance import provenance_predicate
 from peft_registry.registry.records.record_histories import RecordContradicted
 from peft_registry.registry.records.references import version_named
@@ -35,6 +34,7 @@ from peft_registry.schemas.values import Value, measured
 from peft_registry.schemas.version import Version
 from tests.builders.homes import NOW, a_home, add_a_base, reopened
 from tests.builders.made import artifact_of_product, following, with_statement
+from tests.builders.mirror import projection_of
 from tests.builders.products import FACTS, a_product, artifact_registered_unasked, log_unasked, registered_unasked
 
 FIRST = "2026-11-24T12:00:00Z"

@@ -15,7 +15,6 @@ from peft_registry.registry.database.tables import version_sources
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
 from peft_registry.registry.mlflow.home_reader import HomeReader
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.checkpoints import publish_checkpoint
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.references import version_named
@@ -54,6 +53,7 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.homes import CONFIG, NOW, add_a_base, an_artifact, base_files
 from tests.builders.lineage import register_made_from, register_merge
+from tests.builders.mirror import projection_of
 from tests.builders.products import a_product, registered_before_editions
 from tests.builders.records import a_bare_record
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more

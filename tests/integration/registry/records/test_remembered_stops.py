@@ -15,7 +15,6 @@ from peft_registry.registry.database.log_store import SqlLogStore
 from peft_registry.registry.homes.home import Registry, open_home, read_settings, write_settings
 from peft_registry.registry.homes.remembered_stops import StopMemoryUnreadable
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.bindings import AliasBound
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import every_hold
@@ -44,6 +43,7 @@ from peft_registry.schemas.identity import Digest
 from tests.builders.backends import MadeHome
 from tests.builders.bound_aliases import APPROVER, OFFICER, STRANGER, WHY, Place, fill
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, reopened
+from tests.builders.mirror import projection_of
 
 STOPS: dict[str, Callable[[Place], object]] = {
     "recall": lambda place: recall(place.registry, "helper:1", APPROVER, reason=WHY),

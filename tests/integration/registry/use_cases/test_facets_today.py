@@ -9,7 +9,6 @@ import pytest
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.where import read_query
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.facets import FACETS_FORM
 from peft_registry.registry.records.lost_rows import RowsMissing
 from peft_registry.registry.records.references import version_named
@@ -30,6 +29,7 @@ from peft_registry.registry.use_cases.show_verdict import describe_verdict
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.decisions import OFFICER, fill_in
 from tests.builders.homes import NOW
+from tests.builders.mirror import projection_of
 from tests.integration.registry.use_cases.test_gate import ALEX, fill_with_approvers
 
 SYSTEM = {

@@ -9,7 +9,6 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, open_home, utc_now
 from peft_registry.registry.intake.secrets import SecretRefused
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.register import register_version
@@ -22,6 +21,7 @@ from peft_registry.trainer.machine.environment import cut_paths
 from tests.builders.backends import contents
 from tests.builders.homes import a_home, add_a_base, an_artifact, base_files, register_adapter
 from tests.builders.made import a_run_of, derived, made_artifact
+from tests.builders.mirror import projection_of
 from tests.builders.records import an_evaluation
 
 # put together here, so that no scanner of repositories takes this file for a leak

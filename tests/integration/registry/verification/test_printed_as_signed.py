@@ -8,7 +8,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, utc_now
-from peft_registry.registry.mlflow.projected_versions import Loader, projection_of
+from peft_registry.registry.mlflow.projected_versions import Loader
 from peft_registry.registry.mlflow.version_rows import VersionName
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
@@ -19,6 +19,7 @@ from peft_registry.schemas.errors import IntegrityBroken
 from peft_registry.schemas.identity import Digest
 from tests.builders.backends import BACKENDS, MadeHome, Rows, make_on
 from tests.builders.homes import register_adapter
+from tests.builders.mirror import projection_of
 
 OTHER = str(Digest.of(b"other"))
 

@@ -11,7 +11,7 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import QuantizationBlock
 from peft_registry.schemas.progress import Said
 from peft_registry.trainer.bases.loading import load_base
-from peft_registry.trainer.bases.quantization import bits_a_weight, bitsandbytes_tamed, quantized_layers, size_of
+from peft_registry.trainer.bases.quantization import bitsandbytes_tamed, quantized_layers, size_of
 from peft_registry.trainer.costs.compute import compute_record
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.evaluation.scoring import in_float32
@@ -49,6 +49,17 @@ def batches(tmp_path_factory: pytest.TempPathFactory) -> Batches:
 
 def loaded(base: Path, *, dtype="fp32", block: QuantizationBlock | None = NF4):
     return load_base(base, dtype=dtype, device="cpu", quantization=block)[0]
+
+
+def bits_a_weight(model) -> float:
+    """Bits for each quantized weight, with the scales of its block and the scales of those."""
+    stored = weights = 0
+    for layer in quantized_layers(model):
+        state = layer.weight.quant_state
+        parts = [layer.weight.data, state.absmax, *([state.state2.absmax] if state.nested else [])]
+        stored += sum(part.numel() * part.element_size() for part in parts)
+        weights += size_of(layer.weight)
+    return 8 * stored / weights
 
 
 def test_nf4_with_double_quantisation_takes_4_127_bits_a_weight(base):

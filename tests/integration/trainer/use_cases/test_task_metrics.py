@@ -13,7 +13,6 @@ from peft_registry.registry.evaluation.extra_figures import recorded_measures
 from peft_registry.registry.evaluation.recheck import recheck
 from peft_registry.registry.homes.base_locations import base_location
 from peft_registry.registry.homes.home import Registry, open_home
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.evaluations import stored_evaluations
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
@@ -31,6 +30,7 @@ from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import train_and_register
 from tests.builders.homes import NOW
+from tests.builders.mirror import projection_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 # the second begins with the first: only what follows a class tells them apart

@@ -15,7 +15,6 @@ from peft_registry.registry.compliance.facts import FactUnknown
 from peft_registry.registry.compliance.stated import FactMalformed, FactNeedsSignature, FactNotDeclarable
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.organisation import ProfileValueRefused
-from peft_registry.registry.mlflow.projected_versions import projection_of
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.use_cases.add_base import add_base
@@ -46,6 +45,7 @@ from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import TrainOutcome, train_and_register
 from peft_registry.trainer.use_cases.train_plan import OverrideWithoutEffect, require_effect
 from tests.builders.homes import NOW, a_home, a_home_before_editions
+from tests.builders.mirror import projection_of
 from tests.builders.training import a_base_folder, colour_rows, write_rows
 
 FILE = """\

@@ -7,10 +7,10 @@ from typing import Any
 from peft_registry.registry.compliance.all_data import all_data
 from peft_registry.registry.compliance.assessment import with_assessment
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.schemas.modification import UNTIL_SECOND_FORM, AllData, DataUsed, ModificationRecord, modification_of
+from peft_registry.schemas.modification import UNTIL_SECOND_FORM, AllData, DataUsed, ModificationRecord
 from peft_registry.schemas.statement import MODIFICATION_V2
 from peft_registry.schemas.values import declared, derived, measured, unknown
-from tests.builders.records import NOW, a_data_identity, a_digest, a_modification_record, a_run_record
+from tests.builders.records import NOW, a_data_identity, a_digest, a_modification_record, a_run_record, modification_of
 
 OF_ALL = tuple(name for name in AllData.model_fields if f"all_data.{name}" not in UNTIL_SECOND_FORM)
 KEPT = Path(__file__).parents[3] / "compat" / "modification-v2.json"

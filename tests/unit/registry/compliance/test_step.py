@@ -12,7 +12,7 @@ from peft_registry.registry.compliance.recorded_run import TrainedRun
 from peft_registry.registry.compliance.synthetic_compute import inherited_synthetic_flop
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.modification import ModificationRecord, Step, modification_of
+from peft_registry.schemas.modification import ModificationRecord, Step
 from peft_registry.schemas.run import Coverage
 from peft_registry.schemas.statement import MODIFICATION_V1, MODIFICATION_V2
 from peft_registry.schemas.values import Value, declared, derived
@@ -26,6 +26,7 @@ from tests.builders.records import (
     a_merge_modification,
     a_modification_record,
     a_run_record,
+    modification_of,
     some_base_facts,
     some_compute,
 )

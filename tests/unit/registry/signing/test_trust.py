@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.signing import trust
 from peft_registry.registry.signing.dsse import BadSignature, UnknownKey
-from peft_registry.registry.signing.trust import TrustAnchors, load_trust, sign_trust
+from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain, sign_trust
 from peft_registry.registry.signing.trust_chain import (
     TrustChain,
     TrustRolledBack,
@@ -35,7 +35,7 @@ def anchored(*roots, threshold: int = 1) -> TrustAnchors:
 
 
 def load(data: bytes, anchors: TrustAnchors = MINE, *, now: str = NOW, accepted_version: int | None = None):
-    return load_trust(data, anchors=anchors, now=now, accepted_version=accepted_version)
+    return current_policy(open_chain(data, anchors=anchors, accepted_version=accepted_version), now=now)
 
 
 def a_signed_file(*signers, **changes) -> bytes:

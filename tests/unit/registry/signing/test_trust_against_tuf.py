@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 
 from peft_registry.registry.signing.keys import PrivateKey
-from peft_registry.registry.signing.trust import TrustAnchors, load_trust
+from peft_registry.registry.signing.trust import TrustAnchors, current_policy, open_chain
 from peft_registry.registry.signing.trust_chain import TrustChain, TrustVersion, render_chain, sign_version
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.policy import TrustPolicy
@@ -60,7 +60,7 @@ def ours(steps: list[Step]) -> bool:
         versions.append(sign_version(policy, step.signers))
     try:
         data = render_chain(TrustChain(tuple(versions)))
-        load_trust(data, anchors=TrustAnchors(file_given_by_user=True), now=NOW, accepted_version=None)
+        current_policy(open_chain(data, anchors=TrustAnchors(file_given_by_user=True), accepted_version=None), now=NOW)
     except KnownError:
         return False
     return True

@@ -30,8 +30,8 @@ from peft_registry.registry.signing.trust import (
     TrustAnchors,
     TrustExpired,
     UnknownRoot,
+    current_policy,
     key_status,
-    load_trust,
     open_chain,
     sign_trust,
 )
@@ -72,7 +72,7 @@ NEXT_YEAR = "2028-01-01T00:00:00Z"
 
 
 def load(chain, anchors=MINE, *, now=NOW, accepted_version=None):
-    return load_trust(render_chain(chain), anchors=anchors, now=now, accepted_version=accepted_version)
+    return current_policy(open_chain(render_chain(chain), anchors=anchors, accepted_version=accepted_version), now=now)
 
 
 def of(key, *, kind="routine", revoked_at=NOW, since=None, reason="superseded"):

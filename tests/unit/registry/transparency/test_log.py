@@ -47,12 +47,16 @@ def check(store: MemoryLog, checkpoint: str | None, keys=(KEY.public,)):
     return log.check_against_remembered(store, checkpoint, keys, origin=ORIGIN)
 
 
+def verify(proof_text: str, data: bytes, *, origin: str, keys) -> note.Checkpoint:
+    return log.verify_proof(note.parse_proof(proof_text), data, origin=origin, keys=keys)
+
+
 @pytest.mark.parametrize("size", range(1, 12))
 def test_a_proof_of_every_entry_verifies_without_the_store(size):
     store = MemoryLog(entries(size))
     checkpoint = store.checkpoint()
     for index, data in enumerate(store.leaves):
-        found = log.verify_proof(log.prove(store, index, checkpoint), data, origin=ORIGIN, keys=[KEY.public])
+        found = verify(log.prove(store, index, checkpoint), data, origin=ORIGIN, keys=[KEY.public])
         assert (found.size, found.key_id) == (size, KEY.public.key_id)
 
 
@@ -62,18 +66,18 @@ def test_a_proof_against_an_earlier_checkpoint_still_verifies_after_the_log_has_
     for data in (b"later 1", b"later 2"):
         store.append(data)
     proof = log.prove(store, 3, early)
-    assert log.verify_proof(proof, b"entry 3", origin=ORIGIN, keys=[KEY.public]).size == 5
+    assert verify(proof, b"entry 3", origin=ORIGIN, keys=[KEY.public]).size == 5
 
 
 def test_a_proof_of_other_bytes_or_by_a_stranger_fails():
     store = MemoryLog(entries(5))
     proof = log.prove(store, 3, store.checkpoint())
     with pytest.raises(merkle.ProofRejected):
-        log.verify_proof(proof, b"entry 4", origin=ORIGIN, keys=[KEY.public])
+        verify(proof, b"entry 4", origin=ORIGIN, keys=[KEY.public])
     with pytest.raises(UnknownKey):
-        log.verify_proof(proof, b"entry 3", origin=ORIGIN, keys=[STRANGER.public])
+        verify(proof, b"entry 3", origin=ORIGIN, keys=[STRANGER.public])
     with pytest.raises(note.WrongOrigin):
-        log.verify_proof(proof, b"entry 3", origin="peft-registry/other", keys=[KEY.public])
+        verify(proof, b"entry 3", origin="peft-registry/other", keys=[KEY.public])
 
 
 PROVEN = MemoryLog(entries(6))
@@ -92,7 +96,7 @@ def test_no_flipped_bit_of_a_proof_file_passes(position, bit):
     # NotChecked: one base64 character holds bits of the key id and of the signature, and a line whose key and
     # signature are both unknown is what a stranger's looks like
     with pytest.raises((IntegrityBroken, NotChecked)):
-        log.verify_proof(text, b"entry 2", origin=ORIGIN, keys=[KEY.public])
+        verify(text, b"entry 2", origin=ORIGIN, keys=[KEY.public])
 
 
 def test_an_entry_after_the_checkpoint_has_no_proof_yet():

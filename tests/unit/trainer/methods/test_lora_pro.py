@@ -14,6 +14,7 @@ from peft_registry.trainer.methods.lora_pro import (
     equivalent_gradient,
     moved,
     pairs_of,
+    spectra_of,
     sylvester,
 )
 from tests.builders.training import a_model, a_training_file
@@ -81,7 +82,7 @@ def test_sylvesters_equation_is_solved_as_scipy_solves_it(problem):
 
     a, b, *_ = problem
     constant = torch.randn(R, R, dtype=torch.float64)
-    found = sylvester(b.T @ b, a @ a.T, constant)
+    found = sylvester(*spectra_of([(a, b)])[0], constant)
     assert torch.allclose(b.T @ b @ found + found @ (a @ a.T), constant, atol=1e-12)
     assert torch.allclose(
         found, torch.from_numpy(solve_sylvester((b.T @ b).numpy(), (a @ a.T).numpy(), constant.numpy()))
