@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 # a digest, or what somebody types: between two backticks
 _CODE = re.compile(r"(sha256:[0-9a-f]{12,64}…?|`[^`\n]+`)")
+# a version, a log or a quoted name with a hyphen, after which a line would be broken: such a name is read as two
+_HYPHENATED = re.compile(
+    r"((?<![\w./-])[\w.]+(?:-[\w.]+)+(?::\d+|/[0-9a-f]{8,})|(?<=“)[\w.]+(?:-[\w.]+)+(?=”))", re.ASCII
+)
+_HYPHENATED_WORD = re.compile(r"(\S*-\S*)")  # of a command, options among them
+# what stands for itself in a string of CSS inside a page: no quote, no backslash, no end of the style
+_PLAIN_IN_CSS = re.compile(r"[^A-Za-z0-9 ._:@-]")
 
 # what each source word means, printed once; the badge holds the word itself, so that no colour is needed
 SOURCES = (
@@ -88,6 +95,8 @@ def template(name: str) -> "Template":
     environment.globals["style"] = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704 our own file
     environment.filters["svg"] = Markup  # drawings escape what they print
     environment.filters["code"] = _with_code_marked
+    environment.filters["command"] = _command
+    environment.filters["css"] = _in_css_string
     return environment.from_string((folder / name).read_text(encoding="utf-8"))
 
 
@@ -98,16 +107,40 @@ def _shown(value: object) -> object:
 
 
 def _with_code_marked(text: str) -> "Markup":
-    """Escaped text in which every digest and every command is set as code."""
+    """Escaped text in which every digest and every command is set as code, and no line is broken inside a hyphenated name."""
     from markupsafe import Markup, escape
 
-    if "sha256:" not in text and "`" not in text:
+    if "sha256:" not in text and "`" not in text and "-" not in text:
         return escape(text)
     pieces = _CODE.split(text)  # every second piece is code
     return Markup("").join(
-        Markup("<code>{}</code>").format(piece.strip("`")) if position % 2 else piece
+        Markup("<code>{}</code>").format(_command(piece.strip("`")))
+        if position % 2
+        else _unbroken(_HYPHENATED.split(piece))
         for position, piece in enumerate(pieces)
     )
+
+
+def _command(text: str) -> "Markup":
+    """A command, escaped, which is broken between its words alone."""
+    return _unbroken(_HYPHENATED_WORD.split(text))
+
+
+def _unbroken(pieces: Sequence[str]) -> "Markup":
+    """The pieces, escaped; of every second one a line is broken before it and not inside."""
+    from markupsafe import Markup, escape
+
+    return Markup("").join(
+        Markup('<span class="name">{}</span>').format(piece) if position % 2 else escape(piece)
+        for position, piece in enumerate(pieces)
+    )
+
+
+def _in_css_string(text: str) -> "Markup":
+    """Text for a string of CSS between double quotes, in the style of a page."""
+    from markupsafe import Markup
+
+    return Markup(_PLAIN_IN_CSS.sub(lambda match: f"\\{ord(match.group()):x} ", text))  # noqa: S704 nothing else is left
 
 
 def _sections(fields: tuple[FieldRow, ...]) -> list[tuple[str, list[FieldRow]]]:

@@ -42,6 +42,13 @@ def test_at_most_two_pages_are_printed_before_the_evidence(page: Any, case: str)
     assert whole > pages_printed(page)
 
 
+def test_it_is_printed_on_a4_whatever_the_printer_holds(page: Any) -> None:
+    page.set_content(render_html(QUESTIONS["a fine-tune"][0]()))
+    (first, *_) = re.findall(rb"/MediaBox \[([^]]*)\]", page.pdf(format="Letter", prefer_css_page_size=True))
+    _, _, width, height = (float(side) for side in first.split())
+    assert (round(width / 72 * 25.4), round(height / 72 * 25.4)) == (210, 297)
+
+
 # what somebody asks who has never seen the project; what an auditor asks of figures follows
 TEN = (
     *("Who made it?", "Which base?", "Which data?", "Was bias measured, and what came out?"),

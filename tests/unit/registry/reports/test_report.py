@@ -107,18 +107,26 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.ids: list[str] = []
         self.words: list[str] = []
+        self._is_name = False
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
         self.ids += [value for key, value in attrs if key == "id"]
+        self._is_name = dict(attrs).get("class") == "name"
+        self.words += [] if self._is_name else [" "]
+
+    def handle_endtag(self, tag):
+        # a name in which no line is broken is no word of its own
+        self.words += [] if self._is_name else [" "]
+        self._is_name = False
 
     def handle_data(self, data):
         self.words.append(data)
 
     @property
     def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+        return " ".join("".join(self.words).split())
 
 
 # --- the page ---
@@ -173,6 +181,21 @@ def test_text_from_outside_is_never_markup():
     assert not {"script", "img"} & {tag for tag, _ in page.tags}
     assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on")]
     assert "{{ 7*7 }}" in page.text
+
+
+def test_every_sheet_says_of_which_version_it_is_and_no_title_ends_the_style():
+    assert '@bottom-left { content: "sums-tutor:1";' in render_html(a_view())
+    hostile = render_html(a_view().model_copy(update={"title": 'a"}</style><script>\\'}))
+    assert "script" not in {tag for tag, _ in Page(hostile).tags}
+    assert 'content: "a\\22 \\7d \\3c \\2f style\\3e \\3c script\\3e \\5c ";' in hostile
+
+
+def test_no_line_is_broken_inside_a_hyphenated_name_or_an_option():
+    view = a_view(evaluation=None, version=a_version(name="sums-tutor"))
+    html = render_html(view)
+    assert 'registry evaluate <span class="name">sums-tutor:1</span></code>' in html
+    # words of the language are not names
+    assert '<span class="name">high-risk' not in html
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "=cmd()|'/c calc'!A0", "a | b\n# c", "{{ 7*7 }}"])
@@ -376,7 +399,10 @@ def test_what_a_reader_types_is_code_on_the_page_and_in_open_fields():
     html = render_html(a_view(record=a_modification_record().revised(modifier=modifier)))
     page, gaps = html.split('<div id="gaps">')
     assert "with <code>registry init</code> left it empty" in gaps.split("</details>")[0]
-    assert "<code>registry decide sums-tutor:1 --form FORM.yml</code>" in page
+    assert (
+        '<code>registry decide <span class="name">sums-tutor:1</span> <span class="name">--form</span> FORM.yml</code>'
+        in page
+    )
     for part in (page, gaps.split("</details>")[0]):
         assert "`" not in part.split("</style>")[-1]
 
@@ -442,7 +468,9 @@ def test_the_first_page_says_whether_the_evidence_is_intact_and_since_when(verdi
 
 def test_what_nobody_released_says_so_before_anything_else():
     text = first_page(a_view(version=a_version(), verification=an_outcome(verdict="verified")))
-    assert text.startswith("May it be used? Not released: no alias points at it, and nobody has approved it.")
+    assert text.startswith(
+        "Question Answer May it be used? Not released: no alias points at it, and nobody has approved it."
+    )
 
 
 def test_a_release_that_rests_on_one_person_stands_under_what_is_wrong():
@@ -476,7 +504,7 @@ def test_the_first_page_says_how_the_gate_before_an_alias_stands():
 def test_what_is_recalled_may_not_be_used_although_it_verifies():
     recalled = an_outcome(verdict="verified").revised(recalls=("the data rows.jsonl: ada recalled it",))
     text = first_page(a_view(verification=recalled))
-    assert text.startswith("May it be used? No: it is recalled, as stands under")
+    assert text.startswith("Question Answer May it be used? No: it is recalled, as stands under")
 
 
 @pytest.mark.parametrize(
