@@ -13,18 +13,16 @@ from peft_registry.registry.mlflow.entities import name_entity, version_entity
 from peft_registry.registry.mlflow.home_address import home_of
 from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
 from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of, require_page_size
-from peft_registry.registry.mlflow.projection import PROMPT_TAG
+from peft_registry.registry.mlflow.projection import PROMPT_TAG, RECORD_TAGS
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
 from peft_registry.registry.mlflow.shown_registry import Reading
 from peft_registry.registry.mlflow.version_rows import ROWS_AT_ONCE, Position, VersionName
 from peft_registry.schemas.identity import Reference
 
-_LISTED = frozenset({
-    "registry.id", "registry.manifest", "registry.type", "registry.origin", "registry.project", "registry.bias", "registry.loss",
-    "registry.tasks", "registry.signature", PROMPT_TAG,
-})  # fmt: skip
-"""Tags of a version that lists have; what else a filter names takes the record of each version."""
+_SHOWN_IN_FULL = 100
+"""How many versions of a list are shown as their own pages show them: deriving a record takes ten times as long as the rest, and
+MLflow's page of a model asks for all of its versions to show ten."""
 _NEWEST_FIRST = (("last_updated_timestamp", False), ("creation_timestamp", False))
 
 
@@ -114,12 +112,12 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
         order_by: list[str] | None = None,
         page_token: str | None = None,
     ) -> PagedList:
-        """Versions, each as its own page shows it."""
+        """Versions: the first hundred each as its own page shows it, those behind them as lists do, without their records."""
         require_page_size(max_results, SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD)
         clauses = SearchModelVersionUtils.parse_search_filter(filter_string) if filter_string else []
         orders = [SearchModelVersionUtils.parse_order_by_for_search_model_versions(clause) for clause in order_by or ()]
         narrowed = narrowed_by(clauses)
-        in_full = any(clause["type"] == "tag" and clause["key"] not in _LISTED for clause in clauses)
+        in_full = any(clause["type"] == "tag" and clause["key"] in RECORD_TAGS for clause in clauses)
 
         def keep(versions: list[ModelVersion]) -> list[ModelVersion]:
             kept: list[ModelVersion] = SearchModelVersionUtils.filter(versions, filter_string)
@@ -136,7 +134,8 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
                     lambda: _ranked_versions(reading, narrowed, keep, order_by, in_full=in_full),
                 )
                 chosen, token = page_at_offset(ranked, page_token, limit=max_results)
-            versions = [version_entity(version) for version in reading.versions_in_full(chosen)]
+            shown = reading.versions_in_full(chosen[:_SHOWN_IN_FULL]) + reading.versions_listed(chosen[_SHOWN_IN_FULL:])
+            versions = [version_entity(version) for version in shown]
         return PagedList(versions, token)
 
     # --- of which there is nothing here ---

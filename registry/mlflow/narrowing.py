@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_registry.registry.mlflow.figures import MAX_TAG
-from peft_registry.registry.mlflow.projection import PROMPT_TAG, SOURCE_PREFIX
+from peft_registry.registry.mlflow.projection import PROMPT_TAG, SOURCE_PREFIX, method_of_type
 from peft_registry.schemas.facets import Condition, Words
 from peft_registry.schemas.identity import Digest, MalformedDigest, MalformedReference, Reference
 
@@ -84,6 +84,11 @@ def narrowed_by(clauses: Iterable[Mapping[str, Any]]) -> Narrowed:
             said.append(frozenset(said_tag(key, value) for value in values))
         elif kind == "tag" and key in _FACETS and (key != "registry.kind" or _KINDS.issuperset(values)):
             conditions.append(Words(_FACETS[key], tuple(values)))
+        elif kind == "tag" and key == "registry.type":
+            methods = [method_of_type(value) for value in values]
+            named = tuple(method for method in methods if method is not None)
+            if len(named) == len(values):
+                conditions.append(Words("method", named))
         elif kind == "tag" and key == PROMPT_TAG:
             nothing = nothing or "true" in values
     return Narrowed(tuple(conditions), labels, run_ids, manifests, tuple(said), nothing)

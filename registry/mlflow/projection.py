@@ -42,7 +42,7 @@ from peft_registry.registry.mlflow.figures import (
     with_bars,
 )
 from peft_registry.registry.mlflow.tables import items_table, outcomes_table, results_table
-from peft_registry.schemas.acts import ShownStop
+from peft_registry.schemas.acts import USE_STOPS, ShownStop
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -70,7 +70,13 @@ TRIAL_TAG = "registry.trial"  # of a run that stands for one of several seeds, b
 CARD_PATH = "MODEL_CARD.md"
 # files of a logged model that stands for weights kept elsewhere; MLflow then says so instead of failing to load it
 EXTERNAL_MLMODEL = b"flavors: {}\nmetadata:\n  mlflow.model.isExternal: true\n"
+RECORD_TAGS = frozenset({
+    "registry.base", "registry.record", "registry.statements", "registry.verdict", "registry.gate", "registry.approvals",
+    *(f"registry.{act.kind}" for act in USE_STOPS),
+})  # fmt: skip
+"""The tags of a version that its record and what was said of it give, which lists do not read."""
 _MODEL_TYPES = {"base": "base-model", "adapter": "adapter", "model": "model", "bundle": "bundle"}
+_OF_A_METHOD = f"-{_MODEL_TYPES['adapter']}"
 _RUN_NAMES = {"base": "add", "adapter": "train", "model": "make", "bundle": "make"}
 
 
@@ -572,7 +578,12 @@ def model_name(version: Version) -> str:
 def model_type(version: Version) -> str:
     """The type of the logged model behind a version."""
     kind = _MODEL_TYPES[version.kind]
-    return f"{version.method}-{kind}" if version.method and version.kind == "adapter" else kind
+    return f"{version.method}{_OF_A_METHOD}" if version.method and version.kind == "adapter" else kind
+
+
+def method_of_type(text: str) -> str | None:
+    """The method of the versions whose type is called so; None where the type names none."""
+    return text.removesuffix(_OF_A_METHOD) if text.endswith(_OF_A_METHOD) else None
 
 
 def _model_files(card: bytes | None) -> tuple[ArtifactFile, ...]:

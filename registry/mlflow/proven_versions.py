@@ -19,6 +19,7 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.version import Version
 
 _PAGE_SECONDS = 60.0  # a gate closes when a waiver is over, without an entry in the log
+_PAGES_AT_ONCE = 100  # a page holds on to all that it was read from, until that is forgotten
 Listed = tuple[Version, ListedProjection | KnownError]
 """The row of a version, and what lists show of it; or why it cannot be shown."""
 
@@ -62,12 +63,16 @@ class ProvenVersions:
         kept = {name.label: self.values.pages.get(name.label, since=since) for name in names}
         missing = [name for name in names if kept[name.label] is None]
         loader = Loader(self.registry)
-        if len(missing) > 1:
-            loader.read_ahead(missing)
-        for name in missing:
-            page = _page_or_why(loader, name)
-            kept[name.label] = page
-            self.values.keep_page(name, page)
+        for begin in range(0, len(missing), _PAGES_AT_ONCE):
+            some = missing[begin : begin + _PAGES_AT_ONCE]
+            if len(some) > 1:
+                loader.read_ahead(some)
+            for name in some:
+                page = _page_or_why(loader, name)
+                kept[name.label] = page
+                self.values.keep_page(name, page)
+            if len(missing) > _PAGES_AT_ONCE:
+                forget_what_was_read(self.registry)
         return {label: page for label, page in kept.items() if page is not None}
 
     def page(self, name: VersionName) -> Projection | KnownError:

@@ -341,18 +341,9 @@ class Reading:
     ) -> Iterator[list[tuple[Position, ShownVersion]]]:
         """Versions behind a position, some at a time, with what lists show of them; `first` as for `runs`."""
         for rows in self._search.rows(None, narrowed, after, first=first):
-            known = self.versions.listed(rows)
-            places = self.run_ids.places([listed for _, listed in known if isinstance(listed, ListedProjection)])
-            yield [
-                (
-                    position_of_version(version),
-                    unreadable_version(version, listed)
-                    if isinstance(listed, KnownError)
-                    else self._listed_version(listed, places[version.label]),
-                )
-                for version, listed in known
-                if after is None or position_of_version(version) != after
-            ]
+            behind = [version for version in rows if after is None or position_of_version(version) != after]
+            shown = self._listed_versions(behind)
+            yield [(position_of_version(version), one) for version, one in zip(behind, shown, strict=True)]
 
     def _listed_version(self, listed: ListedProjection, place: RunPlace) -> ShownVersion:
         return listed_version(listed, place, source=source_of(listed.version), tags=listed_version_tags(listed))
@@ -392,6 +383,21 @@ class Reading:
         there = [name for name in names if name.label in rows]
         pages = self.versions.pages(there)
         return [self._version_in_full(rows[name.label], pages[name.label]) for name in there]
+
+    def versions_listed(self, names: Sequence[VersionName]) -> list[ShownVersion]:
+        """Some versions as lists show them, in this order; one that is gone is left out."""
+        rows = {version.label: version for version in rows_named(self.registry, names)}
+        return self._listed_versions([rows[name.label] for name in names if name.label in rows])
+
+    def _listed_versions(self, rows: Sequence[Version]) -> list[ShownVersion]:
+        known = self.versions.listed(rows)
+        places = self.run_ids.places([listed for _, listed in known if isinstance(listed, ListedProjection)])
+        return [
+            unreadable_version(version, listed)
+            if isinstance(listed, KnownError)
+            else self._listed_version(listed, places[version.label])
+            for version, listed in known
+        ]
 
     def _version_in_full(self, version: Version, page: Projection | KnownError | None = None) -> ShownVersion:
         ((_, listed),) = self.versions.listed((version,))

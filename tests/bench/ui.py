@@ -87,7 +87,9 @@ def pages(home: Path) -> None:
         of_a_name = quote(f"name='{name}'")
         timed(ui, f"100 of {number} versions of a name", versions.format(most=100, asked=of_a_name))
         timed(ui, ALL, versions.format(most=10_000, asked=of_a_name))
-        timed(ui, "versions by a tag", versions.format(most=100, asked=quote("tags.`registry.method`='ia3'")))
+        timed(ui, "versions by a tag", versions.format(most=100, asked=quote("tags.`registry.type`='ia3-adapter'")))
+        by_tag = {"experiment_ids": ids, "max_results": 100, "filter": "tags.`registry.method` = 'ia3'"}
+        timed(ui, "runs by a tag", "runs/search", by_tag)
         timed(ui, RANKED, "runs/search", newest | {"order_by": ["metrics.`loss/held_out` DESC"]})
         print(f"memory   {sum(map(_megabytes, ui.server_pids)):.0f} MB (bar {MEMORY_BAR_MB})", flush=True)
 

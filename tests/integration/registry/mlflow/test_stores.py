@@ -21,11 +21,12 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.layout import HomeFiles
-from peft_registry.registry.mlflow import proven_versions, read_only, version_rows
+from peft_registry.registry.mlflow import model_registry_store, proven_versions, read_only, version_rows
 from peft_registry.registry.mlflow.home_address import address_of, home_of
 from peft_registry.registry.mlflow.identifiers import comparison_id, derived_run_id, experiment_id, trial_id
 from peft_registry.registry.mlflow.listed_versions import listed_versions
 from peft_registry.registry.mlflow.model_registry_store import RegistryModelStore
+from peft_registry.registry.mlflow.projection import RECORD_TAGS
 from peft_registry.registry.mlflow.tracking_store import RegistryTrackingStore
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.views import forget_what_was_read
@@ -302,11 +303,35 @@ def test_what_was_read_for_some_runs_is_dropped_before_others_are_read(
         (f"run_id = '{run_id_of('third')}'", ["third:1"]),
         ("tags.`registry.project` = 'billing'", ["third:1"]),
         ("tags.`registry.record` LIKE '%fields%' AND name = 'other'", ["other:1"]),
+        ("tags.`registry.type` = 'lora-adapter' AND name = 'third'", ["third:1"]),
+        ("tags.`registry.type` = 'base-model'", ["tiny:1"]),
+        ("tags.`registry.type` = 'ia3-adapter'", []),
+        ("tags.`registry.gate` = 'a tag that no version has'", []),
         ("name = 'nothing'", []),
     ],
 )
 def test_versions_are_filtered(client: Any, filter_string: str, expected: list[str]) -> None:
     assert [f"{version.name}:{version.version}" for version in client.search_model_versions(filter_string)] == expected
+
+
+def test_of_a_long_list_the_first_versions_are_shown_in_full_and_the_others_without_their_records(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_full = client_of(own_home).search_model_versions(order_by=["name ASC"])
+    monkeypatch.setattr(model_registry_store, "_SHOWN_IN_FULL", 2)
+    shown = client_of(own_home).search_model_versions(order_by=["name ASC"])
+    assert [version.name for version in shown] == [version.name for version in in_full]
+    for count, (whole, listed) in enumerate(zip(in_full, shown, strict=True)):
+        assert ("registry.statements" in listed.tags) == (count < 2)
+        assert listed.tags == {key: whole.tags[key] for key in listed.tags}
+        assert listed.source == whole.source and listed.run_id == whole.run_id
+
+
+def test_the_tags_of_a_version_are_those_that_lists_have_and_those_of_its_record(client: Any) -> None:
+    for version in client.search_model_versions():
+        listed = {"registry.id", "registry.manifest", "registry.type", "registry.origin", "registry.project"}
+        listed |= {"registry.bias", "registry.loss", "registry.tasks", "registry.signature"}
+        assert set(version.tags) <= listed | RECORD_TAGS
 
 
 def test_a_version_is_found_by_its_source_and_all_are_ordered(client: Any) -> None:
