@@ -1,9 +1,12 @@
-"""OMS key signatures that others made: P-384 and P-521 too, and the forms of model-signing before 1.1.
+"""OMS key signatures that others made: P-384 and P-521 too, the forms of model-signing before 1.1, and any key hint.
 
-Our own artifacts are never read this way: `oms.parse_bundle` keeps one profile. Here the given key alone decides; a
-key inside a bundle proves nothing and is only compared with it.
+Our own artifacts are never read this way: `oms.parse_bundle` keeps one profile. Here the given key alone decides.
+Nothing protects the hint, the `keyid` and the key inside a bundle, and OMS prescribes no text for them: they
+choose the sentence about a signature that the key did not make, and refuse none that it made. Log entries and
+timestamps beside a key mean nothing to OMS (§4.1) and are not asked.
 """
 
+import re
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -12,12 +15,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing import dsse, oms, strict_base64
-from peft_registry.registry.signing.dsse import BadSignature, Envelope, MalformedEnvelope, UnknownKey
+from peft_registry.registry.signing.dsse import BadSignature, NoTrustedSignature, UnknownKey
 from peft_registry.registry.signing.keys import KEY_FILE_MAX_BYTES, MalformedPublicKey
-from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, Bundle, MalformedBundle, UnsupportedBundle
+from peft_registry.registry.signing.oms import BUNDLE_MAX_BYTES, Bundle, MalformedBundle
 from peft_registry.registry.signing.strict_base64 import LooseBase64
 from peft_registry.schemas.identity import Digest
 
+# OMS v1.0 §4.1
+_MATERIAL = {"publicKey", "tlogEntries", "timestampVerificationData"}
+_KEY_ID = re.compile(r"[0-9a-f]{64}")
 # OMS v1.0 §4.2: the hash that belongs to each curve
 _HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
@@ -27,26 +33,32 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
 
 
 def verify_foreign(data: bytes, key_pem: bytes, *, what: str = "model.sig") -> Bundle:
-    """The listing that the holder of this key signed; `hint` is None in bundles older than model-signing 1.1.
+    """The listing that the holder of this key signed.
 
-    A lone file is listed under the name `.` by those releases.
+    A lone file is listed under the name `.` by releases of model-signing before 1.1.
 
     Raises:
         MalformedPublicKey: not one EC key on P-256, P-384 or P-521.
-        MalformedBundle, UnsupportedBundle: as for `oms.parse_bundle`.
-        UnknownKey: the bundle names another key.
-        BadSignature: it names this key, or none, and this key did not sign it.
+        MalformedBundle: the standard does not allow it (several signatures, say), or it has two readings.
+        UnsupportedBundle: as for `oms.parse_bundle`.
+        BadSignature: it names this key, and this key did not sign it.
+        UnknownKey: this key did not sign it, and it names another.
+        NoTrustedSignature: this key did not sign it, and whom it names cannot be told.
     """
     key = _load(key_pem)
     pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     key_id = Digest.of(pem).hex
-    bundle = _parse(data, pem, key_id, what)
+    bundle = _parse(data, what)
     envelope = bundle.envelope
     try:
         message = dsse.pae(envelope.payload_type, envelope.payload)
         key.verify(envelope.signatures[0].sig, message, ec.ECDSA(_HASHES[key.curve.name]))
     except InvalidSignature as error:
-        raise BadSignature(what, key_id=key_id) from error
+        if bundle.hint == key_id:
+            raise BadSignature(what, key_id=key_id) from error
+        if bundle.hint is None:
+            raise NoTrustedSignature(what, 1) from error
+        raise UnknownKey(what, 1, key_id=bundle.hint) from error
     return bundle
 
 
@@ -62,33 +74,46 @@ def _load(key_pem: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def _parse(data: bytes, pem: bytes, key_id: str, what: str) -> Bundle:
+def _parse(data: bytes, what: str) -> Bundle:
     value = read_json(data, what=what, max_bytes=BUNDLE_MAX_BYTES, error=MalformedBundle)
-    if not isinstance(value, dict) or value.get("mediaType") != oms.MEDIA_TYPE:
-        raise MalformedBundle(what, f"its mediaType is not {oms.MEDIA_TYPE}")
-    public_key = _public_key(value, what)
-    if "rawBytes" not in public_key:
-        bundle = oms.parse_bundle(data, what=what, single_file=True)
-        if bundle.hint != key_id:
-            raise UnknownKey(what, 1, key_id=str(bundle.hint))
-        return bundle
-    raw = public_key["rawBytes"]
-    if not isinstance(raw, str) or set(value) != {"mediaType", "verificationMaterial", "dsseEnvelope"}:
-        raise MalformedBundle(what, "its fields are not those of an older bundle by key")
-    try:
-        embedded = strict_base64.decode_either(raw, what=f"the key of {what}")
-        envelope = Envelope.from_json(value["dsseEnvelope"], what=what)
-    except (MalformedEnvelope, LooseBase64) as error:
-        raise MalformedBundle(what, error.why) from error
-    if embedded != pem:
-        raise UnknownKey(what, 1, key_id=Digest.of(embedded).hex)
-    return oms.read_statement(envelope, hint=None, what=what, single_file=True)
+    oms.require_bundle_by_key(value, what)
+    if value["mediaType"] not in (oms.MEDIA_TYPE, *oms.OLD_MEDIA_TYPES):
+        raise MalformedBundle(what, f"its mediaType is neither {oms.MEDIA_TYPE} nor an earlier one of Sigstore bundles")
+    hint = _named_key(value["verificationMaterial"], what)
+    envelope = oms.read_envelope(_without_keyids(value["dsseEnvelope"]), what)
+    return oms.read_statement(envelope, hint=hint, what=what, single_file=True)
 
 
-def _public_key(value: dict[str, Any], what: str) -> dict[str, Any]:  # JSON objects
-    material = value.get("verificationMaterial")
-    public_key = material.get("publicKey") if isinstance(material, dict) else None
+def _named_key(material: Any, what: str) -> str | None:  # any JSON value
+    """The id of the key that the bundle says signed it, where its hint is one or the key itself lies in it."""
+    if not isinstance(material, dict) or not {"publicKey"} <= set(material) <= _MATERIAL:
+        raise MalformedBundle(what, f"its verificationMaterial holds other things than {', '.join(sorted(_MATERIAL))}")
+    public_key = material["publicKey"]
     if not isinstance(public_key, dict):
-        why = "not signed with a key (it holds no publicKey)"
-        raise UnsupportedBundle(what, why, "verify it with the tool of its kind, or ask for a signature by key")
-    return public_key
+        raise MalformedBundle(what, "its publicKey is not an object with a hint")
+    hint = public_key.get("hint")
+    embedded = public_key.get("rawBytes")
+    if not isinstance(hint, str | None) or not isinstance(embedded, str | None):
+        raise MalformedBundle(what, "its hint, or the key in it, is not a text")
+    if embedded is not None:
+        try:
+            return Digest.of(strict_base64.decode_either(embedded, what=f"the key of {what}")).hex
+        except LooseBase64 as error:
+            raise MalformedBundle(what, error.why) from error
+    if hint is None or not _KEY_ID.fullmatch(hint.lower()):
+        return None  # another digest, or any name: it means something to whoever signed
+    return hint.lower()
+
+
+def _without_keyids(envelope: Any) -> Any:  # any JSON values
+    """As the envelopes of ours are, whose keyid is empty; `oms.read_envelope` says what else is wrong with it."""
+    signatures = envelope.get("signatures") if isinstance(envelope, dict) else None
+    if not isinstance(signatures, list):
+        return envelope
+    emptied = [
+        {**signature, "keyid": ""}
+        if isinstance(signature, dict) and isinstance(signature.get("keyid"), str)
+        else signature
+        for signature in signatures
+    ]
+    return {**envelope, "signatures": emptied}

@@ -30,7 +30,8 @@ MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 BUNDLE_MAX_BYTES = 64 * 1024 * 1024  # about 200 000 files
 _OLD_PREDICATE_TYPE = "https://model_signing/Digests/v0.1"
-_OLD_MEDIA_TYPES = tuple(f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}" for minor in (1, 2, 3))
+OLD_MEDIA_TYPES = tuple(f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}" for minor in (1, 2, 3))
+_USE_KEY = "verify it with the tool of its kind, or ask for a signature by key"
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -84,7 +85,9 @@ class Bundle:
 
     envelope: Envelope
     hint: str | None
-    """Names the key; None only in bundles older than model-signing 1.1 (see `foreign`)."""
+    """Id of the key that the file names, which nothing protects; None where it names none in a form that is read (see
+    `foreign`).
+    """
     model_name: str
     root: Digest
     resources: tuple[Resource, ...]
@@ -148,28 +151,28 @@ def root_digest(resources: Iterable[Resource]) -> Digest:
     return Digest(hasher.hexdigest())
 
 
-def parse_bundle(data: bytes, *, what: str = "model.sig", single_file: bool = False) -> Bundle:
-    """Read a signature file strictly; its signature is not checked yet.
-
-    `single_file` also allows the name `.`, under which the reference tool lists a lone file.
+def parse_bundle(data: bytes, *, what: str = "model.sig") -> Bundle:
+    """Read a signature file of ours strictly; its signature is not checked yet.
 
     Raises:
-        MalformedBundle: anything that the specification, or one reading per text, does not allow.
+        MalformedBundle: anything but the profile that is signed here, or a text with two readings.
         UnsupportedBundle: a well-known other kind: certificate, keyless, message signature, shards, another hash, an
             older release.
     """
     value = read_json(data, what=what, max_bytes=BUNDLE_MAX_BYTES, error=MalformedBundle)
-    _refuse_other_kinds(value, what)
-    if not isinstance(value, dict) or set(value) != {"mediaType", "verificationMaterial", "dsseEnvelope"}:
-        raise MalformedBundle(what, "its fields are not exactly mediaType, verificationMaterial and dsseEnvelope")
+    _refuse_older_kinds(value, what)
+    require_bundle_by_key(value, what)
     if value["mediaType"] != MEDIA_TYPE:
         raise MalformedBundle(what, f"its mediaType is not {MEDIA_TYPE}")
     hint = _hint(value["verificationMaterial"], what)
-    return read_statement(_envelope(value["dsseEnvelope"], what), hint=hint, what=what, single_file=single_file)
+    return read_statement(read_envelope(value["dsseEnvelope"], what), hint=hint, what=what)
 
 
 def verify_bundle(bundle: Bundle, keys: Iterable[PublicKey], *, what: str = "model.sig") -> PublicKey:
-    """The trusted key that signed the bundle; its hint must name that very key.
+    """The trusted key that signed a bundle of ours; its hint must name that very key.
+
+    Whoever changes the hint of a registered folder makes other tools refuse it (the reference tool compares the hint
+    with its key), so the change is told here too.
 
     Raises:
         BadSignature: the hint names a trusted key that did not sign this; or (`WrongSigner`) another trusted key did.
@@ -193,6 +196,25 @@ def require_ignore_paths(bundle: Bundle, allowed: Sequence[str]) -> None:
     """
     if sorted(bundle.ignore_paths) != sorted(allowed):
         raise UnexpectedIgnorePaths(bundle.ignore_paths, allowed)
+
+
+def require_bundle_by_key(value: Any, what: str) -> None:  # any JSON value
+    """Raise unless this has the fields of a bundle that was signed with a key.
+
+    Raises:
+        UnsupportedBundle: a well-known other kind: certificate, keyless, message signature.
+        MalformedBundle: none of them.
+    """
+    material = value.get("verificationMaterial") if isinstance(value, dict) else None
+    methods = set(material) if isinstance(material, dict) else set()
+    if isinstance(value, dict) and "messageSignature" in value:
+        raise UnsupportedBundle(what, "a Sigstore signature of a single file (messageSignature)", _USE_KEY)
+    if "certificate" in methods:
+        raise UnsupportedBundle(what, "signed without a key (Sigstore keyless), which needs the network", _USE_KEY)
+    if "x509CertificateChain" in methods:
+        raise UnsupportedBundle(what, "signed with a certificate, and only keys are supported", _USE_KEY)
+    if not isinstance(value, dict) or set(value) != {"mediaType", "verificationMaterial", "dsseEnvelope"}:
+        raise MalformedBundle(what, "its fields are not exactly mediaType, verificationMaterial and dsseEnvelope")
 
 
 def read_statement(envelope: Envelope, *, hint: str | None, what: str, single_file: bool = False) -> Bundle:
@@ -234,21 +256,13 @@ def read_statement(envelope: Envelope, *, hint: str | None, what: str, single_fi
     )
 
 
-def _refuse_other_kinds(value: Any, what: str) -> None:  # any JSON value
+def _refuse_older_kinds(value: Any, what: str) -> None:  # any JSON value
     if not isinstance(value, dict):
         return
+    if value.get("mediaType") in OLD_MEDIA_TYPES:
+        raise UnsupportedBundle(what, "a Sigstore bundle of an older version", _USE_KEY)
     material = value.get("verificationMaterial")
-    fields = set(material) if isinstance(material, dict) else set()
     public_key = material.get("publicKey") if isinstance(material, dict) else None
-    use_key = "verify it with the tool of its kind, or ask for a signature by key"
-    if value.get("mediaType") in _OLD_MEDIA_TYPES:
-        raise UnsupportedBundle(what, "a Sigstore bundle of an older version", use_key)
-    if "messageSignature" in value:
-        raise UnsupportedBundle(what, "a Sigstore signature of a single file (messageSignature)", use_key)
-    if "certificate" in fields:
-        raise UnsupportedBundle(what, "signed without a key (Sigstore keyless), which needs the network", use_key)
-    if "x509CertificateChain" in fields:
-        raise UnsupportedBundle(what, "signed with a certificate, and only keys are supported", use_key)
     if isinstance(public_key, dict) and "rawBytes" in public_key:
         older = "check it as a foreign signature, or sign the folder again with a current tool"
         raise UnsupportedBundle(what, "a bundle of model-signing before 1.1", older)
@@ -268,7 +282,17 @@ def _hint(material: Any, what: str) -> str:  # any JSON value
     return hint
 
 
-def _envelope(value: Any, what: str) -> Envelope:  # any JSON value
+def read_envelope(value: Any, what: str) -> Envelope:  # any JSON value
+    """The envelope of a bundle.
+
+    Raises:
+        MalformedBundle: not a DSSE envelope, or not with exactly one signature. DSSE itself allows several; the Sigstore
+            bundle, whose rules OMS takes over (§4, §8.2), has its readers refuse every number but one.
+    """
+    signatures = value.get("signatures") if isinstance(value, dict) else None
+    if isinstance(signatures, list) and len(signatures) != 1:
+        several = "a Sigstore bundle has exactly one, and further signers write files of their own"
+        raise MalformedBundle(what, f"it holds {len(signatures)} signatures: {several}")
     try:
         return Envelope.from_json(value, what=what)
     except (MalformedEnvelope, LooseBase64) as error:

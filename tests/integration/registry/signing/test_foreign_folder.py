@@ -308,6 +308,36 @@ def test_what_the_reference_tool_signs_verifies_and_a_change_of_it_does_not(
     assert "changed: model.safetensors" in capsys.readouterr().out
 
 
+def by_tool(tool: str, root: Path) -> bool:
+    signature, key = str(root / "model.sig"), str(root.parent / "key.pub")
+    command = [tool, "verify", "key", str(root), "--signature", signature, "--public_key", key]
+    return subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == 0
+
+
+@pytest.mark.peers
+def test_a_hint_that_the_reference_tool_refuses_verifies_as_the_standard_leaves_its_text_open(
+    tool: str, folder: Path, capsys: Printed
+) -> None:
+    """That tool compares the hint with the SHA-256 of the key's PEM text in lower case."""
+    edited(folder, lambda bundle: bundle["verificationMaterial"]["publicKey"].update(hint="release key"))
+    assert not by_tool(tool, folder)
+    assert verify(folder) == 0, capsys.readouterr()
+
+
+@pytest.mark.peers
+def test_of_two_signatures_the_reference_tool_reads_the_first_and_the_standard_none(
+    tool: str, folder: Path, capsys: Printed
+) -> None:
+    """Who signed such a bundle depends on who reads it, so that it says nothing here."""
+    trusted = json.loads((folder / "model.sig").read_bytes())["dsseEnvelope"]["signatures"][0]
+    stranger = {"sig": base64.b64encode(a_p256_key(2).sign(b"anything")).decode(), "keyid": ""}
+    for signatures, is_first in (([trusted, stranger], True), ([stranger, trusted], False)):
+        edited(folder, lambda bundle, both=signatures: bundle["dsseEnvelope"].update(signatures=both))
+        assert by_tool(tool, folder) == is_first
+        assert verify(folder) == 6
+        assert "it holds 2 signatures: a Sigstore bundle has exactly one" in capsys.readouterr().out
+
+
 @pytest.mark.peers
 def test_a_lone_file_and_ignored_paths_of_the_reference_tool_verify(tool: str, tmp_path: Path, capsys: Printed) -> None:
     key = write_key_pair(tmp_path)
