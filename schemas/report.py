@@ -23,10 +23,11 @@ class Figure(Frozen):
 
 
 class Answer(Frozen):
-    """A question that a reader brings, and what the records answer."""
+    """A question that a reader brings, and what the records answer; `lead` does so in a sentence or two, and lines say how."""
 
     question: str
     lines: tuple[str, ...]
+    lead: str = ""
 
 
 class Owed(Frozen):

@@ -109,17 +109,17 @@ def _closed(gates: Mapping[str, AliasGate]) -> Iterator[str]:
     """The aliases that point at it although the policy before them says no, or nobody can tell."""
     for alias, gate in sorted(gates.items()):
         if gate.closed_by or gate.unknown:
-            yield f"In use as {alias}. {gate.text}"
+            yield f"Released under the alias “{alias}”. {gate.text}"
 
 
 def _dependent(facts: VersionFacts, holders: KeyHolders, gates: Mapping[str, AliasGate]) -> Iterator[str]:
     """The releases behind which stand fewer persons than their policy asks for."""
     moves = moves_of(facts.version, facts.statements)
     for alias, gate in sorted(gates.items()):
-        mover = (
-            f", moved by {holders.persons.get(moves[alias][0].key_id, 'somebody not named')}" if alias in moves else ""
-        )
-        yield from (f"Release as {alias}{mover}: {caution}." for caution in gate.cautions)
+        mover = ""
+        if alias in moves:
+            mover = f", by {holders.persons.get(moves[alias][0].key_id, 'somebody not named')}"
+        yield from (f"Release under the alias “{alias}”{mover}: {caution}." for caution in gate.cautions)
 
 
 def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:

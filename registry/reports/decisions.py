@@ -1,7 +1,7 @@
 """Who decided that a version is used: its aliases, the policy that let it through, decisions, approvals and waivers. Pure."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -61,7 +61,8 @@ def decision_lines(
     record: Digest | None,
     gates: Mapping[str, AliasGate] | None = None,
 ) -> tuple[str, ...]:
-    """What was decided about a version, as signed; what of it counts today `registry gate status` says.
+    """What was decided about a version, as signed and in the order of the log, so that one sees what came before a release; what of
+    it counts today `registry gate status` says.
 
     Args:
         version: with the aliases that it has now.
@@ -70,21 +71,60 @@ def decision_lines(
         record: the digest of its canonical modification record, which approvals and their like name; None where it has none.
         gates: how the policy before each alias stands to it, where that was asked for this page.
     """
-    lines = [
-        *_aliases(version, statements, who, gates or {}),
-        *_decided(statements, who, record),
-        *_approvals(statements, who, record),
-        *_waivers(statements, who, record),
+    acts = [
+        *_aliases(version, statements),
+        *_decided(statements, record),
+        *_approvals(statements, record),
+        *_waivers(statements, record),
     ]
-    if not lines and version.aliases:
-        return (f"Released as {', '.join(version.aliases)}; by whom is not recorded here.",)
-    if not lines:
-        return ("Not released: no alias points at it, and nobody has approved it.",)
-    unreleased = () if version.aliases else ("Not released: no alias points at it.",)
-    return (*unreleased, *_with_each_digest_once(lines))
+    place = {statement.digest: at for at, statement in enumerate(statements)}
+    acts.sort(key=lambda act: place[act.statement.digest])
+    asked = [gate for _, gate in sorted((gates or {}).items())]
+    conditions = dict.fromkeys(gate.text for gate in asked)
+    # where one policy is asked it is named with its conditions, and what was done is under that
+    policies = {f"the policy {gate.policy}" for gate in asked}
+    policy = policies.pop() if len(policies) == 1 else ""
+    cautions = dict.fromkeys(f"Caution: {caution}." for gate in asked for caution in gate.cautions)
+    return (*_with_each_digest_once((*conditions, *_in_words(acts, who, policy))), *cautions)
 
 
-def _with_each_digest_once(lines: Sequence[str]) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """Something that a person signed about a version.
+
+    Attributes:
+        statement: as it is signed.
+        done: what was done, as a participle.
+        policy: under which policy, as a part of a sentence; empty for none.
+        rest: what else is to be said of it, with its comma or colon.
+        reason: what they typed.
+    """
+
+    statement: StoredStatement
+    done: str
+    policy: str
+    rest: str
+    reason: str | None
+
+
+def _in_words(acts: Sequence[_Act], who: Who, policy: str) -> Iterator[str]:
+    """A line for each act; a key is named with its person's first act, and a policy where it is another than before."""
+    named: set[str] = set()
+    for act in acts:
+        key_id = act.statement.key_id
+        signer = who(key_id)
+        if key_id in named:
+            # of `ada (approver, key 12ab34cd5678…)` the person; where none is known the key is all there is
+            signer = signer.rpartition(" (")[0] or signer
+        named.add(key_id)
+        under = f" under {act.policy}" if act.policy not in ("", policy) else ""
+        policy = act.policy or policy
+        # acts of one second are told apart by their entries
+        entry = "" if act.statement.log_index is None else f" (log entry {act.statement.log_index})"
+        yield f"{act.statement.appended_at or 'Pending'}{entry}: {act.done} by {signer}{under}{act.rest}{_because(act.reason)}."
+
+
+def _with_each_digest_once(lines: Iterable[str]) -> Iterator[str]:
     """The lines; the digest of a policy stands behind its name where it is named first."""
     seen: set[str] = set()
 
@@ -98,24 +138,15 @@ def _with_each_digest_once(lines: Sequence[str]) -> Iterator[str]:
         yield _POLICY_DIGEST.sub(first_only, line)
 
 
-def _aliases(
-    version: Version,
-    statements: Sequence[StoredStatement],
-    who: Who,
-    gates: Mapping[str, AliasGate],
-) -> Iterator[str]:
-    for alias, (statement, move) in sorted(moves_of(version, statements).items()):
+def _aliases(version: Version, statements: Sequence[StoredStatement]) -> Iterator[_Act]:
+    for alias, (statement, move) in moves_of(version, statements).items():
         gate = move.gate
-        by = _signed_by(statement, who)
+        released = f"released under the alias “{alias}”"
         if gate is None:
-            yield f"Moved to {alias} by {by} under no policy: nobody had to approve it{_because(move.reason)}."
+            yield _Act(statement, released, "", " without a policy: nobody had to approve it", move.reason)
         else:
-            policy = f"the policy {gate.policy_name} ({gate.policy.short})"
             waived = f", with {', '.join(gate.waived)} waived" if gate.waived else ""
-            yield f"Released as {alias} by {by} under {policy}{waived}{_because(move.reason)}."
-        if alias in gates:
-            yield gates[alias].text
-            yield from (f"Caution: {caution}." for caution in gates[alias].cautions)
+            yield _Act(statement, released, _policy(gate.policy_name, gate.policy), waived, move.reason)
 
 
 def moves_of(
@@ -136,28 +167,34 @@ def _because(reason: str | None) -> str:
     return f", reason given: “{reason}”" if reason else ""
 
 
-def _decided(statements: Sequence[StoredStatement], who: Who, record: Digest | None) -> Iterator[str]:
+def _policy(name: str, digest: Digest) -> str:
+    return f"the policy {name} ({digest.short})"
+
+
+def _decided(statements: Sequence[StoredStatement], record: Digest | None) -> Iterator[_Act]:
     for statement, decision in _of_kind(statements, "decision", DecisionPredicate):
-        earlier = "" if decision.record == record else ", of an earlier record"
-        policy = f"the policy {decision.policy_name} ({decision.policy.short})"
-        signer = _signed_by(statement, who)
         decided = decided_text(decision.question, is_yes=decision.outcome == "yes")
-        yield f"Decided by {signer} under {policy}{earlier}: {decided}{_because(decision.reason)}."
+        rest = f"{_of_earlier(decision.record, record)}: {decided}"
+        yield _Act(statement, "decided", _policy(decision.policy_name, decision.policy), rest, decision.reason)
 
 
-def _approvals(statements: Sequence[StoredStatement], who: Who, record: Digest | None) -> Iterator[str]:
+def _approvals(statements: Sequence[StoredStatement], record: Digest | None) -> Iterator[_Act]:
     for statement, approval in _of_kind(statements, "approval", ApprovalPredicate):
-        earlier = "" if approval.record == record else ", of an earlier record"
-        policy = f"the policy {approval.policy_name} ({approval.policy.short})"
-        yield f"Approved by {_signed_by(statement, who)} under {policy}{earlier}{_because(approval.reason)}."
+        policy = _policy(approval.policy_name, approval.policy)
+        yield _Act(statement, "approved", policy, _of_earlier(approval.record, record), approval.reason)
 
 
-def _waivers(statements: Sequence[StoredStatement], who: Who, record: Digest | None) -> Iterator[str]:
+def _waivers(statements: Sequence[StoredStatement], record: Digest | None) -> Iterator[_Act]:
     for statement, waiver in _of_kind(statements, "waiver", WaiverPredicate):
         is_bound = waiver.evaluations is not None  # one of an earlier release names no record
-        earlier = ", of an earlier record" if is_bound and waiver.record != record else ""
-        signer = _signed_by(statement, who)
-        yield f"The rule {waiver.rule} is waived by {signer} until {waiver.until[:10]}{earlier}{_because(waiver.reason)}."
+        earlier = _of_earlier(waiver.record, record) if is_bound else ""
+        until = f" until {waiver.until[:10]}{earlier}"
+        yield _Act(statement, f"the rule {waiver.rule} waived", "", until, waiver.reason)
+
+
+def _of_earlier(said: Digest | None, record: Digest | None) -> str:
+    """That it was said of what the record was before."""
+    return "" if said == record else ", of an earlier record"
 
 
 def _of_kind(
@@ -172,7 +209,3 @@ def _of_kind(
         except ValidationError:
             continue
         yield statement, act
-
-
-def _signed_by(statement: StoredStatement, who: Who) -> str:
-    return f"{who(statement.key_id)} on {(statement.appended_at or '')[:10]}"

@@ -11,7 +11,6 @@ from peft_registry.registry.compliance.completeness import (
     is_yes,
 )
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.reports.decisions import decision_lines
 from peft_registry.registry.reports.law_answers import (
     base_is_gpai,
     compute_line,
@@ -32,6 +31,7 @@ from peft_registry.registry.reports.text import (
     value_text,
     whole,
 )
+from peft_registry.registry.reports.use_answer import use_answer
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.vouchers import typed_mark
 from peft_registry.registry.reports.wording import (
@@ -46,7 +46,6 @@ from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import ASKED, BaseUsed, DataUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.report import Answer
 from peft_registry.schemas.run import coverage_sentence
-from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value, unknown
 from peft_registry.schemas.version import Version
 
@@ -80,19 +79,7 @@ def answers_of(
     record = facts.record
     evaluations = facts.evaluations
     return (
-        Answer(
-            question="May it be used?",
-            lines=(
-                *_stopped(checks),
-                *decision_lines(
-                    version,
-                    facts.statements,
-                    holders.who,
-                    _digest_to_name(facts.signed_record or record, facts.statements),
-                    checks.gates,
-                ),
-            ),
-        ),
+        use_answer(facts, holders, checks),
         Answer(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
         Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, holders))),
         Answer(question="What is it for?", lines=(*_project(facts), *_purpose(record, base), *_purpose_decided(facts))),
@@ -120,12 +107,6 @@ def answers_behind(facts: VersionFacts) -> tuple[Answer, ...]:
         *bias_details(facts.evaluations),
         *how_measured(facts.evaluations),
     )
-
-
-def _digest_to_name(record: RecordSections | None, statements: Sequence[StoredStatement]) -> Digest | None:
-    """The digest of a record where something said of it may name one: it takes as long as reading the record, and few are named."""
-    is_named = any(stored.kind in ("decision", "approval") for stored in statements)
-    return record.canonical_digest() if record is not None and is_named else None
 
 
 def command_that_answers(version: Version) -> str:
@@ -383,22 +364,6 @@ def _how_large(facts: VersionFacts) -> tuple[str, ...]:
 def _untouched(record: RecordSections | None) -> str:
     is_untouched = record is not None and is_yes(record.change.base_weights_untouched) is True
     return " The base's own weights are unchanged: the change lies beside them." if is_untouched else ""
-
-
-def _stopped(checks: PageChecks) -> Iterator[str]:
-    """Why it must not be used, whoever released it."""
-    verification = checks.verification
-    if verification is None:
-        return
-    acts = tuple(dict.fromkeys(stop.act for stop in verification.stops))
-    stopped_by = [act.done for act in acts if "load" in act.stops]
-    if verification.recalls:
-        stopped_by.insert(0, "recalled")
-    if verification.verdict == "broken":
-        yield "No: bytes or records are not those that were signed."
-    if stopped_by:
-        yield f"No: it is {' and '.join(stopped_by)}, as stands under “What is wrong”."
-    yield from (f"It is {act.done}: it must not be {act.forbidden}." for act in acts if "load" not in act.stops)
 
 
 def _intact(version: Version, holders: KeyHolders, checks: PageChecks) -> Iterator[str]:

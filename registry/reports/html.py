@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"(sha256:[0-9a-f]{12,64}…?|`[^`\n]+`)")
 # a version, a log or a quoted name with a hyphen, after which a line would be broken: such a name is read as two
 _HYPHENATED = re.compile(
-    r"((?<![\w./-])[\w.]+(?:-[\w.]+)+(?::\d+|/[0-9a-f]{8,})|(?<=“)[\w.]+(?:-[\w.]+)+(?=”))", re.ASCII
+    r"((?<![\w./-])(?!\d{4}-\d\d-\d\dT)[\w.]+(?:-[\w.]+)+(?::\d+|/[0-9a-f]{8,})|(?<=“)[\w.]+(?:-[\w.]+)+(?=”))",
+    re.ASCII,
 )
 _HYPHENATED_WORD = re.compile(r"(\S*-\S*)")  # of a command, options among them
 # what stands for itself in a string of CSS inside a page: no quote, no backslash, no end of the style

@@ -20,6 +20,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size, newest_entry_time
 from peft_registry.registry.records.decisions import decided_by, decisions_of
 from peft_registry.registry.records.evaluations import judged_now, newest_of_each, stale_for, words_of_today
+from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.signed_records import Records, records_of, signed_statements
 from peft_registry.registry.records.stops import with_stops
 from peft_registry.registry.records.trained_templates import trained_template
@@ -140,7 +141,11 @@ def make_report(
     """
     inputs = report_inputs(registry, version, as_of=as_of)
     outcome = with_stops(registry, verify_version(registry, version, trust_problem=trust_problem))
-    checks = PageChecks(_with_own_count(registry, inputs, outcome), _gates(registry, inputs, outcome))
+    checks = PageChecks(
+        _with_own_count(registry, inputs, outcome),
+        _gates(registry, inputs, outcome),
+        tuple(hold.text for hold in holds_above(registry, version.manifest_digest, version.label)),
+    )
     # rows of the user's data: they stand on the page that is made here, and not on the copies in MLflow and in folders for others
     return render_report(registry, inputs, checks, samples=_samples(registry, inputs.records.run))
 

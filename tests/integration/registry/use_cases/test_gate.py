@@ -470,10 +470,10 @@ def test_the_first_page_of_a_report_says_whether_the_gate_is_open_by_the_records
     def last_entry() -> int:
         return covered_size(promoted.registry) - 1
 
-    named = "Release conditions of the policy bank"
+    named = f"Release conditions of the policy bank ({policy.digest.short})"
     suspended = gate_status(promoted.registry, "sums@champion").decision.suspended
     assert f"{named}: met as of {NOW} (log entry {last_entry()})." in page()
-    assert "In use as champion" not in page()
+    assert "Released under the alias “champion”." not in page()
     promoted.at("2027-06-01T00:00:00Z")
     assert f"{named}: met as of {NOW} (" in page(), "by the clock of no machine: every waiver is over"
     rules = ", ".join(dict.fromkeys(entry.reason.rule for entry in suspended))
@@ -482,11 +482,12 @@ def test_the_first_page_of_a_report_says_whether_the_gate_is_open_by_the_records
     promoted.at(NOW)
     set_alias(promoted.registry, version_named(promoted.registry, "other"), "old")
     html = make_report(promoted.registry, version_named(promoted.registry, "other")).decode()
-    assert "under no policy: nobody had to approve it." in html and "Release conditions" not in html
+    assert " without a policy: nobody had to approve it." in html and "Release conditions" not in html
     recall(promoted.registry, "sums:1", ALEX, reason="it does harm")
     closed = f"not met as of {NOW} (log entry {last_entry()}): recall."
-    assert f"{named}: {closed}" in page(), "the digest stands where the policy is named first"
-    assert f"In use as champion. {named} ({policy.digest.short}): {closed}" in page()
+    assert f"{named}: {closed}" in page()
+    assert f"Released under the alias “champion”. {named}: {closed}" in page()
+    assert page().count(policy.digest.short) == 2, "in each of the two places where it is named first"
 
 
 def test_it_closes_at_one_changed_byte_of_the_policy(promoted: Place, policy: ReadPolicy) -> None:

@@ -73,7 +73,9 @@ def test_whoever_reads_is_told_its_name_and_what_it_forbids(walked: dict[str, ob
         (line,) = walked[reader]  # type: ignore[misc]
         assert re.fullmatch(f"quarantined: {told}; it must not be promoted", line)
     mark, first, attention = walked["report"]  # type: ignore[misc]
-    assert first.startswith('<tr><th scope="row">May it be used?</th><td>It is quarantined: it must not be promoted.')
+    assert first.startswith(
+        '<tr><th scope="row">May it be used?</th><td><strong>It is quarantined: it must not be promoted.'
+    )
     assert ">✗ quarantined: must not be promoted<" in mark
     assert ">Quarantined, and must not be promoted: its base (" in attention and "alex quarantined it at " in attention
     description, tag = walked["MLflow"]  # type: ignore[misc]

@@ -1,18 +1,20 @@
 """What the first page says of who decided that a version is used."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from peft_registry.registry.reports.decisions import decision_lines
-from peft_registry.registry.reports.version_facts import KeyHolders
+from peft_registry.registry.reports.use_answer import use_answer
+from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.wording import status_reason
 from peft_registry.schemas.acts import DecidedQuestion
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.statement import StatementKind, StoredStatement, statement_about
 from peft_registry.schemas.version import Version
-from tests.builders.records import a_version
+from tests.builders.records import a_lineage, a_version
 
+AT = "2026-11-28T10:00:00Z"
 POLICY, RECORD = Digest.of(b"a policy"), Digest.of(b"a record")
 HOLDERS = KeyHolders({"1" * 64: "ada", "2" * 64: "ben"}, {"1" * 64: "approver", "2" * 64: "officer"})
 ADA, BEN = "ada (approver, key 111111111111…)", "ben (officer, key 222222222222…)"
@@ -26,13 +28,19 @@ def said(kind: StatementKind, key: str, **predicate: object) -> StoredStatement:
         statement=statement,
         key_id=key * 64,
         envelope=b"",
-        appended_at="2026-11-28T10:00:00Z",
+        appended_at=AT,
     )
 
 
 def lines(*statements: StoredStatement, aliases: tuple[str, ...] = ("champion",)) -> tuple[str, ...]:
     version: Version = a_version().revised(aliases=aliases)
     return decision_lines(version, statements, HOLDERS.who, RECORD)
+
+
+def lead(*statements: StoredStatement, aliases: tuple[str, ...] = ("champion",), **checks: Any) -> str:
+    """The first sentences, of a version without a record."""
+    facts = VersionFacts(version=a_version().revised(aliases=aliases), lineage=a_lineage(), statements=statements)
+    return use_answer(facts, HOLDERS, PageChecks(**checks)).lead
 
 
 def moved(alias: str = "champion", key: str = "1", **predicate: object) -> StoredStatement:
@@ -43,8 +51,9 @@ GATE = {"policy": str(POLICY), "policy_name": "regulated", "waived": ["worse"]}
 
 
 def test_nobody_is_named_where_nobody_decided():
-    assert lines(aliases=()) == ("Not released: no alias points at it, and nobody has approved it.",)
-    assert lines(aliases=("champion",)) == ("Released as champion; by whom is not recorded here.",)
+    assert lines(aliases=()) == ()
+    assert lines(aliases=("champion",)) == ()
+    assert lead() == "Released in this registry under the alias “champion”; by whom is not recorded here."
 
 
 def test_the_newest_move_of_each_alias_that_points_here_is_told_with_its_policy():
@@ -56,9 +65,9 @@ def test_the_newest_move_of_each_alias_that_points_here_is_told_with_its_policy(
         aliases=("champion", "prod"),
     )
     assert told == (
-        f"Released as champion by {BEN} on 2026-11-28 under the policy regulated ({POLICY.short}), with worse waived, reason "
-        "given: “again”.",
-        f"Moved to prod by {ADA} on 2026-11-28 under no policy: nobody had to approve it.",
+        f"{AT}: released under the alias “champion” by {BEN} under the policy regulated ({POLICY.short}), with worse waived, "
+        "reason given: “again”.",
+        f"{AT}: released under the alias “prod” by {ADA} without a policy: nobody had to approve it.",
     )
 
 
@@ -75,12 +84,11 @@ def test_approvals_say_of_which_record_they_are_and_waivers_until_when_they_last
         aliases=(),
     )
     assert told == (
-        "Not released: no alias points at it.",
-        f"Approved by {ADA} on 2026-11-28 under the policy regulated ({POLICY.short}), reason given: “read it”.",
-        "Approved by key 333333333333… on 2026-11-28 under the policy regulated, of an earlier record, reason given: “read it”.",
-        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, reason given: “mended soon”.",
-        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, reason given: “mended soon”.",
-        f"The rule worse is waived by {BEN} on 2026-11-28 until 2027-01-01, of an earlier record, reason given: “mended soon”.",
+        f"{AT}: approved by {ADA} under the policy regulated ({POLICY.short}), reason given: “read it”.",
+        f"{AT}: approved by key 333333333333…, of an earlier record, reason given: “read it”.",
+        f"{AT}: the rule worse waived by {BEN} until 2027-01-01, reason given: “mended soon”.",
+        f"{AT}: the rule worse waived by ben until 2027-01-01, reason given: “mended soon”.",
+        f"{AT}: the rule worse waived by ben until 2027-01-01, of an earlier record, reason given: “mended soon”.",
     )
 
 
@@ -90,10 +98,10 @@ def test_what_persons_decided_is_told_in_words_with_who_and_why(question: Decide
     said_so = [
         lines(
             said("decision", "1", **decision, outcome=outcome, evaluations=[], reason="read it", nonce="00"), aliases=()
-        )[1]
+        )[0]
         for outcome in ("yes", "no")
     ]
-    by = f"Decided by {ADA} on 2026-11-28 under the policy regulated ({POLICY.short}): "
+    by = f"{AT}: decided by {ADA} under the policy regulated ({POLICY.short}): "
     because = ", reason given: “read it”."
     assert all(text.startswith(by) and text.endswith(because) for text in said_so)
     yes, no = (text.removeprefix(by).removesuffix(because) for text in said_so)

@@ -480,7 +480,7 @@ def test_a_release_that_rests_on_one_person_stands_under_what_is_wrong():
     html = render_html(a_view(gates={"champion": gate}, statements=(moved,), persons={"a1": "ada"}))
     text = Page(html).text
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
-    assert f"Release as champion, moved by ada: {caution}." in wrong
+    assert f"Release under the alias “champion”, by ada: {caution}." in wrong
     assert f"Caution: {caution}." in text[: text.index("Are the bytes intact?")]
     assert "Audit report · as of 2026-12-24T00:00:00Z" in text, "one clock"
 
@@ -504,7 +504,9 @@ def test_the_first_page_says_how_the_gate_before_an_alias_stands():
 def test_what_is_recalled_may_not_be_used_although_it_verifies():
     recalled = an_outcome(verdict="verified").revised(recalls=("the data rows.jsonl: ada recalled it",))
     text = first_page(a_view(verification=recalled))
-    assert text.startswith("Question Answer May it be used? No: it is recalled, as stands under")
+    assert text.startswith(
+        "Question Answer May it be used? No: it is recalled, by whom and why is under “What is wrong”."
+    )
 
 
 @pytest.mark.parametrize(
@@ -719,7 +721,7 @@ def test_a_policy_that_was_copied_whole_leaves_room_for_the_page():
     policy = declared("No use for any decision about a person. " * 60, by="x", at=NOW)
     base = a_base_input(record=a_base_record(facts=some_base_facts(acceptable_use_policy=policy)))
     text = first_page(a_view(record=a_modification_record(bases=(base,))))
-    assert text.count("No use for any decision") == 7
+    assert text[text.index("Which base?") : text.index("Which data?")].count("No use for any decision") == 7
     assert "… (whole in the modification record)" in text
 
 
