@@ -30,8 +30,7 @@ from peft_registry.registry.disk.files import StatKey, read_file
 from peft_registry.registry.disk.hashing import DigestCache, OnBytes, hash_file
 from peft_registry.registry.identity.manifests import weights_entry
 from peft_registry.registry.identity.parameters import architecture, context_length, count_parameters
-from peft_registry.registry.identity.weights import WeightsFile as HashedWeights
-from peft_registry.registry.identity.weights import hash_weights
+from peft_registry.registry.identity.weights import HashedWeights, hash_weights
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import refuse_code
 from peft_registry.registry.intake.paths import FileFound, scan_folder

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from peft_registry.registry.disk.hashing import OnBytes, hash_file
-from peft_registry.registry.identity.weights import Tensor, hash_weights
-from peft_registry.registry.identity.weights import WeightsFile as HashedWeights
+from peft_registry.registry.identity.weights import HashedWeights, Tensor, hash_weights
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.paths import UnsafePath, safe_relative_path, scan_folder
 from peft_registry.registry.signing.oms import Resource

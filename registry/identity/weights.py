@@ -37,6 +37,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken
 from peft_registry.schemas.identity import Digest, MalformedDigest
 
 __all__ = [
+    "HashedWeights",
     "Header",
     "MalformedSafetensors",
     "MalformedWeights",
@@ -45,7 +46,6 @@ __all__ = [
     "TensorSetInvalid",
     "TensorSetRefused",
     "TensorSpan",
-    "WeightsFile",
     "diff_tensors",
     "hash_tensors",
     "hash_weights",
@@ -100,7 +100,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightsFile:
+class HashedWeights:
     """What one safetensors file holds; `file_digest` is None when it was not asked for.
 
     `header_digest` covers the first `8 + N` bytes: length field and header. Header digest and tensor digests together
@@ -148,7 +148,7 @@ def hash_tensors(
     family: Family = "integrity",
     require_finite: bool = False,
     on_bytes: OnBytes = lambda _: None,
-) -> WeightsFile:
+) -> HashedWeights:
     """The digests of one safetensors file, its bytes read once.
 
     Args:
@@ -225,7 +225,7 @@ def hash_weights(
     family: Family = "integrity",
     require_finite: bool = False,
     on_bytes: OnBytes = lambda _: None,
-) -> tuple[tuple[WeightsFile, ...], Digest]:
+) -> tuple[tuple[HashedWeights, ...], Digest]:
     """What each file holds, in the order of `files`, and the weights digest over all of them.
 
     Raises:
@@ -275,7 +275,7 @@ def _twin(tensor: Tensor, tensors: dict[str, Tensor]) -> str | None:
     return min(same, default=None)
 
 
-def _hash_in_parallel(file: OpenFile, header: Header, workers: int, on_bytes: OnBytes) -> WeightsFile:
+def _hash_in_parallel(file: OpenFile, header: Header, workers: int, on_bytes: OnBytes) -> HashedWeights:
     def hash_span(span: TensorSpan) -> Tensor:
         digest = hashlib.sha256()
         for block in file.blocks(span.begin, span.end):
@@ -288,12 +288,12 @@ def _hash_in_parallel(file: OpenFile, header: Header, workers: int, on_bytes: On
     else:
         with ThreadPoolExecutor(max_workers=workers) as pool:
             tensors = tuple(pool.map(hash_span, header.tensors))
-    return WeightsFile(header.header_digest, header.file_size, None, tuple(sorted(tensors, key=_by_name)))
+    return HashedWeights(header.header_digest, header.file_size, None, tuple(sorted(tensors, key=_by_name)))
 
 
 def _hash_in_one_pass(
     file: OpenFile, header: Header, on_bytes: OnBytes, *, require_finite: bool = False
-) -> WeightsFile:
+) -> HashedWeights:
     """Both kinds of digest from the same blocks: the file's own on one thread, those of the tensors on another."""
     prefix = b"".join(file.blocks(0, header.data_start))
     if Digest.of(prefix) != header.header_digest:
@@ -307,7 +307,7 @@ def _hash_in_one_pass(
             on_bytes(len(block))
     else:
         _share(file, header.data_start, header.file_size, (whole.update, tensors.take), on_bytes)
-    return WeightsFile(header.header_digest, header.file_size, Digest(whole.hexdigest()), tensors.finish())
+    return HashedWeights(header.header_digest, header.file_size, Digest(whole.hexdigest()), tensors.finish())
 
 
 def _share(
@@ -389,7 +389,7 @@ class _TensorDigests:
         return tuple(sorted(self._tensors, key=_by_name))
 
 
-def _cached(cache: DigestCache, file: OpenFile, header: Header, kind: str) -> WeightsFile | None:
+def _cached(cache: DigestCache, file: OpenFile, header: Header, kind: str) -> HashedWeights | None:
     text = cache.get_text(file.key, kind)
     if text is None:
         return None
@@ -404,10 +404,10 @@ def _cached(cache: DigestCache, file: OpenFile, header: Header, kind: str) -> We
         return None
     if header_digest != header.header_digest.hex:
         return None
-    return WeightsFile(header.header_digest, header.file_size, known, tuple(sorted(tensors, key=_by_name)))
+    return HashedWeights(header.header_digest, header.file_size, known, tuple(sorted(tensors, key=_by_name)))
 
 
-def _to_text(hashed: WeightsFile, header: Header) -> str:
+def _to_text(hashed: HashedWeights, header: Header) -> str:
     digests = {tensor.name: tensor.digest.hex for tensor in hashed.tensors}
     whole = None if hashed.file_digest is None else hashed.file_digest.hex
     return json.dumps([hashed.header_digest.hex, whole, [digests[span.name] for span in header.tensors]])

@@ -18,7 +18,7 @@ from typing import Literal
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.intake.peft_config import PeftConfig
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken
-from peft_registry.schemas.methods.declaration import Tensor as Kind
+from peft_registry.schemas.methods.declaration import TensorKind
 
 _PREFIX = "base_model.model."
 _LAYER = re.compile(r"(?:^|\.)((?:layers|layer|h|blocks|block)\.\d+\..+)$")
@@ -240,7 +240,7 @@ def _compare_saved(tensor: Tensor, config: PeftConfig, places: _Places) -> tuple
     return _other_shape(tensor, name, shape), True
 
 
-def _compare_prompt(tensor: Tensor, kind: Kind, places: _Places) -> tuple[str | None, bool]:
+def _compare_prompt(tensor: Tensor, kind: TensorKind, places: _Places) -> tuple[str | None, bool]:
     shape = places.embeddings()
     if shape is None or kind.neutral != "mean embedding" or len(tensor.shape) != 2:
         return None, False  # of what is not an embedding in front of the text the base says nothing

@@ -15,7 +15,7 @@ from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.imports.fit import tail_of
 from peft_registry.registry.intake.peft_config import FILE_NAME, PeftConfig
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.methods.declaration import Tensor as Kind
+from peft_registry.schemas.methods.declaration import TensorKind
 
 _PREFIX = "base_model.model."
 _BASE_LAYER = ".base_layer"  # peft's name of what stands inside of an adapted module that is adapted once more
@@ -51,7 +51,7 @@ class _Own:
     """A tensor of the adapter's own, its kind, and the names by which peft may have found what it changes; the base's is first."""
 
     tensor: Tensor
-    kind: Kind
+    kind: TensorKind
     names: tuple[str, ...]
 
     @property

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from peft_registry.schemas.block import Block
 from peft_registry.schemas.codes import code
-from peft_registry.schemas.methods.declaration import Advice, Default, Tensor, TrainableMethod
+from peft_registry.schemas.methods.declaration import Advice, Default, TensorKind, TrainableMethod
 
 _MODULE = "bottleneck_adapter"
 
@@ -44,10 +44,10 @@ METHOD = TrainableMethod(
     },
     other_keys=("exclude_modules", "layers_pattern", "layers_to_transform"),
     tensors=(
-        Tensor("bottleneck_down.weight", axis=1, neutral=0.0, is_of_weight=False),
-        Tensor("bottleneck_down.bias", stays=True, is_of_weight=False),
-        Tensor("bottleneck_up.weight", axis=0, neutral=0.0, is_of_weight=False),
-        Tensor("bottleneck_up.bias", axis=0, neutral=0.0, is_of_weight=False),
+        TensorKind("bottleneck_down.weight", axis=1, neutral=0.0, is_of_weight=False),
+        TensorKind("bottleneck_down.bias", stays=True, is_of_weight=False),
+        TensorKind("bottleneck_up.weight", axis=0, neutral=0.0, is_of_weight=False),
+        TensorKind("bottleneck_up.bias", axis=0, neutral=0.0, is_of_weight=False),
     ),
     no_weight=code("layers_not_linear"),
     place=4,

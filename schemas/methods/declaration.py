@@ -55,7 +55,7 @@ Condition = Callable[[AskedFor], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorKind:
     """One kind of tensor in the file of an adapter.
 
     Attributes:
@@ -159,7 +159,7 @@ class MethodDeclaration:
     layout: Layout = "peft"
     settings: Mapping[str, str] = field(default_factory=dict)
     other_keys: tuple[str, ...] = ()
-    tensors: tuple[Tensor, ...] = ()
+    tensors: tuple[TensorKind, ...] = ()
     no_weight: Code | None = None
     folds: bool = False
     other_reason: str | None = None
@@ -206,7 +206,7 @@ class MethodDeclaration:
         """What the value of a key of `adapter_config.json` is called in an import record."""
         return key if key in _SHARED_SETTINGS else f"{self.name}.{self.settings[key]}"
 
-    def tensor(self, name: str) -> tuple[Tensor, str] | None:
+    def tensor(self, name: str) -> tuple[TensorKind, str] | None:
         """The kind of a tensor in the adapter's file, and the module that it is of; None for one that is not declared."""
         for tensor in self.tensors:
             match = _pattern(tensor).match(name)
@@ -270,7 +270,7 @@ class TrainableMethod(MethodDeclaration):
 
 
 @cache
-def _pattern(tensor: Tensor) -> re.Pattern[str]:
+def _pattern(tensor: TensorKind) -> re.Pattern[str]:
     own = re.escape(tensor.name).replace(r"\*\*", ".+").replace(r"\*", "[^.]+")
     if tensor.is_shared:
         return re.compile(rf"(?P<module>)(?:base_model\.)?{own}\Z")

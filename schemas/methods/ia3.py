@@ -3,7 +3,7 @@
 from typing import Literal
 
 from peft_registry.schemas.block import Block
-from peft_registry.schemas.methods.declaration import Advice, Default, Tensor, TrainableMethod
+from peft_registry.schemas.methods.declaration import Advice, Default, TensorKind, TrainableMethod
 
 
 class Ia3Block(Block):
@@ -29,7 +29,7 @@ METHOD = TrainableMethod(
         "modules_to_save": "modules_to_save",
     },
     other_keys=("exclude_modules", "fan_in_fan_out", "init_ia3_weights"),
-    tensors=(Tensor("ia3_l", axis="longest", neutral=1.0, begins=1.0, is_scale=True),),
+    tensors=(TensorKind("ia3_l", axis="longest", neutral=1.0, begins=1.0, is_scale=True),),
     begins_with={"init_ia3_weights": (True,)},
     folds=True,
     place=5,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from peft_registry.schemas.codes import code
-from peft_registry.schemas.methods.declaration import MethodDeclaration, Tensor
+from peft_registry.schemas.methods.declaration import MethodDeclaration, TensorKind
 
 _MODULES = {"target_modules": "target_modules", "modules_to_save": "modules_to_save"}
 _VIRTUAL_TOKENS = {"num_virtual_tokens": "num_virtual_tokens", "modules_to_save": "modules_to_save"}
@@ -39,7 +39,7 @@ _LORA_KEYS = (
 def _loaded(
     peft_type: str,
     title: str,
-    tensors: tuple[Tensor, ...],
+    tensors: tuple[TensorKind, ...],
     settings: Mapping[str, str],
     other_keys: tuple[str, ...] = (),
     **more: Any,  # the other parts of a declaration, as it takes them
@@ -62,11 +62,11 @@ METHODS = (
         "ADALORA",
         "AdaLoRA",
         (
-            Tensor("lora_A", axis=1, neutral=0.0),
-            Tensor("lora_B", axis=0, neutral=0.0),
-            Tensor("lora_E", stays=True),
-            Tensor("lora_embedding_A", axis=1, neutral=0.0),
-            Tensor("lora_embedding_B", axis=0, neutral=0.0),
+            TensorKind("lora_A", axis=1, neutral=0.0),
+            TensorKind("lora_B", axis=0, neutral=0.0),
+            TensorKind("lora_E", stays=True),
+            TensorKind("lora_embedding_A", axis=1, neutral=0.0),
+            TensorKind("lora_embedding_B", axis=0, neutral=0.0),
         ),
         _MODULES
         | {
@@ -99,7 +99,7 @@ METHODS = (
     _loaded(
         "ADAMSS",
         "AdaMSS",
-        (Tensor("adamss_A.*"), Tensor("adamss_B.*"), Tensor("adamss_newB", axis=1)),
+        (TensorKind("adamss_A.*"), TensorKind("adamss_B.*"), TensorKind("adamss_newB", axis=1)),
         _MODULES | {"num_subspaces": "num_subspaces", "subspace_rank": "subspace_rank"},
         (
             *_LAYERS,
@@ -125,15 +125,15 @@ METHODS = (
     _loaded(
         "ADAPTION_PROMPT",
         "adaption prompt",
-        (Tensor("adaption_prompt", axis=2, is_of_weight=False), Tensor("adaption_gate", is_of_weight=False)),
+        (TensorKind("adaption_prompt", axis=2, is_of_weight=False), TensorKind("adaption_gate", is_of_weight=False)),
         {"target_modules": "target_modules", "adapter_len": "adapter_len", "adapter_layers": "adapter_layers"},
         no_weight=code("keys_and_values_in_front"),
     ),
-    _loaded("BEFT", "BEFT", (Tensor("beft_bias", axis=1, neutral=0.0),), _MODULES, ("init_weights",)),
+    _loaded("BEFT", "BEFT", (TensorKind("beft_bias", axis=1, neutral=0.0),), _MODULES, ("init_weights",)),
     _loaded(
         "BOFT",
         "BOFT",
-        (Tensor("boft_R"), Tensor("boft_s", axis=0)),
+        (TensorKind("boft_R"), TensorKind("boft_s", axis=0)),
         _MODULES
         | {"boft_dropout": "dropout", "bias": "bias", "boft_block_size": "block_size", "boft_block_num": "blocks"},
         (*_LAYERS, "boft_n_butterfly_factor", "exclude_modules", "fan_in_fan_out", "init_weights"),
@@ -141,14 +141,18 @@ METHODS = (
     _loaded(
         "C3A",
         "C3A",
-        (Tensor("c3a_kernel"),),
+        (TensorKind("c3a_kernel"),),
         _MODULES | {"bias": "bias", "block_size": "block_size"},
         (*_LAYERS, "block_size_pattern", "init_weights"),
     ),
     _loaded(
         "CARTRIDGE",
         "Cartridge",
-        (Tensor("prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True, sized=(0, "num_virtual_tokens")),),
+        (
+            TensorKind(
+                "prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True, sized=(0, "num_virtual_tokens")
+            ),
+        ),
         _VIRTUAL_TOKENS,
         (*_PROMPT_SHAPE, "num_frozen_tokens"),
         no_weight=code("keys_and_values_in_front"),
@@ -157,7 +161,7 @@ METHODS = (
         "CPT",
         "context-aware prompt tuning",
         (
-            Tensor(
+            TensorKind(
                 "prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True, sized=(0, "num_virtual_tokens")
             ),
         ),
@@ -172,7 +176,7 @@ METHODS = (
     _loaded(
         "DEFT",
         "DEFT",
-        (Tensor("deft_P", axis=0, sized=(1, "r")), Tensor("deft_R", axis=1, sized=(0, "r"))),
+        (TensorKind("deft_P", axis=0, sized=(1, "r")), TensorKind("deft_R", axis=1, sized=(0, "r"))),
         _MODULES | {"r": "r", "alpha": "alpha", "deft_dropout": "dropout", "bias": "bias"},
         (*_LAYERS, "decomposition_method", "exclude_modules", "fan_in_fan_out", "init_scale", "init_weights", "para"),
     ),
@@ -180,10 +184,10 @@ METHODS = (
         "DELORA",
         "DeLoRA",
         (
-            Tensor("delora_A", axis=1, sized=(0, "r")),
-            Tensor("delora_B", axis=0, sized=(1, "r")),
-            Tensor("delora_lambda"),
-            Tensor("delora_w_norm", axis=0),
+            TensorKind("delora_A", axis=1, sized=(0, "r")),
+            TensorKind("delora_B", axis=0, sized=(1, "r")),
+            TensorKind("delora_lambda"),
+            TensorKind("delora_w_norm", axis=0),
         ),
         _MODULES | {"r": "r", "delora_lambda": "lambda", "module_dropout": "dropout", "bias": "bias"},
         (*_LAYERS, "exclude_modules", "init_weights", "lambda_pattern", "rank_pattern"),
@@ -191,7 +195,7 @@ METHODS = (
     _loaded(
         "FOURIERFT",
         "FourierFT",
-        (Tensor("fourierft_spectrum"),),
+        (TensorKind("fourierft_spectrum"),),
         _MODULES | {"n_frequency": "n_frequency", "scaling": "scaling", "bias": "bias"},
         (*_LAYERS, "exclude_modules", "fan_in_fan_out", "init_weights", "n_frequency_pattern", "random_loc_seed"),
     ),
@@ -199,11 +203,11 @@ METHODS = (
         "FROD",
         "FRoD",
         (
-            Tensor("frod_lambda_l"),
-            Tensor("frod_lambda_s_values"),
-            Tensor("frod_V.*", is_shared=True),
-            Tensor("frod_s_indices.*", is_shared=True, is_index=True),
-            Tensor("frod_s_size.*", is_shared=True, is_index=True),
+            TensorKind("frod_lambda_l"),
+            TensorKind("frod_lambda_s_values"),
+            TensorKind("frod_V.*", is_shared=True),
+            TensorKind("frod_s_indices.*", is_shared=True, is_index=True),
+            TensorKind("frod_s_size.*", is_shared=True, is_index=True),
         ),
         _MODULES | {"sparse_rate": "sparse_rate", "frod_dropout": "dropout", "bias": "bias"},
         (
@@ -215,7 +219,7 @@ METHODS = (
     _loaded(
         "GLORA",
         "GLoRA",
-        tuple(Tensor(f"glora_{path}.*") for path in "ABCDE"),
+        tuple(TensorKind(f"glora_{path}.*") for path in "ABCDE"),
         _MODULES | {"r": "r", "bias": "bias"},
         ("config_A_B", "config_C", "config_D_E", "init_weights"),
     ),
@@ -223,10 +227,10 @@ METHODS = (
         "GRALORA",
         "GraLoRA",
         (
-            Tensor("gralora_A"),
-            Tensor("gralora_B"),
-            Tensor("gralora_A_general.weight", axis=1),
-            Tensor("gralora_B_general.weight", axis=0),
+            TensorKind("gralora_A"),
+            TensorKind("gralora_B"),
+            TensorKind("gralora_A_general.weight", axis=1),
+            TensorKind("gralora_B_general.weight", axis=0),
         ),
         _MODULES | {"r": "r", "alpha": "alpha", "gralora_dropout": "dropout", "bias": "bias"},
         (*_LAYERS, "fan_in_fan_out", "gralora_k", "hybrid_r", "init_weights"),
@@ -235,10 +239,10 @@ METHODS = (
         "HIRA",
         "HiRA",
         (
-            Tensor("hira_A", axis=1, sized=(0, "r")),
-            Tensor("hira_B", axis=0, sized=(1, "r")),
-            Tensor("hira_embedding_A", axis=1, sized=(0, "r")),
-            Tensor("hira_embedding_B", axis=0, sized=(1, "r")),
+            TensorKind("hira_A", axis=1, sized=(0, "r")),
+            TensorKind("hira_B", axis=0, sized=(1, "r")),
+            TensorKind("hira_embedding_A", axis=1, sized=(0, "r")),
+            TensorKind("hira_embedding_B", axis=0, sized=(1, "r")),
         ),
         _MODULES | {"r": "r", "hira_dropout": "dropout"},
         (*_LAYERS, "exclude_modules", "fan_in_fan_out", "init_weights", "rank_pattern"),
@@ -246,7 +250,7 @@ METHODS = (
     _loaded(
         "HRA",
         "HRA",
-        (Tensor("hra_u", axis=0, sized=(1, "r")),),
+        (TensorKind("hra_u", axis=0, sized=(1, "r")),),
         _MODULES | {"r": "r", "bias": "bias"},
         (*_LAYERS, "apply_GS", "exclude_modules", "init_weights"),
     ),
@@ -254,9 +258,9 @@ METHODS = (
         "LILY",
         "Lily",
         (
-            Tensor("lily_A.weight", axis=1, sized=(0, "r")),
-            Tensor("lily_B.weight", axis=1),
-            Tensor("lily_router.weight"),
+            TensorKind("lily_A.weight", axis=1, sized=(0, "r")),
+            TensorKind("lily_B.weight", axis=1),
+            TensorKind("lily_router.weight"),
         ),
         _MODULES | {"r": "r", "scaling": "scaling"},
         (*_LAYERS, "exclude_modules", "init_weights", "num_B", "stride_A"),
@@ -265,14 +269,14 @@ METHODS = (
     _loaded(
         "LN_TUNING",
         "LayerNorm tuning",
-        (Tensor("ln_tuning_layers.weight", replaces=True), Tensor("ln_tuning_layers.bias", replaces=True)),
+        (TensorKind("ln_tuning_layers.weight", replaces=True), TensorKind("ln_tuning_layers.bias", replaces=True)),
         _MODULES,
         ("exclude_modules",),
     ),
     _loaded(
         "LOKR",
         "LoKr",
-        tuple(Tensor(f"lokr_{name}") for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
+        tuple(TensorKind(f"lokr_{name}") for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
         _MODULES | {"r": "r", "alpha": "alpha", "rank_dropout": "rank_dropout", "module_dropout": "module_dropout"},
         (
             *_LAYERS,
@@ -290,7 +294,7 @@ METHODS = (
     _loaded(
         "MISS",
         "MiSS",
-        (Tensor("miss_block"),),
+        (TensorKind("miss_block"),),
         _MODULES | {"r": "r", "miss_dropout": "dropout", "bias": "bias"},
         (*_LAYERS, "exclude_modules", "init_weights", "mini_r"),
     ),
@@ -298,9 +302,9 @@ METHODS = (
         "OSF",
         "orthogonal subspace fine-tuning",
         (
-            Tensor("osf_svd_params.U_low", axis=0),
-            Tensor("osf_svd_params.V_low", axis=1),
-            Tensor("osf_svd_params.S_low"),
+            TensorKind("osf_svd_params.U_low", axis=0),
+            TensorKind("osf_svd_params.V_low", axis=1),
+            TensorKind("osf_svd_params.S_low"),
         ),
         _MODULES | {"effective_rank": "effective_rank"},
         ("init_weights", "rank_pattern", "target_svd_config"),
@@ -309,7 +313,7 @@ METHODS = (
         "P_TUNING",
         "P-tuning",
         (
-            Tensor(
+            TensorKind(
                 "prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True, sized=(0, "num_virtual_tokens")
             ),
         ),
@@ -327,10 +331,10 @@ METHODS = (
         "PEANUT",
         "PEANuT",
         (
-            Tensor("peanut_A.weight"),
-            Tensor("peanut_B.weight"),
-            Tensor("peanut_encoders.*.weight"),
-            Tensor("peanut_decoders.*.weight"),
+            TensorKind("peanut_A.weight"),
+            TensorKind("peanut_B.weight"),
+            TensorKind("peanut_encoders.*.weight"),
+            TensorKind("peanut_decoders.*.weight"),
         ),
         _MODULES | {"r": "r", "depth": "depth", "scaling": "scaling"},
         (*_LAYERS, "act_fn", "exclude_modules", "init_weights"),
@@ -338,7 +342,7 @@ METHODS = (
     _loaded(
         "PSOFT",
         "PSOFT",
-        (Tensor("psoft_R.weight"), Tensor("psoft_R.vector_a"), Tensor("psoft_R.vector_b")),
+        (TensorKind("psoft_R.weight"), TensorKind("psoft_R.vector_a"), TensorKind("psoft_R.vector_b")),
         _MODULES | {"r": "r", "psoft_alpha": "alpha", "psoft_dropout": "dropout"},
         (
             *_LAYERS,
@@ -358,10 +362,10 @@ METHODS = (
         "PVERA",
         "PVeRA",
         (
-            Tensor("pvera_lambda_b", axis=0),
-            Tensor("pvera_lambda_d"),
-            Tensor("pvera_A", is_shared=True, stays=True),
-            Tensor("pvera_B", is_shared=True, stays=True),
+            TensorKind("pvera_lambda_b", axis=0),
+            TensorKind("pvera_lambda_d"),
+            TensorKind("pvera_A", is_shared=True, stays=True),
+            TensorKind("pvera_B", is_shared=True, stays=True),
         ),
         _MODULES | {"r": "r", "pvera_dropout": "dropout", "bias": "bias"},
         (
@@ -381,13 +385,13 @@ METHODS = (
         "RANDLORA",
         "RandLoRA",
         (
-            Tensor("randlora_lambda"),
-            Tensor("randlora_gamma"),
-            Tensor("randlora_A", is_shared=True, stays=True),
-            Tensor("randlora_B", is_shared=True, stays=True),
+            TensorKind("randlora_lambda"),
+            TensorKind("randlora_gamma"),
+            TensorKind("randlora_A", is_shared=True, stays=True),
+            TensorKind("randlora_B", is_shared=True, stays=True),
             # the same once more at each module
-            Tensor("randlora_A", stays=True),
-            Tensor("randlora_B", stays=True),
+            TensorKind("randlora_A", stays=True),
+            TensorKind("randlora_B", stays=True),
         ),
         _MODULES | {"r": "r", "randlora_alpha": "alpha", "randlora_dropout": "dropout", "bias": "bias"},
         (
@@ -398,7 +402,7 @@ METHODS = (
     _loaded(
         "ROAD",
         "RoAd",
-        (Tensor("road_theta"), Tensor("road_alpha")),
+        (TensorKind("road_theta"), TensorKind("road_alpha")),
         _MODULES | {"variant": "variant", "group_size": "group_size"},
         ("init_weights",),
     ),
@@ -406,14 +410,14 @@ METHODS = (
         "SHADOW",
         "ShadowPEFT",
         (
-            *(Tensor(f"shadow_{part}.*.weight", is_of_weight=False) for part in ("down", "up")),
+            *(TensorKind(f"shadow_{part}.*.weight", is_of_weight=False) for part in ("down", "up")),
             *(
-                Tensor(f"shadow_update_{part}.*.*.{leaf}", is_of_weight=False)
+                TensorKind(f"shadow_update_{part}.*.*.{leaf}", is_of_weight=False)
                 for part in ("gate", "transform")
                 for leaf in ("weight", "bias")
             ),
-            Tensor("shadow_backbone.**", is_shared=True),
-            Tensor("shadow_projection.**", is_shared=True),
+            TensorKind("shadow_backbone.**", is_shared=True),
+            TensorKind("shadow_projection.**", is_shared=True),
         ),
         _MODULES | {"r": "r", "shadow_dropout": "dropout", "shadow_alpha": "strength"},
         (
@@ -434,7 +438,7 @@ METHODS = (
     _loaded(
         "SHIRA",
         "SHiRA",
-        (Tensor("shira_weight"), Tensor("shira_indices", stays=True, is_index=True)),
+        (TensorKind("shira_weight"), TensorKind("shira_indices", stays=True, is_index=True)),
         _MODULES | {"mask_type": "mask_type"},
         ("fan_in_fan_out", "init_weights", "r", "random_seed"),
     ),
@@ -442,10 +446,10 @@ METHODS = (
         "SUPERTUNING",
         "Super-Tuning",
         (
-            Tensor("supertuning_values"),
-            Tensor("supertuning_indices", stays=True, is_index=True),
-            Tensor("supertuning_lora_A.weight", axis=1, sized=(0, "r")),
-            Tensor("supertuning_lora_B.weight", axis=0, sized=(1, "r")),
+            TensorKind("supertuning_values"),
+            TensorKind("supertuning_indices", stays=True, is_index=True),
+            TensorKind("supertuning_lora_A.weight", axis=1, sized=(0, "r")),
+            TensorKind("supertuning_lora_B.weight", axis=0, sized=(1, "r")),
         ),
         _MODULES | {"r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout", "sparsity": "sparsity"},
         ("init_weights", "save_precomputed_indices", "select_top"),
@@ -454,10 +458,10 @@ METHODS = (
         "TINYLORA",
         "TinyLoRA",
         (
-            Tensor("tinylora_A", axis=1, stays=True, sized=(0, "r")),
-            Tensor("tinylora_B", axis=0, stays=True, sized=(1, "r")),
-            Tensor("tinylora_P", stays=True),
-            Tensor("tinylora_v.*", is_shared=True),
+            TensorKind("tinylora_A", axis=1, stays=True, sized=(0, "r")),
+            TensorKind("tinylora_B", axis=0, stays=True, sized=(1, "r")),
+            TensorKind("tinylora_P", stays=True),
+            TensorKind("tinylora_v.*", is_shared=True),
         ),
         _MODULES | {"r": "r", "tinylora_dropout": "dropout", "bias": "bias", "u": "u"},
         (
@@ -474,8 +478,8 @@ METHODS = (
         "TRAINABLE_TOKENS",
         "trainable tokens",
         (
-            Tensor("trainable_tokens_delta", replaces=True),
-            Tensor("token_adapter.trainable_tokens_delta", replaces=True),
+            TensorKind("trainable_tokens_delta", replaces=True),
+            TensorKind("token_adapter.trainable_tokens_delta", replaces=True),
         ),
         {"target_modules": "target_modules", "token_indices": "token_indices"},
         ("init_weights",),
@@ -485,9 +489,9 @@ METHODS = (
         "UNILORA",
         "Uni-LoRA",
         (
-            Tensor("unilora_theta_d", is_shared=True),
+            TensorKind("unilora_theta_d", is_shared=True),
             *(
-                Tensor(f"unilora_{part}_{side}", stays=True, is_index=part == "indices")
+                TensorKind(f"unilora_{part}_{side}", stays=True, is_index=part == "indices")
                 for part in ("indices", "scales")
                 for side in ("A", "B")
             ),
@@ -499,9 +503,9 @@ METHODS = (
         "VBLORA",
         "VB-LoRA",
         (
-            Tensor("vblora_vector_bank", is_shared=True),
+            TensorKind("vblora_vector_bank", is_shared=True),
             *(
-                Tensor(f"vblora_logits_{side}{end}", is_index=end == "_topk_indices")
+                TensorKind(f"vblora_logits_{side}{end}", is_index=end == "_topk_indices")
                 for side in ("A", "B")
                 for end in ("", "_topk_indices", "_topk_weights")
             ),
@@ -516,7 +520,7 @@ METHODS = (
     _loaded(
         "WAVEFT",
         "WaveFT",
-        (Tensor("waveft_spectrum"),),
+        (TensorKind("waveft_spectrum"),),
         _MODULES | {"n_frequency": "n_frequency", "scaling": "scaling", "bias": "bias"},
         (
             *_LAYERS,

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from peft_registry.schemas.block import Block
-from peft_registry.schemas.methods.declaration import ADAPTER_MEMORY, Advice, Default, Tensor, TrainableMethod
+from peft_registry.schemas.methods.declaration import ADAPTER_MEMORY, Advice, Default, TensorKind, TrainableMethod
 
 
 class LohaBlock(Block):
@@ -43,14 +43,14 @@ METHOD = TrainableMethod(
         "use_effective_conv2d",
     ),
     tensors=(
-        Tensor("hada_w1_a", axis=0, neutral=0.0, sized=(1, "r")),
-        Tensor("hada_w1_b", axis=1, neutral=0.0, sized=(0, "r")),
+        TensorKind("hada_w1_a", axis=0, neutral=0.0, sized=(1, "r")),
+        TensorKind("hada_w1_b", axis=1, neutral=0.0, sized=(0, "r")),
         # the product is elementwise: what is turned in the one factor is turned in the other alike
-        Tensor("hada_w2_a", axis=0, neutral=0.0, turned_with="hada_w1_a", sized=(1, "r")),
-        Tensor("hada_w2_b", axis=1, neutral=0.0, begins=0.0, turned_with="hada_w1_b", sized=(0, "r")),
+        TensorKind("hada_w2_a", axis=0, neutral=0.0, turned_with="hada_w1_a", sized=(1, "r")),
+        TensorKind("hada_w2_b", axis=1, neutral=0.0, begins=0.0, turned_with="hada_w1_b", sized=(0, "r")),
         # of convolutions
-        Tensor("hada_t1"),
-        Tensor("hada_t2"),
+        TensorKind("hada_t1"),
+        TensorKind("hada_t2"),
     ),
     begins_with={"init_weights": (True,)},
     summary="the elementwise product of two low-rank matrices beside linear layers: W + s·(B₁·A₁) ⊙ (B₂·A₂)",

@@ -12,7 +12,7 @@ from peft_registry.schemas.methods.declaration import (
     Conflict,
     Default,
     Obstacle,
-    Tensor,
+    TensorKind,
     TrainableMethod,
 )
 
@@ -127,15 +127,15 @@ METHOD = TrainableMethod(
         "velora_config",
     ),
     tensors=(
-        Tensor("lora_A.weight", axis=1, neutral=0.0, sized=(0, "r")),
-        Tensor("lora_B.weight", axis=0, neutral=0.0, begins=0.0, sized=(1, "r")),
-        Tensor("lora_B.bias", axis=0, neutral=0.0),
-        Tensor("lora_embedding_A", axis=1, neutral=0.0, sized=(0, "r")),
-        Tensor("lora_embedding_B", axis=0, neutral=0.0, sized=(1, "r")),
-        Tensor("lora_magnitude_vector", axis="longest", neutral="column norms", is_scale=True),
-        Tensor("lora_magnitude_vector.weight", axis="longest", neutral="column norms", is_scale=True),
+        TensorKind("lora_A.weight", axis=1, neutral=0.0, sized=(0, "r")),
+        TensorKind("lora_B.weight", axis=0, neutral=0.0, begins=0.0, sized=(1, "r")),
+        TensorKind("lora_B.bias", axis=0, neutral=0.0),
+        TensorKind("lora_embedding_A", axis=1, neutral=0.0, sized=(0, "r")),
+        TensorKind("lora_embedding_B", axis=0, neutral=0.0, sized=(1, "r")),
+        TensorKind("lora_magnitude_vector", axis="longest", neutral="column norms", is_scale=True),
+        TensorKind("lora_magnitude_vector.weight", axis="longest", neutral="column norms", is_scale=True),
         # rows of the embeddings, for tokens that were trained alone
-        Tensor("token_adapter.trainable_tokens_delta", replaces=True),
+        TensorKind("token_adapter.trainable_tokens_delta", replaces=True),
     ),
     begins_with={"init_lora_weights": (True, "gaussian")},
     folds=True,

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from peft_registry.schemas.block import Block
-from peft_registry.schemas.methods.declaration import Advice, Default, Tensor, TrainableMethod
+from peft_registry.schemas.methods.declaration import Advice, Default, TensorKind, TrainableMethod
 
 
 class OftBlock(Block):
@@ -48,8 +48,8 @@ METHOD = TrainableMethod(
     ),
     tensors=(
         # angles of planes within a block: none of them is a dimension of the module
-        Tensor("oft_R.weight", axis=1, neutral=0.0, begins=0.0, is_of_weight=False),
-        Tensor("oft_embedding_R.weight", axis=1, neutral=0.0, begins=0.0, is_of_weight=False),
+        TensorKind("oft_R.weight", axis=1, neutral=0.0, begins=0.0, is_of_weight=False),
+        TensorKind("oft_embedding_R.weight", axis=1, neutral=0.0, begins=0.0, is_of_weight=False),
     ),
     begins_with={"init_weights": (True,)},
     summary="what each layer reads is rotated, block by block: W·R with R orthogonal",

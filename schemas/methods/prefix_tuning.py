@@ -6,7 +6,7 @@ from pydantic import Field
 
 from peft_registry.schemas.block import Block
 from peft_registry.schemas.codes import code
-from peft_registry.schemas.methods.declaration import Advice, Default, Obstacle, Tensor, TrainableMethod
+from peft_registry.schemas.methods.declaration import Advice, Default, Obstacle, TensorKind, TrainableMethod
 
 
 class PrefixTuningBlock(Block):
@@ -40,7 +40,7 @@ METHOD = TrainableMethod(
         "token_dim",
     ),
     tensors=(
-        Tensor("prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True, sized=(0, "num_virtual_tokens")),
+        TensorKind("prompt_embeddings", axis=1, neutral="mean prefix", is_shared=True, sized=(0, "num_virtual_tokens")),
     ),
     no_weight=code("keys_and_values_in_front"),
     place=7,

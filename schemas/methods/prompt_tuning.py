@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from peft_registry.schemas.block import Block
 from peft_registry.schemas.codes import code
-from peft_registry.schemas.methods.declaration import Advice, Default, Tensor, TrainableMethod
+from peft_registry.schemas.methods.declaration import Advice, Default, TensorKind, TrainableMethod
 
 _STARTS = 5  # its result depends on where it starts
 
@@ -49,7 +49,9 @@ METHOD = TrainableMethod(
         "tokenizer_name_or_path",
     ),
     tensors=(
-        Tensor("prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True, sized=(0, "num_virtual_tokens")),
+        TensorKind(
+            "prompt_embeddings", axis=1, neutral="mean embedding", is_shared=True, sized=(0, "num_virtual_tokens")
+        ),
     ),
     no_weight=code("embeddings_in_front"),
     place=6,

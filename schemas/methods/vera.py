@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from peft_registry.schemas.block import Block
-from peft_registry.schemas.methods.declaration import Advice, Default, Tensor, TrainableMethod
+from peft_registry.schemas.methods.declaration import Advice, Default, TensorKind, TrainableMethod
 
 
 class VeraBlock(Block):
@@ -43,11 +43,11 @@ METHOD = TrainableMethod(
         "save_projection",
     ),
     tensors=(
-        Tensor("vera_lambda_b", axis=0, neutral=0.0, begins=0.0),
+        TensorKind("vera_lambda_b", axis=0, neutral=0.0, begins=0.0),
         # which of the random directions count; none of the module's own
-        Tensor("vera_lambda_d", axis=0, neutral=0.0, is_of_weight=False, sized=(0, "r")),
-        Tensor("vera_A", is_shared=True, stays=True),
-        Tensor("vera_B", is_shared=True, stays=True),
+        TensorKind("vera_lambda_d", axis=0, neutral=0.0, is_of_weight=False, sized=(0, "r")),
+        TensorKind("vera_A", is_shared=True, stays=True),
+        TensorKind("vera_B", is_shared=True, stays=True),
     ),
     begins_with={"init_weights": (True,)},
     summary="two vectors a layer that scale a random product shared by all layers: W + diag(b)·B·diag(d)·A",

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from peft_registry.schemas.methods.declaration import Tensor as Kind
+from peft_registry.schemas.methods.declaration import TensorKind
 from peft_registry.trainer.evaluation.models import CausalModel
 
 SEED = 20261125
@@ -159,7 +159,7 @@ def _turn_of(part: Any, name: str, tensor: torch.Tensor) -> Turn | None:
     return Turn(_neutral(part, kind, module), axis, is_scale=kind.is_scale, like=like)
 
 
-def _neutral(part: Any, kind: Kind, module: str) -> torch.Tensor | None:
+def _neutral(part: Any, kind: TensorKind, module: str) -> torch.Tensor | None:
     """The value at which a kind of tensor does nothing; None where it is not known."""
     from peft_registry.trainer.methods.prompt_tuning import mean_embedding
 
