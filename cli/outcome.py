@@ -90,7 +90,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FileOnStdout:
     """A file that goes to stdout in place of everything else."""
 
     data: bytes

@@ -22,7 +22,7 @@ class Figure(Frozen):
     method: str = ""
 
 
-class Answer(Frozen):
+class AnsweredQuestion(Frozen):
     """A question that a reader brings, and what the records answer; `lead` does so in a sentence or two, and lines say how."""
 
     question: str
@@ -114,7 +114,7 @@ class FieldRow(Frozen):
     path: str = ""  # the field's place in the record; `field` is its label
 
 
-class StatementRow(Frozen):
+class ListedStatement(Frozen):
     kind: str
     digest: Digest
     key_id: str
@@ -143,8 +143,8 @@ class ReportView(Frozen):
     as_of: str
     tool_version: str
     rule_set: str
-    answers: tuple[Answer, ...]  # those that decide something
-    behind: tuple[Answer, ...]  # what an auditor asks of them
+    answers: tuple[AnsweredQuestion, ...]  # those that decide something
+    behind: tuple[AnsweredQuestion, ...]  # what an auditor asks of them
     attention: tuple[str, ...]  # what is wrong or needs a decision, the worst first
     owed: tuple[Owed, ...]
     answered_by: str  # the command that takes answers
@@ -158,7 +158,7 @@ class ReportView(Frozen):
     fields: tuple[FieldRow, ...]
     gaps: tuple[Gap, ...]
     gap_owners: tuple[tuple[str, int], ...]
-    statements: tuple[StatementRow, ...]
+    statements: tuple[ListedStatement, ...]
     how_to_verify: tuple[str, ...]
     notices: tuple[str, ...]
     record_history: tuple[

@@ -9,7 +9,7 @@ from peft_registry.cli.completion import offer_versions
 from peft_registry.cli.outcome import READS, Home, Outcome, Verbatim, command
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.use_cases.ask import Answer
+    from peft_registry.trainer.use_cases.ask import ModelAnswer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ def ask(
     )
 
 
-def _lines(answers: Sequence["Answer"]) -> Iterator[str]:
+def _lines(answers: Sequence["ModelAnswer"]) -> Iterator[str]:
     """A paragraph for each answer; its template where the answer before had another."""
     template = None
     for number, answer in enumerate(answers):

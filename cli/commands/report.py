@@ -20,7 +20,7 @@ from peft_registry.cli.dossier import (
 )
 from peft_registry.cli.many import Act, Work, answer_of, over_many
 from peft_registry.cli.options import KeyPassphraseOption, RootOption, TrustOption
-from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Page, Part, command, of_folder
+from peft_registry.cli.outcome import OVER_MANY, READS, FileOnStdout, Home, Line, Outcome, Part, command, of_folder
 
 if TYPE_CHECKING:
     from peft_registry.cli.verifying import VerifyRequest
@@ -185,7 +185,7 @@ def _report_version(registry: "Registry", reference: str, out: str | None, as_of
     _, problem = chosen_trust(registry, None, None)
     page = make_report(registry, version, as_of=as_of, trust_problem=problem)
     if out == "-":
-        return Outcome(None, [Page(page)])
+        return Outcome(None, [FileOnStdout(page)])
     next_step = f"registry promote {version.label} champion"
     if count_deciding(registry, version, read_gate_policy("regulated")):
         next_step = f"registry decide {version.label} --form gaps.yml"
@@ -211,7 +211,7 @@ def _report_folder(request: "VerifyRequest", out: str | None, as_of: str | None)
     read = read_presented(request)
     page = make_report_in(read, as_of=as_of)
     if out == "-":
-        return Outcome(None, [Page(page)], exit_code=read.outcome.exit_code)
+        return Outcome(None, [FileOnStdout(page)], exit_code=read.outcome.exit_code)
     written = _written(read.shown.version, page, out, f"registry report {request.target}")
     return of_folder(written, request.target, read, follow="verify")
 
@@ -222,7 +222,7 @@ def _report_all(home: Home, out: str | None, within: int) -> Outcome:
 
     whole = report_all(home.registry, within_days=within)
     if out == "-":
-        return Outcome(None, [Page(whole.html().encode())])
+        return Outcome(None, [FileOnStdout(whole.html().encode())])
     next_step = "registry report --all --out registry.html"
     if out is not None:
         write_page(Path(out), whole.html().encode())

@@ -363,7 +363,7 @@ _MOST_NAMED = 8  # differences; a record of which more differ is of something el
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RecordDifference:
     """A place at which a record says something else than its inputs give."""
 
     path: str
@@ -382,7 +382,7 @@ def as_derivable(record: ModificationRecord, derived: ModificationRecord, left: 
     return with_assessment(derived.revised(**{name: getattr(record, name) for name in left}))
 
 
-def differences(record: ModificationRecord, derived: ModificationRecord) -> Iterator[Difference]:
+def differences(record: ModificationRecord, derived: ModificationRecord) -> Iterator[RecordDifference]:
     """Every place in which two records differ by more than the bound; sections that neither knows are compared as they stand."""
     if record == derived:
         return
@@ -401,7 +401,7 @@ def difference_lines(record: ModificationRecord, derived: ModificationRecord) ->
         yield f"and {len(found) - _MOST_NAMED} other values"
 
 
-def _differ(path: str, recorded: Any, derived: Any) -> Iterator[Difference]:  # any JSON values
+def _differ(path: str, recorded: Any, derived: Any) -> Iterator[RecordDifference]:  # any JSON values
     if _equal(recorded, derived):
         return
     if _is_value(recorded) and _is_value(derived):
@@ -410,7 +410,7 @@ def _differ(path: str, recorded: Any, derived: Any) -> Iterator[Difference]:  # 
             # of a table the place in it, because its beginning would say nothing
             yield from _differ(path, own, other)
         else:
-            yield Difference(path, _said(recorded, derived), _said(derived, recorded))
+            yield RecordDifference(path, _said(recorded, derived), _said(derived, recorded))
     elif isinstance(recorded, dict) and isinstance(derived, dict):
         for key in dict.fromkeys((*derived, *recorded)):
             yield from _differ(f"{path}.{key}", recorded.get(key), derived.get(key))
@@ -418,9 +418,9 @@ def _differ(path: str, recorded: Any, derived: Any) -> Iterator[Difference]:  # 
         for place, (one, other) in enumerate(zip(recorded, derived, strict=True)):
             yield from _differ(f"{path}[{place}]", one, other)
     elif isinstance(recorded, list) and isinstance(derived, list):
-        yield Difference(path, _counted(recorded), _counted(derived))
+        yield RecordDifference(path, _counted(recorded), _counted(derived))
     else:
-        yield Difference(path, recorded, derived)
+        yield RecordDifference(path, recorded, derived)
 
 
 def _counted(entries: Sequence[Any]) -> str:  # JSON values

@@ -87,7 +87,7 @@ class Days(Frozen):
     because: str
 
 
-class Act(Frozen):
+class StatedByAct(Frozen):
     """What states a field that no fact can: why, and what to do instead."""
 
     reason: str
@@ -213,7 +213,7 @@ class FieldRules(Frozen):
     eu_members: tuple[str, ...]
     days: Days
     quantities: dict[str, Quantity]
-    acts: dict[str, Act]
+    acts: dict[str, StatedByAct]
     orders: tuple[DateOrder, ...]
     needs: tuple[Need, ...]
     conflicts: tuple[StatedConflict, ...]

@@ -56,7 +56,7 @@ class EvaluationSignature(Frozen):
     at: Timestamp
 
 
-class Scored(Frozen):
+class ScoredFigures(Frozen):
     """One kind of figures of one suite, and what they were counted on: of two equal ones the later may stand for the earlier."""
 
     suite: str
@@ -68,7 +68,7 @@ class Scored(Frozen):
     conditions: str = ""  # policy, guard text and what was trained on, where they are not the usual
 
 
-def scored_by(evaluation: EvaluationRecord) -> frozenset[Scored]:
+def scored_by(evaluation: EvaluationRecord) -> frozenset[ScoredFigures]:
     """What an evaluation has figures of."""
     compared = {row.dataset for row in evaluation.findings}
     suites = {
@@ -84,9 +84,9 @@ def scored_by(evaluation: EvaluationRecord) -> frozenset[Scored]:
     )
 
 
-def _scored(row: dict[str, Any], figures: str) -> Scored:
+def _scored(row: dict[str, Any], figures: str) -> ScoredFigures:
     """What a row of `runs` says that some figures were counted on."""
-    return Scored(
+    return ScoredFigures(
         suite=str(row.get("suite")),
         data_sha256=str(row.get("data_sha256")),
         rows_used=int(row.get("rows_used", 0)),

@@ -140,7 +140,7 @@ class SnapshotNode(TableRow, table=True):
     hash: bytes | None = None
 
 
-class Artifact(TableRow, table=True):
+class ArtifactRow(TableRow, table=True):
     """A folder with a manifest, known by the manifest's digest; the manifest's bytes are an object of the store."""
 
     __tablename__ = "artifacts"
@@ -158,7 +158,7 @@ class Artifact(TableRow, table=True):
     by_reference: bool
 
 
-class ArtifactFile(TableRow, table=True):
+class ArtifactFileRow(TableRow, table=True):
     """One signed file of an artifact; `stored` says whether its bytes are an object of the store."""
 
     __tablename__ = "artifact_files"

@@ -77,8 +77,7 @@ class DossierBroken(IntegrityBroken):
     reason: str
 
 
-class NoTrust(NotChecked):
-    reference = "documents-without-trust"
+class DocumentsWithoutTrust(NotChecked):
     what = "nobody is trusted to have signed the documents"
     why = "no trust file was given, and there is no registry here"
     fix = "get the trust file from its keeper, and give it with --trust"
@@ -310,7 +309,7 @@ def _signer(key_id: str, trust: TrustPolicy | None, now: Timestamp) -> str:
         UnlistedKey, RevokedKey, ExpiredKey, KeyLacksRole: it may not sign documents.
     """
     if trust is None:
-        raise NoTrust
+        raise DocumentsWithoutTrust
     predicate = PREDICATE_TYPES["document"]
     signer = require_ok(key_status(trust, key_id, predicate_type=predicate, signed_at_proven=None, now=now))
     return f"by {signer.person} as {signer.role}"

@@ -7,7 +7,7 @@ fewer rows, or on others, hides none.
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
+from peft_registry.registry.compliance.recorded_evaluation import ScoredFigures, scored_by
 from peft_registry.schemas.evaluation import Comparison, Conclusion, EvaluationRecord, LossComparison
 
 WORST_FIRST: tuple[Conclusion, ...] = (
@@ -28,7 +28,7 @@ def with_repeated(
     newest_first: Iterable[EvaluationRecord], figures: Literal["metrics", "bias", "delta"]
 ) -> Iterator[tuple[EvaluationRecord, frozenset[str]]]:
     """Each evaluation in the order given, with the suites whose figures of that kind a later one counted again."""
-    seen: set[Scored] = set()
+    seen: set[ScoredFigures] = set()
     for record in newest_first:
         scored = {suite for suite in scored_by(record) if suite.figures == figures}
         yield record, frozenset(suite.suite for suite in scored & seen)

@@ -42,7 +42,7 @@ class SuiteFacts(Frozen):
     is_screen: bool = False  # a few fixed items, which give no verdict
 
 
-class Estimate(Frozen):
+class FigureWithInterval(Frozen):
     """A number with the ends of its 95 % interval; None where it has none."""
 
     value: float
@@ -60,8 +60,8 @@ class MetricFact(Frozen):
     metric: str
     evaluation: Digest
     stale: str | None
-    figure: Estimate
-    change: Estimate | None = None
+    figure: FigureWithInterval
+    change: FigureWithInterval | None = None
     before: str = "base"  # what the change is from
     lower_is_better: bool = False
     data: Digest | None = None

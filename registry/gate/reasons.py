@@ -3,7 +3,14 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from peft_registry.registry.gate.facts import Estimate, FlaggedChange, GateFacts, MetricFact, SuiteFacts, Waiver
+from peft_registry.registry.gate.facts import (
+    FigureWithInterval,
+    FlaggedChange,
+    GateFacts,
+    MetricFact,
+    SuiteFacts,
+    Waiver,
+)
 from peft_registry.registry.gate.policy import ApprovalRule, DeltaRule, EvaluationRule, GatePolicy, MetricRule, Rule
 from peft_registry.registry.gate.quorum import spoke_twice
 from peft_registry.schemas.acts import ActKind
@@ -313,7 +320,9 @@ def _beyond_bounds(fact: MetricFact, rule: MetricRule) -> Iterator[str]:
         yield from _not_below(fact.change, rule.change_at_most, change, rise, clear_of=0.0)
 
 
-def _not_above(estimate: Estimate | None, bound: float, name: str, word: str, *, clear_of: float) -> Iterator[str]:
+def _not_above(
+    estimate: FigureWithInterval | None, bound: float, name: str, word: str, *, clear_of: float
+) -> Iterator[str]:
     """That something is not shown to be so high; `word` says it where the whole interval is below what it is to be clear of."""
     asked = f"at least {_number(bound, 'g')} is asked"
     if estimate is None or estimate.low is None or estimate.high is None:
@@ -323,7 +332,9 @@ def _not_above(estimate: Estimate | None, bound: float, name: str, word: str, *,
         yield f"{said}, {_shown(estimate, name)}; {asked}"
 
 
-def _not_below(estimate: Estimate | None, bound: float, name: str, word: str, *, clear_of: float) -> Iterator[str]:
+def _not_below(
+    estimate: FigureWithInterval | None, bound: float, name: str, word: str, *, clear_of: float
+) -> Iterator[str]:
     """That something is not shown to be so low; otherwise as `_not_above`."""
     asked = f"at most {_number(bound, 'g')} is asked"
     if estimate is None or estimate.low is None or estimate.high is None:
@@ -333,7 +344,7 @@ def _not_below(estimate: Estimate | None, bound: float, name: str, word: str, *,
         yield f"{said}, {_shown(estimate, name)}; {asked}"
 
 
-def _shown(estimate: Estimate, name: str) -> str:
+def _shown(estimate: FigureWithInterval, name: str) -> str:
     value, low, high = (_number(number, ".3f") for number in (estimate.value, estimate.low, estimate.high))
     return f"its {name} is {value}, with an interval from {low} to {high}"
 

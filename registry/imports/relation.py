@@ -39,7 +39,7 @@ class ModelOfAnotherBase(IntegrityBroken):
 
 
 @dataclass(frozen=True, slots=True)
-class Nearness:
+class WeightNearness:
     """The figures of one comparison. `worst` is the matrix that is least like the base's, with its cosine."""
 
     matrices: int
@@ -57,7 +57,7 @@ class ComparedBase:
 
     label: str
     weights: Digest
-    nearness: Nearness | None
+    nearness: WeightNearness | None
 
 
 _RUNS = 64  # of a matrix: reads of some kilobytes each
@@ -69,7 +69,7 @@ def _thresholds() -> Mapping[str, Any]:
     return limits
 
 
-def nearness_of(model: Sequence[Path], base: Sequence[Path], seed: Digest) -> Nearness:
+def nearness_of(model: Sequence[Path], base: Sequence[Path], seed: Digest) -> WeightNearness:
     """How near the safetensors files of a model are to those of a base.
 
     Args:
@@ -141,18 +141,18 @@ def _matrices(stack: ExitStack, files: Sequence[Path]) -> dict[str, _Stored]:
     return matrices
 
 
-def _nearness(pairs: Sequence[_Pair], elements: int, seed: Digest) -> Nearness:
+def _nearness(pairs: Sequence[_Pair], elements: int, seed: Digest) -> WeightNearness:
     """The figures of all pairs together; `elements` are those of all matrices of the model."""
     share = _ratio(sum(_elements(pair.model) for pair in pairs), elements) or 0.0
     compared = [products for pair in pairs if (products := _products(pair, seed)) is not None]
     if not compared:
-        return Nearness(0, share)
+        return WeightNearness(0, share)
     product = sum(products.product for products in compared)
     model = sum(products.model_squares for products in compared)
     base = sum(products.base_squares for products in compared)
     difference = sum(products.difference_squares for products in compared)
     cosines = [(products.name, products.cosine) for products in compared]
-    return Nearness(
+    return WeightNearness(
         matrices=len(compared),
         share=share,
         comparable_share=sum(products.elements for products in compared) / elements,
@@ -229,7 +229,7 @@ def _relation(entry: ComparedBase, others: Sequence[ComparedBase]) -> BaseRelati
 
 
 def _answer(  # noqa: PLR0911  one return a rule reads best
-    near: Nearness | None, others: Sequence[Nearness | None]
+    near: WeightNearness | None, others: Sequence[WeightNearness | None]
 ) -> tuple[RelationAnswer, str]:
     limits = _thresholds()
     if near is None:

@@ -5,7 +5,7 @@ from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.description import Standing
+from peft_registry.registry.mlflow.description import DecidedState
 from peft_registry.registry.records.decisions import bound_evaluations, bound_record
 from peft_registry.registry.records.signed_records import Records, reading_of
 from peft_registry.registry.use_cases.gate import gate_by_records
@@ -14,14 +14,14 @@ from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 from peft_registry.schemas.version import Version
 
 
-def standing_of(registry: Registry, version: Version, records: Records, decided: Decided) -> Standing:
+def standing_of(registry: Registry, version: Version, records: Records, decided: Decided) -> DecidedState:
     """How what people decided about a version stands now, by its records: no file of it is read."""
     verdict = verdict_words = None
     if records.modification is not None:
         model, system = verdicts_of(without_proposals(in_third_form(records.modification)), decided=decided).both
         verdict = f"model: {model.status}; system: {system.status}"
         verdict_words = f"model: {model.words}; system: {system.words}"
-    return Standing(
+    return DecidedState(
         verdict=verdict,
         verdict_words=verdict_words,
         gates=tuple(f"{alias}: {gate_text(registry, version, alias)}" for alias in sorted(version.aliases)),

@@ -54,7 +54,7 @@ class FilledCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DecidedState:
     """How what people decide about a version stood when it was read."""
 
     # the status of model and system, with what persons decided; None where nothing was modified
@@ -64,7 +64,7 @@ class Standing:
     approvals: str | None = None  # how many count, and whose; None where nobody approved
 
 
-NOTHING_SAID = Standing()
+NOTHING_SAID = DecidedState()
 """Nobody decided anything, and nothing was modified."""
 
 
@@ -111,7 +111,7 @@ def describe(
     neighbours: Sequence[Neighbour] = (),
     unreadable: str | None = None,
     pages: bool = False,
-    standing: Standing = NOTHING_SAID,
+    standing: DecidedState = NOTHING_SAID,
 ) -> str:
     """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow.
 
@@ -210,7 +210,7 @@ def _facts(
     return facts
 
 
-def _standing_facts(standing: Standing) -> Iterator[tuple[str, str]]:
+def _standing_facts(standing: DecidedState) -> Iterator[tuple[str, str]]:
     if standing.verdict_words is not None:
         yield "Indicative status", f"{_plain(standing.verdict_words)}; not legal advice"
     if standing.gates:

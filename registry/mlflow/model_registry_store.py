@@ -16,7 +16,7 @@ from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, 
 from peft_registry.registry.mlflow.projection import PROMPT_TAG, RECORD_TAGS
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
-from peft_registry.registry.mlflow.shown_registry import Reading
+from peft_registry.registry.mlflow.shown_registry import RegistryReading
 from peft_registry.registry.mlflow.version_rows import ROWS_AT_ONCE, Position, VersionName
 from peft_registry.schemas.identity import Reference
 
@@ -154,7 +154,7 @@ class RegistryModelStore(AbstractStore):  # type: ignore[misc]  # mlflow has no 
 
 
 def _versions(
-    reading: Reading, narrowed: Narrowed, after: Position | None, *, in_full: bool, first: int = ROWS_AT_ONCE
+    reading: RegistryReading, narrowed: Narrowed, after: Position | None, *, in_full: bool, first: int = ROWS_AT_ONCE
 ) -> Any:  # batches of positions and entities
     for batch in reading.listed_versions(narrowed, after, first=first):
         shown = [version for _, version in batch]
@@ -164,7 +164,7 @@ def _versions(
 
 
 def _ranked_versions(
-    reading: Reading,
+    reading: RegistryReading,
     narrowed: Narrowed,
     keep: Callable[[list[ModelVersion]], list[ModelVersion]],
     order_by: list[str] | None,

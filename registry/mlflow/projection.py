@@ -12,9 +12,9 @@ from peft_registry.registry.evaluation.leakage import leakage_status
 from peft_registry.registry.evaluation.sentences import task_lines
 from peft_registry.registry.mlflow.description import (
     NOTHING_SAID,
+    DecidedState,
     FilledCount,
     Neighbour,
-    Standing,
     describe,
     signed_by,
 )
@@ -238,7 +238,7 @@ def project_version(
     project: str | None = None,
     system: SystemMetrics | None = None,
     points: Sequence[RunPoint] = (),
-    standing: Standing = NOTHING_SAID,
+    standing: DecidedState = NOTHING_SAID,
 ) -> Projection:
     """What MLflow should show for `version`.
 
@@ -506,7 +506,7 @@ def _version_tags(
     *,
     project: str | None,
     stops: Sequence[ShownStop],
-    standing: Standing,
+    standing: DecidedState,
 ) -> Pairs:
     """What a list of versions shows beside each other; few, because it shows every tag. The rest is on the run."""
     kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})

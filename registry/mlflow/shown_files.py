@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from peft_registry.registry.mlflow.projection import ArtifactFile
-from peft_registry.registry.mlflow.shown_registry import Reading
+from peft_registry.registry.mlflow.shown_registry import RegistryReading
 from peft_registry.schemas.errors import NotFound
 
 _ARTIFACTS = "artifacts"
@@ -54,7 +54,7 @@ def owner_of(path: str) -> Owner | None:
             return None
 
 
-def entries(reading: Reading, path: str) -> list[ShownFile]:
+def entries(reading: RegistryReading, path: str) -> list[ShownFile]:
     """Files and folders directly in a folder, each by its path below the root; nothing for a file.
 
     Raises:
@@ -64,7 +64,7 @@ def entries(reading: Reading, path: str) -> list[ShownFile]:
     return [] if owner is None else sorted(_entries(reading, owner), key=lambda entry: entry.path)
 
 
-def _entries(reading: Reading, owner: Owner) -> Iterator[ShownFile]:
+def _entries(reading: RegistryReading, owner: Owner) -> Iterator[ShownFile]:
     folder = f"{owner.path}/" if owner.path else ""
     folders = set()
     for file in _files(reading, owner):
@@ -78,7 +78,7 @@ def _entries(reading: Reading, owner: Owner) -> Iterator[ShownFile]:
     yield from (ShownFile(f"{owner.prefix}{folder}{name}", None) for name in folders)
 
 
-def content(reading: Reading, path: str) -> bytes:
+def content(reading: RegistryReading, path: str) -> bytes:
     """The bytes of a file.
 
     Raises:
@@ -92,7 +92,7 @@ def content(reading: Reading, path: str) -> bytes:
     raise NoShownFile(path)
 
 
-def _files(reading: Reading, owner: Owner) -> tuple[ArtifactFile, ...]:
+def _files(reading: RegistryReading, owner: Owner) -> tuple[ArtifactFile, ...]:
     if owner.run_id is not None:
         return reading.run_files(owner.run_id)
     return reading.model_files(owner.model_id or "")

@@ -84,7 +84,7 @@ class ShownRegistry:
         self._values = KeptValues()
 
     @contextmanager
-    def reading(self) -> Iterator["Reading"]:
+    def reading(self) -> Iterator["RegistryReading"]:
         """One moment of the registry.
 
         Raises:
@@ -94,7 +94,7 @@ class ShownRegistry:
         try:
             registry.database.require_current()
             with registry.database.reading(), rare_collections():
-                yield Reading(registry, self._values_of(registry))
+                yield RegistryReading(registry, self._values_of(registry))
         finally:
             registry.close()
 
@@ -117,7 +117,7 @@ def _trust_of(registry: Registry) -> Hashable:
         return error.what
 
 
-class Reading:
+class RegistryReading:
     """What MLflow asks of a registry, at one moment."""
 
     def __init__(self, registry: Registry, values: KeptValues) -> None:

@@ -27,7 +27,7 @@ from peft_registry.registry.mlflow.narrowing import Narrowed, narrowed_by
 from peft_registry.registry.mlflow.paging import page_at_offset, page_in_order, position_of, require_page_size
 from peft_registry.registry.mlflow.read_only import read_only
 from peft_registry.registry.mlflow.shown_homes import shown_home
-from peft_registry.registry.mlflow.shown_registry import Reading
+from peft_registry.registry.mlflow.shown_registry import RegistryReading
 from peft_registry.registry.mlflow.shown_runs import ShownRun
 from peft_registry.registry.mlflow.side_runs import PARENT
 from peft_registry.registry.mlflow.version_rows import ROWS_AT_ONCE, Position
@@ -119,7 +119,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
             known = {identifiers.experiment_id(project) for project in reading.experiments.projects()}
         return [experiment_id for experiment_id in experiment_ids if experiment_id in known]
 
-    def _experiment(self, reading: Reading, project: str | None) -> Experiment:
+    def _experiment(self, reading: RegistryReading, project: str | None) -> Experiment:
         newest = reading.experiments.newest_of(project)
         newest_ms = 0 if newest is None else milliseconds(newest.registered_at)
         return experiment_entity(
@@ -171,7 +171,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
 
     def _runs(
         self,
-        reading: Reading,
+        reading: RegistryReading,
         projects: Sequence[str | None],
         narrowed: Narrowed,
         after: Position | None = None,
@@ -183,7 +183,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
 
     def _ranked_runs(
         self,
-        reading: Reading,
+        reading: RegistryReading,
         projects: Sequence[str | None],
         narrowed: Narrowed,
         filter_string: str | None,
@@ -215,7 +215,9 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         kept = set(map(id, SearchUtils.filter(entities, filter_string)))
         return [shown for shown, entity in zip(batch, entities, strict=True) if id(entity) in kept]
 
-    def _runs_at(self, reading: Reading, projects: Sequence[str | None], positions: Sequence[Position]) -> list[Run]:
+    def _runs_at(
+        self, reading: RegistryReading, projects: Sequence[str | None], positions: Sequence[Position]
+    ) -> list[Run]:
         labels = frozenset(f"{name}:{number}" for _, name, number, _ in positions)
         found: dict[Position, ShownRun] = {}
         for batch in reading.runs(projects, Narrowed(labels=labels)):
@@ -305,7 +307,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
 
     def _models(
         self,
-        reading: Reading,
+        reading: RegistryReading,
         projects: Sequence[str | None],
         after: Position | None = None,
         *,
@@ -316,7 +318,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
 
     def _ranked_models(
         self,
-        reading: Reading,
+        reading: RegistryReading,
         projects: Sequence[str | None],
         keep: Callable[[list[LoggedModel]], list[LoggedModel]],
         order_by: list[dict[str, Any]] | None,
@@ -349,7 +351,7 @@ class RegistryTrackingStore(AbstractStore):  # type: ignore[misc]  # mlflow has 
         return []
 
 
-def _projects(reading: Reading, experiment_ids: Sequence[str]) -> tuple[str | None, ...]:
+def _projects(reading: RegistryReading, experiment_ids: Sequence[str]) -> tuple[str | None, ...]:
     """The projects of some experiments; one that is not there has no runs."""
     projects: list[str | None] = []
     for experiment_id in dict.fromkeys(map(str, experiment_ids)):

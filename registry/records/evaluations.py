@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from peft_registry.registry.compliance.recorded_evaluation import Scored, scored_by
+from peft_registry.registry.compliance.recorded_evaluation import ScoredFigures, scored_by
 from peft_registry.registry.evaluation.judged_again import judged_among, praises, unjudged, words_by_newest_edition
 from peft_registry.registry.evaluation.plans import plan_discrepancies
 from peft_registry.registry.evaluation.recheck import Discrepancy, EvaluationAltered, recheck
@@ -76,7 +76,7 @@ def newest_of_each(records: Sequence[EvaluationRecord]) -> tuple[EvaluationRecor
 
     One on fewer rows, on other data or with other arms hides none.
     """
-    seen: set[Scored] = set()
+    seen: set[ScoredFigures] = set()
     kept = []
     for record in reversed(records):
         scored = scored_by(record)

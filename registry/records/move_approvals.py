@@ -44,7 +44,7 @@ class BoundPolicyUnread(NotChecked):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ApprovalFact:
     """What bears on the approvals of a version: that a person had a part in making it (no policy), approved it under one, or waived
     a rule of one.
     """
@@ -89,7 +89,7 @@ def approvals_asked(registry: Registry, binding: Binding) -> ApprovalRule | None
         raise BoundPolicyUnread(binding.guarded, first_problem(error)) from error
 
 
-def require_enough(binding: Binding, rule: ApprovalRule, said: Iterable[Said], move: Move) -> None:
+def require_enough(binding: Binding, rule: ApprovalRule, said: Iterable[ApprovalFact], move: Move) -> None:
     """Raise unless enough persons approved, of what was said of a version before a move.
 
     Raises:
@@ -111,22 +111,22 @@ def require_enough(binding: Binding, rule: ApprovalRule, said: Iterable[Said], m
         raise MovedPastGate(move.said.name, move.said.alias, under, binding.because, move.entry)
 
 
-def said_by(statement: Statement, person: str) -> Said | None:
+def said_by(statement: Statement, person: str) -> ApprovalFact | None:
     """What a statement says that bears on the approvals of its version; None for any other."""
     if statement.kind in MADE_BY:
-        return Said(person, None)
+        return ApprovalFact(person, None)
     try:
         if statement.kind == "approval":
-            return Said(person, ApprovalPredicate.from_json(statement.predicate).policy)
+            return ApprovalFact(person, ApprovalPredicate.from_json(statement.predicate).policy)
         if statement.kind == "waiver":
             waiver = WaiverPredicate.from_json(statement.predicate)
-            return Said(person, waiver.policy, waived=waiver.rule)
+            return ApprovalFact(person, waiver.policy, waived=waiver.rule)
     except ValidationError:
         return None
     return None
 
 
-def _said_before(view: View, move: Move) -> Iterator[Said]:
+def _said_before(view: View, move: Move) -> Iterator[ApprovalFact]:
     for stored in view.statements(move.manifest):
         index = stored.log_index
         if index is None or index >= move.entry or stored.kind not in (*MADE_BY, "approval", "waiver"):

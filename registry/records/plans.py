@@ -12,7 +12,7 @@ from peft_registry.schemas.version import Version
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedPlan:
+class LoggedEvaluationPlan:
     """A plan as it stands in the log: digest of its statement, entry, time (RFC 3339), and what it says."""
 
     digest: Digest
@@ -21,11 +21,11 @@ class LoggedPlan:
     plan: EvaluationPlan
 
 
-def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, LoggedPlan]:
+def logged_plans(registry: Registry, version: Version) -> Mapping[Digest, LoggedEvaluationPlan]:
     """The plans that were logged about a version, by the digest of their statement."""
     stored = signed_statements(registry, version.manifest_digest)
     return {
-        plan.digest: LoggedPlan(
+        plan.digest: LoggedEvaluationPlan(
             plan.digest, plan.log_index, plan.appended_at, plan.statement.read_by(EvaluationPlan.from_json)
         )
         for plan in stored

@@ -85,7 +85,7 @@ class SignedRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class Registration:
     """A registration among the statements of an artifact.
 
     Attributes:
@@ -100,7 +100,7 @@ class Registered:
     brought: frozenset[Digest]
 
     @classmethod
-    def of(cls, stored: StoredStatement, statements: Sequence[StoredStatement]) -> "Registered":
+    def of(cls, stored: StoredStatement, statements: Sequence[StoredStatement]) -> "Registration":
         registration = stored.statement.read_by(RegistrationPredicate.from_json)
         named = frozenset(registration.accompanied_by)
         if stored.log_index is None:
@@ -128,7 +128,7 @@ class ArtifactRecords:
     """
 
     statements: tuple[StoredStatement, ...]
-    registrations: tuple[Registered, ...]
+    registrations: tuple[Registration, ...]
     later: tuple[StoredStatement, ...]
     checks: Mapping[Digest, RecordCheck | str]
     beside: Mapping[Digest, tuple[str, ...]]
@@ -145,7 +145,7 @@ class ArtifactRecords:
     ) -> "ArtifactRecords":
         """Take up every statement; `record_checks` is empty before, and has all of them afterwards."""
         registrations = tuple(
-            Registered.of(stored, statements) for stored in statements if stored.kind == "registration"
+            Registration.of(stored, statements) for stored in statements if stored.kind == "registration"
         )
         accompanying = frozenset(digest for entry in registrations for digest in entry.brought)
         later = tuple(
@@ -167,7 +167,7 @@ class ArtifactRecords:
                 beside[stored.digest] = record_checks.wrong_beside(stored.statement.subject_digest, stored.digest)
         return cls(tuple(statements), registrations, later, checks, beside, may_say)
 
-    def history_of(self, registered: Registered) -> tuple[SignedRecord, ...]:
+    def history_of(self, registered: Registration) -> tuple[SignedRecord, ...]:
         """The record that a registration names, and those that supersede it, in the order of the log.
 
         Raises:
@@ -203,7 +203,7 @@ class ArtifactRecords:
                     history.append(link)
         return tuple(history)
 
-    def readable_history_of(self, registered: Registered) -> tuple[SignedRecord, ...]:
+    def readable_history_of(self, registered: Registration) -> tuple[SignedRecord, ...]:
         """The same, of a version that nobody asked for: a record of it that says nothing is no reason to refuse another version."""
         try:
             return self.history_of(registered)

@@ -45,7 +45,7 @@ class KeyWithoutLineage(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class NamedSubject:
     """Something that is named: its digest, what a reader calls it, and the version where it is one."""
 
     digest: Digest
@@ -54,7 +54,7 @@ class Subject:
     is_key: bool = False
 
 
-def subject_named(registry: Registry, text: str) -> Subject:
+def subject_named(registry: Registry, text: str) -> NamedSubject:
     """What a reference means: a version by name, alias or manifest digest; data, the weights of a base or a key by digest.
 
     Raises:
@@ -64,20 +64,22 @@ def subject_named(registry: Registry, text: str) -> Subject:
     digest = Reference.parse(text).digest
     if digest is None:
         version = _version_called(registry, text)
-        return Subject(version.manifest_digest, version.label, version)
+        return NamedSubject(version.manifest_digest, version.label, version)
     with registry.database.read() as tx:
         versions = catalog.version_by_digest(tx, manifest_digest=digest)
         node = graph.describe_nodes(tx, [digest]).get(digest)
         weights = catalog.versions_with_weights(tx, digest)
     if versions:
         version = version_named(registry, text)
-        return Subject(digest, version.label, version)
+        return NamedSubject(digest, version.label, version)
     if node is not None:
-        return Subject(digest, f"the data {node.label}" if node.kind == "data" else f"the {node.kind} {node.label}")
+        return NamedSubject(
+            digest, f"the data {node.label}" if node.kind == "data" else f"the {node.kind} {node.label}"
+        )
     if weights:
-        return Subject(digest, f"the weights of {weights[0].label}")
+        return NamedSubject(digest, f"the weights of {weights[0].label}")
     if registry.trust.key(digest.hex) is not None:
-        return Subject(digest, key_as_source(registry, digest.hex).name, is_key=True)
+        return NamedSubject(digest, key_as_source(registry, digest.hex).name, is_key=True)
     raise DigestUnknown(digest)
 
 
@@ -88,7 +90,7 @@ def _version_called(registry: Registry, text: str) -> Version:
         raise VersionUnknown(error.version, error.reason, error.close, _OTHERS_BY_DIGEST) from error
 
 
-def subject_of_lineage(registry: Registry, text: str) -> Subject:
+def subject_of_lineage(registry: Registry, text: str) -> NamedSubject:
     """The same of what can have a lineage.
 
     Raises:
@@ -101,7 +103,7 @@ def subject_of_lineage(registry: Registry, text: str) -> Subject:
     return subject
 
 
-def versions_from(view: View, subject: Subject, *, limit: int, depth: int | None = None) -> graph.Below:
+def versions_from(view: View, subject: NamedSubject, *, limit: int, depth: int | None = None) -> graph.Below:
     """The versions of a subject and of what was made from it, at most `depth` steps away; of a key, from what it registered.
 
     The same weights may be registered under several manifests of bases; each of them counts.
@@ -124,7 +126,7 @@ def versions_from(view: View, subject: Subject, *, limit: int, depth: int | None
     return graph.versions_below(view.tx, starts, limit=limit, depth=depth)
 
 
-def all_below(view: View, subject: Subject) -> tuple[tuple[Version, ...], tuple[RowsMissing, ...]]:
+def all_below(view: View, subject: NamedSubject) -> tuple[tuple[Version, ...], tuple[RowsMissing, ...]]:
     """Every version of a subject and of what was made from it, for what stops them; and which rows are gone, if some are.
 
     A stop waits for no repair: then it is every version that the rows of sources, or the edges of the lineage graph, still give.
@@ -152,11 +154,11 @@ def recalled_once(view: View) -> Iterator[Version]:
             continue
         versions = catalog.version_by_digest(view.tx, digest)
         is_key = view.registry.trust.key(digest.hex) is not None
-        subject = Subject(digest, digest.short, versions[0] if versions else None, is_key=is_key)
+        subject = NamedSubject(digest, digest.short, versions[0] if versions else None, is_key=is_key)
         yield from versions_from(view, subject, limit=_ALL).first
 
 
-def quorum_below(view: View, subject: Subject) -> Quorum | None:
+def quorum_below(view: View, subject: NamedSubject) -> Quorum | None:
     """The most that is asked of whoever loosens a binding of an alias that points at a subject, or at what was made from it.
 
     Rows say where aliases point. Whoever stops something asks, and what they sign says what they found: rows that somebody deletes
@@ -172,7 +174,7 @@ def quorum_below(view: View, subject: Subject) -> Quorum | None:
     return largest(binding.lifted_by for binding in bindings if binding is not None)
 
 
-def sources_meant(tx: Transaction, subject: Subject) -> tuple[Digest, ...]:
+def sources_meant(tx: Transaction, subject: NamedSubject) -> tuple[Digest, ...]:
     """The digests of manifests and data that a subject stands for; its own is the first."""
     same_weights = catalog.versions_with_weights(tx, subject.digest)
     return tuple(dict.fromkeys((subject.digest, *(version.manifest_digest for version in same_weights))))

@@ -21,7 +21,7 @@ from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.record_histories import (
     ArtifactRecords,
     MaySay,
-    Registered,
+    Registration,
     SignedRecord,
     SignerOf,
 )
@@ -179,7 +179,7 @@ def statements_of_version(
 
 
 def _said_of_others(
-    version: Version, records: ArtifactRecords, own: Registered, chain: tuple[SignedRecord, ...]
+    version: Version, records: ArtifactRecords, own: Registration, chain: tuple[SignedRecord, ...]
 ) -> set[Digest]:
     """The statements that speak of other versions of the artifact, and not of this one."""
     others = [entry for entry in records.registrations if entry is not own]

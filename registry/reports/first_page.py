@@ -44,7 +44,7 @@ from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.modification import ASKED, BaseUsed, DataUsed, ModificationRecord, RecordSections
-from peft_registry.schemas.report import Answer
+from peft_registry.schemas.report import AnsweredQuestion
 from peft_registry.schemas.run import coverage_sentence
 from peft_registry.schemas.values import Value, unknown
 from peft_registry.schemas.version import Version
@@ -63,7 +63,7 @@ _SAYS_NOTHING = frozenset(value_text(value) for value in (ASKED, unknown(code("n
 
 def answers_of(
     facts: VersionFacts, completed: Completeness | None, holders: KeyHolders, checks: PageChecks
-) -> tuple[Answer, ...]:
+) -> tuple[AnsweredQuestion, ...]:
     """The questions in the order in which they are asked, each with its answer or why there is none.
 
     What somebody asks who has never seen the project comes first, and fills one page; what an auditor asks of figures follows.
@@ -80,30 +80,34 @@ def answers_of(
     evaluations = facts.evaluations
     return (
         use_answer(facts, holders, checks),
-        Answer(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
-        Answer(question="Who made it?", lines=(_organisation(record, base), _registered(version, holders))),
-        Answer(question="What is it for?", lines=(*_project(facts), *_purpose(record, base), *_purpose_decided(facts))),
-        Answer(question="Which base?", lines=_bases(facts)),
-        Answer(question="Which data?", lines=_data(facts)),
-        Answer(question="What changed?", lines=_changed(facts)),
-        Answer(question="Was bias measured, and what came out?", lines=bias_lines(evaluations, version)),
-        Answer(
+        AnsweredQuestion(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
+        AnsweredQuestion(question="Who made it?", lines=(_organisation(record, base), _registered(version, holders))),
+        AnsweredQuestion(
+            question="What is it for?", lines=(*_project(facts), *_purpose(record, base), *_purpose_decided(facts))
+        ),
+        AnsweredQuestion(question="Which base?", lines=_bases(facts)),
+        AnsweredQuestion(question="Which data?", lines=_data(facts)),
+        AnsweredQuestion(question="What changed?", lines=_changed(facts)),
+        AnsweredQuestion(question="Was bias measured, and what came out?", lines=bias_lines(evaluations, version)),
+        AnsweredQuestion(
             question="Is it over a third of the base's compute?",
             lines=(compute_line(record, base), *base_is_gpai(record)),
         ),
-        Answer(question="Which role under the AI Act follows?", lines=(*role_lines(facts), *market_line(record))),
-        Answer(question="Is it high-risk, and did that change?", lines=(high_risk_line(record, base),)),
-        Answer(question="What is open?", lines=(open_line(completed, base),)),
-        Answer(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
-        Answer(question="Do licences restrict its use?", lines=tuple(flag_lines(facts))),
+        AnsweredQuestion(
+            question="Which role under the AI Act follows?", lines=(*role_lines(facts), *market_line(record))
+        ),
+        AnsweredQuestion(question="Is it high-risk, and did that change?", lines=(high_risk_line(record, base),)),
+        AnsweredQuestion(question="What is open?", lines=(open_line(completed, base),)),
+        AnsweredQuestion(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
+        AnsweredQuestion(question="Do licences restrict its use?", lines=tuple(flag_lines(facts))),
     )
 
 
-def answers_behind(facts: VersionFacts) -> tuple[Answer, ...]:
+def answers_behind(facts: VersionFacts) -> tuple[AnsweredQuestion, ...]:
     """What an auditor asks of the first answers: how large the change is, and how the figures came about. Not what is not there."""
     change = _how_large(facts)
     return (
-        *((Answer(question="How large is the change?", lines=change),) if change else ()),
+        *((AnsweredQuestion(question="How large is the change?", lines=change),) if change else ()),
         *bias_details(facts.evaluations),
         *how_measured(facts.evaluations),
     )

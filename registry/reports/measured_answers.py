@@ -32,7 +32,7 @@ from peft_registry.registry.reports.wording import (
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.evaluation import Comparison, LossComparison
-from peft_registry.schemas.report import Answer
+from peft_registry.schemas.report import AnsweredQuestion
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.version import Version
 
@@ -68,11 +68,11 @@ def bias_lines(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tu
     return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
 
 
-def bias_details(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]:
+def bias_details(evaluations: tuple[ShownEvaluation, ...]) -> tuple[AnsweredQuestion, ...]:
     """Which items moved, why a conclusion is what it is, and that of each group; not asked where nothing was compared."""
     lines = tuple(dict.fromkeys(f"{_part(shown, row)}: {_moved(shown, row)}." for shown, row in _compared(evaluations)))
     return (
-        (Answer(question="What became of the flagged items?", lines=first_lines(lines, "before and after")),)
+        (AnsweredQuestion(question="What became of the flagged items?", lines=first_lines(lines, "before and after")),)
         if lines
         else ()
     )
@@ -96,10 +96,10 @@ def _compared(evaluations: tuple[ShownEvaluation, ...]) -> list[tuple[ShownEvalu
     return list(told.values())
 
 
-def how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[Answer, ...]:
+def how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[AnsweredQuestion, ...]:
     """How the figures came about; not asked where nothing was compared."""
     lines = condition_lines([shown.record for shown in evaluations if shown.stale is None])
-    return (Answer(question="How was that measured?", lines=lines),) if lines else ()
+    return (AnsweredQuestion(question="How was that measured?", lines=lines),) if lines else ()
 
 
 def _verdict(shown: ShownEvaluation, row: Comparison) -> str:

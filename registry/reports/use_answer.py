@@ -11,7 +11,7 @@ from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks,
 from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
-from peft_registry.schemas.report import Answer
+from peft_registry.schemas.report import AnsweredQuestion
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
 
@@ -20,7 +20,7 @@ _BLOCKED = "blocked_art5"
 _NOT_RELEASED = "Not released: no alias points at it, and nobody has approved it."
 
 
-def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> Answer:
+def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> AnsweredQuestion:
     """Whether it may be used: what stops it, whether it is released, what it is not cleared for, what the base's terms say.
 
     The lines behind it are how that came about.
@@ -32,7 +32,7 @@ def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> 
     """
     record = _digest_to_name(facts.signed_record or facts.record, facts.statements)
     lines = decision_lines(facts.version, facts.statements, holders.who, record, checks.gates)
-    return Answer(question="May it be used?", lead=" ".join(_sentences(facts, checks)), lines=lines)
+    return AnsweredQuestion(question="May it be used?", lead=" ".join(_sentences(facts, checks)), lines=lines)
 
 
 def _digest_to_name(record: RecordSections | None, statements: Sequence[StoredStatement]) -> Digest | None:

@@ -31,7 +31,7 @@ from peft_registry.registry.reports.wording import BROKEN_MEANS, NO_CLAIM, NOTIC
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.modification import RecordSections
-from peft_registry.schemas.report import Curve, FieldRow, Figure, RecordStep, ReportView, StatementRow, Transition
+from peft_registry.schemas.report import Curve, FieldRow, Figure, ListedStatement, RecordStep, ReportView, Transition
 from peft_registry.schemas.run import RunRecord, coverage_sentence, kept_sentence
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.trained_templates import Template
@@ -382,9 +382,9 @@ def _section(path: str, record: RecordSections) -> str:
     return f"{title}: {value_text(items[int(position.rstrip(']'))].name)}"
 
 
-def _statement_rows(statements: tuple[StoredStatement, ...], persons: Mapping[str, str]) -> tuple[StatementRow, ...]:
+def _statement_rows(statements: tuple[StoredStatement, ...], persons: Mapping[str, str]) -> tuple[ListedStatement, ...]:
     rows = [
-        StatementRow(
+        ListedStatement(
             kind=stored.kind or stored.statement.predicate_type,
             digest=stored.digest,
             key_id=stored.key_id,
@@ -397,7 +397,7 @@ def _statement_rows(statements: tuple[StoredStatement, ...], persons: Mapping[st
     return tuple(sorted(rows, key=_log_order))
 
 
-def _log_order(row: StatementRow) -> tuple[bool, int, Digest]:
+def _log_order(row: ListedStatement) -> tuple[bool, int, Digest]:
     return (row.log_index is None, row.log_index or 0, row.digest)
 
 

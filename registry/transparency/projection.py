@@ -60,7 +60,7 @@ class LoggedMove:
 
 
 @dataclass(slots=True)
-class Projection:
+class LogState:
     """The state after the entries that were applied so far, in the order of the log."""
 
     versions: dict[str, list[LoggedVersion]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from peft_registry.registry.gate.quorum import largest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.standing_acts import Standing, person_of, standing_acts
-from peft_registry.registry.records.subjects import Subject, quorum_below
+from peft_registry.registry.records.subjects import NamedSubject, quorum_below
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.statements import SignedStatement
@@ -94,7 +94,7 @@ class SaidStop:
 def say_stop(
     registry: Registry,
     act: Act,
-    subject: Subject,
+    subject: NamedSubject,
     signer: Signer,
     *,
     lift: bool,

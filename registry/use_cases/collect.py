@@ -23,7 +23,7 @@ from peft_registry.registry.records.holds import STORED, Hold, OnHold, every_hol
 from peft_registry.registry.records.signed_records import records_of, signed_statements
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.records.stored_signatures import signed_payload
-from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
+from peft_registry.registry.records.subjects import DigestUnknown, NamedSubject, subject_named
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.storage.interface import ObjectInfo
 from peft_registry.schemas.acts import ACTS, AliasPredicate
@@ -154,7 +154,7 @@ def _garbage_named(registry: Registry, reference: str) -> Digest:
     raise StillRegistered(subject.name, _retention(registry, subject))
 
 
-def _retention(registry: Registry, subject: Subject) -> str:
+def _retention(registry: Registry, subject: NamedSubject) -> str:
     version = subject.version
     if version is None:
         return "what was recorded to be made from it names it, and stays"
@@ -176,7 +176,7 @@ def _moved_aliases(registry: Registry, version: Version) -> tuple[str, ...]:
     return tuple(dict.fromkeys(move.alias for move in moves if move.name == version.name and not move.removed))
 
 
-def _require_not_on_hold(view: View, subject: Subject) -> None:
+def _require_not_on_hold(view: View, subject: NamedSubject) -> None:
     hold = every_hold(view).keeping(view, subject.digest)
     if hold is not None:
         raise OnHold(subject.name, hold.source.name, hold.digest, hold.because)
@@ -187,7 +187,7 @@ def _garbage_among(view: View, stored: dict[Digest, ObjectInfo], named: Sequence
     referenced = frozenset(catalog.referenced_objects(view.tx))
     for digest in named:
         if digest in referenced:
-            subject = Subject(digest, f"{STORED} {digest.short}")
+            subject = NamedSubject(digest, f"{STORED} {digest.short}")
             _require_not_on_hold(view, subject)
             raise StillRegistered(subject.name, "a registered version needs it, and a version is not deleted")
     return [info for digest, info in sorted(stored.items()) if digest not in referenced]

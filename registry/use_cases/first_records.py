@@ -23,7 +23,7 @@ from peft_registry.schemas.version import Version
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class MadeResult:
     """What was made, as a record follows from it.
 
     Attributes:
@@ -64,7 +64,7 @@ class DerivedRecord:
     as_of: int
 
 
-def derive_record(registry: Registry, result: Result, *, key_id: str) -> DerivedRecord:
+def derive_record(registry: Registry, result: MadeResult, *, key_id: str) -> DerivedRecord:
     """The record that a result begins with; nothing is signed.
 
     Args:
@@ -85,7 +85,7 @@ def derive_record(registry: Registry, result: Result, *, key_id: str) -> Derived
 
 
 def derived_from(
-    result: Result,
+    result: MadeResult,
     base: BaseInput,
     ancestors: Sequence[Ancestor],
     signing: Signing | None,

@@ -28,7 +28,7 @@ from peft_registry.registry.evaluation.lost_quality import lost_quality
 from peft_registry.registry.evaluation.sign_flips import highest_change
 from peft_registry.registry.gate.facts import (
     DecisionFact,
-    Estimate,
+    FigureWithInterval,
     FlaggedChange,
     GateFacts,
     LostFact,
@@ -310,7 +310,7 @@ def _metrics(stale: str | None, signed: EvaluationRecord, now: EvaluationRecord)
         )
 
 
-def _change(measure: Mapping[str, object]) -> Estimate | None:
+def _change(measure: Mapping[str, object]) -> FigureWithInterval | None:
     """How a figure changed, as it is recorded.
 
     Edition 6 of the figures takes each changed answer for a million of them, but for those of tasks. Where fewer than six changed,
@@ -321,13 +321,13 @@ def _change(measure: Mapping[str, object]) -> Estimate | None:
     if change is None or change.low is None or change.high is None or type(rows) is not int or rows < 1:
         return change
     is_too_narrow = (change.high - change.low) * rows < 1 and task_named(str(measure.get("dataset"))) is None
-    return Estimate(value=change.value) if is_too_narrow else change
+    return FigureWithInterval(value=change.value) if is_too_narrow else change
 
 
-def _estimate(value: object, low: object, high: object) -> Estimate | None:
+def _estimate(value: object, low: object, high: object) -> FigureWithInterval | None:
     """A figure with its interval as a record states it, which may be any JSON value; None unless the figure is a number."""
     numbers = [number if type(number) in (int, float) else None for number in (value, low, high)]
-    return None if numbers[0] is None else Estimate(value=numbers[0], low=numbers[1], high=numbers[2])
+    return None if numbers[0] is None else FigureWithInterval(value=numbers[0], low=numbers[1], high=numbers[2])
 
 
 def _lost(

@@ -7,7 +7,7 @@ from peft_registry.registry.intake.secrets import require_no_secrets
 from peft_registry.registry.records.holds import STORED, Hold, every_hold, hold_of
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.standing_acts import Standing
-from peft_registry.registry.records.subjects import DigestUnknown, Subject, subject_named
+from peft_registry.registry.records.subjects import DigestUnknown, NamedSubject, subject_named
 from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.acts import say_stop
@@ -128,18 +128,18 @@ def _sign(
     )
 
 
-def _subject(registry: Registry, reference: str) -> Subject:
+def _subject(registry: Registry, reference: str) -> NamedSubject:
     """What is meant; besides what is registered, what lies in the store, such as what an interrupted registration left."""
     try:
         return subject_named(registry, reference)
     except DigestUnknown as error:
         if not registry.store.has(error.digest):
             raise
-        return Subject(error.digest, STORED)
+        return NamedSubject(error.digest, STORED)
 
 
 def _require_needed(
-    view: View, subject: Subject, standing: Standing, *, until: Timestamp | None, released: bool
+    view: View, subject: NamedSubject, standing: Standing, *, until: Timestamp | None, released: bool
 ) -> None:
     """Raise unless the new statement adds to the holds that stand, or takes them back.
 

@@ -27,7 +27,7 @@ from peft_registry.registry.imports.settings import without_path
 from peft_registry.registry.imports.weights_scan import scan_weights
 from peft_registry.registry.intake.paths import FileFound
 from peft_registry.registry.use_cases.announce_edition import require_announced
-from peft_registry.registry.use_cases.first_records import Result, derive_record
+from peft_registry.registry.use_cases.first_records import MadeResult, derive_record
 from peft_registry.registry.use_cases.import_plan import ImportPlan, ImportRequest, plan_import
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
 from peft_registry.schemas.errors import InputRefused
@@ -181,7 +181,7 @@ class _Import:
         import_id = registry.nonce()
         record = self._record(staged, import_id)
         self._say(record)
-        result = Result(
+        result = MadeResult(
             name=plan.name,
             record_id=import_id,
             manifest=staged.manifest,

@@ -38,7 +38,7 @@ from peft_registry.registry.imports.producers import producer_of
 from peft_registry.registry.imports.relation import (
     ComparedBase,
     ModelOfAnotherBase,
-    Nearness,
+    WeightNearness,
     nearness_of,
     relations_of,
 )
@@ -360,7 +360,7 @@ def _compared_with(
     listed = listed_tensors(stored_manifest(registry, base.version.manifest_digest).weights)
     shapes = {tensor.name: tensor.shape[1:] for tensor in listed if len(tensor.shape) > 1}
     if not any(len(tensor.shape) > 1 and shapes.get(tensor.name) == tensor.shape[1:] for tensor in tensors):
-        return ComparedBase(label, weights, Nearness(0, 0.0))
+        return ComparedBase(label, weights, WeightNearness(0, 0.0))
     try:
         checked = checked_folder(
             registry, base.version, scratch / "bases", only=lambda entry: entry.path.endswith(WEIGHTS_SUFFIX)

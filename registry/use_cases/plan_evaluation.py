@@ -3,7 +3,7 @@
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.plans import LoggedPlan, logged_plans
+from peft_registry.registry.records.plans import LoggedEvaluationPlan, logged_plans
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationPlan
@@ -11,7 +11,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.version import Version
 
 
-def log_plan(registry: Registry, version: Version, plan: dict[str, Any], *, policy: Digest) -> LoggedPlan:
+def log_plan(registry: Registry, version: Version, plan: dict[str, Any], *, policy: Digest) -> LoggedEvaluationPlan:
     """Sign the plan and append it to the log; the same plan twice stands there once, at its first place.
 
     Args:

@@ -9,7 +9,7 @@ from peft_registry.registry.records.lost_rows import RowsMissing
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.standing_acts import Standing
 from peft_registry.registry.records.stops import EVER_RECALLED, Stop, stop_of, stops_among
-from peft_registry.registry.records.subjects import Subject, all_below, subject_named
+from peft_registry.registry.records.subjects import NamedSubject, all_below, subject_named
 from peft_registry.registry.records.views import View
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases.acts import say_stop
@@ -155,7 +155,7 @@ def forbid_use(
     )
 
 
-def _require_needed(stop: Stop | None, act: Act, subject: Subject, standing: Standing, *, undo: bool) -> None:
+def _require_needed(stop: Stop | None, act: Act, subject: NamedSubject, standing: Standing, *, undo: bool) -> None:
     """Raise unless the new statement changes something.
 
     Raises:

@@ -7,7 +7,7 @@ from pydantic import Field
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.sources import Source
 from peft_registry.registry.records.stops import stops_of
-from peft_registry.registry.records.subjects import Subject, sources_meant, subject_named, versions_from
+from peft_registry.registry.records.subjects import NamedSubject, sources_meant, subject_named, versions_from
 from peft_registry.registry.records.views import view_of
 from peft_registry.registry.verification.made_from import require_made_from
 from peft_registry.registry.verification.signed_versions import signed_versions
@@ -110,7 +110,7 @@ def describe_impact(registry: Registry, reference: str, *, limit: int, depth: in
     )
 
 
-def aliases_reached(registry: Registry, subject: Subject, *, limit: int) -> tuple[tuple[str, ...], int]:
+def aliases_reached(registry: Registry, subject: NamedSubject, *, limit: int) -> tuple[tuple[str, ...], int]:
     """The first aliases that point at a version of a subject, or at one that was made from it, and how many there are."""
     with view_of(registry) as view:
         below = versions_from(view, subject, limit=limit)

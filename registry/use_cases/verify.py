@@ -34,7 +34,7 @@ from peft_registry.registry.transparency import merkle, note
 from peft_registry.registry.transparency.epochs import require_accepted
 from peft_registry.registry.transparency.log import LogForked, check_prefix
 from peft_registry.registry.transparency.note import Checkpoint
-from peft_registry.registry.verification.checklist import CHECKLIST, Step, not_reached, run_step, stopped_at
+from peft_registry.registry.verification.checklist import CHECKLIST, CheckStep, not_reached, run_step, stopped_at
 from peft_registry.registry.verification.deep import CheckedArtifact, walk
 from peft_registry.registry.verification.evidence_checks import LOG_SIGNER_UNKNOWN
 from peft_registry.registry.verification.findings import (
@@ -471,7 +471,7 @@ def _demanded(check: Check, require: Requirements, findings: Findings) -> Check:
     return Check(step=check.step, text=text, status="unchecked", error=error, detail=check.detail)
 
 
-def _verdict(checks: Mapping[Step, Check], require: Requirements) -> Verdict:
+def _verdict(checks: Mapping[CheckStep, Check], require: Requirements) -> Verdict:
     if any(check.status == "failed" for check in checks.values()):
         return "broken"
     # a proof by an unknown signer of a log that the user trusts, or one that the user's own log, were it whole, might contradict:

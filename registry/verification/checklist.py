@@ -19,14 +19,14 @@ from peft_registry.registry.verification.checks import (
     check_trust,
 )
 from peft_registry.registry.verification.evidence_checks import check_log, check_statements
-from peft_registry.registry.verification.findings import Findings, Result, failed
+from peft_registry.registry.verification.findings import CheckResult, Findings, failed
 from peft_registry.schemas.document import first_problem
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownError
 from peft_registry.schemas.version import Check, CheckStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CheckStep:
     """One step of the checklist.
 
     Attributes:
@@ -39,26 +39,28 @@ class Step:
 
     number: int
     name: str
-    check: Callable[[Findings], Result]
+    check: Callable[[Findings], CheckResult]
     holds: str
     required: bool = True
 
 
 CHECKLIST = (
-    Step(1, "read", check_read, "every name is safe, regular files only, nothing that the manifest does not list"),
-    Step(2, "signature", check_signature, "`model.sig` is a good OMS signature over the listed files"),
-    Step(3, "trust", check_trust, "the user trusts its key, for this, at that time"),
-    Step(
+    CheckStep(1, "read", check_read, "every name is safe, regular files only, nothing that the manifest does not list"),
+    CheckStep(2, "signature", check_signature, "`model.sig` is a good OMS signature over the listed files"),
+    CheckStep(3, "trust", check_trust, "the user trusts its key, for this, at that time"),
+    CheckStep(
         4,
         "policy",
         check_policy,
         "the signature covers the manifest and every file of it, and leaves out exactly card and evidence",
     ),
-    Step(5, "files", check_files, "each file has the size and SHA-256 that were signed"),
-    Step(6, "tensors", check_tensors, "each tensor has the bytes that the manifest names"),
+    CheckStep(5, "files", check_files, "each file has the size and SHA-256 that were signed"),
+    CheckStep(6, "tensors", check_tensors, "each tensor has the bytes that the manifest names"),
     # base and parents are known by digest; their bytes may be elsewhere
-    Step(7, "base", check_base, "the base's bytes, where they are here, are those it was made from", required=False),
-    Step(
+    CheckStep(
+        7, "base", check_base, "the base's bytes, where they are here, are those it was made from", required=False
+    ),
+    CheckStep(
         8,
         "statements",
         check_statements,
@@ -67,35 +69,35 @@ CHECKLIST = (
         "the card is the one that was signed last",
     ),
     # a checkpoint comes after the registration: until then the entry is pending
-    Step(
+    CheckStep(
         9,
         "log",
         check_log,
         "the registration is in the log of a checkpoint that a trusted log key signed",
         required=False,
     ),
-    Step(
+    CheckStep(
         10, "parents", check_parents, "each parent is registered, and verifies itself where it is here", required=False
     ),
 )
 
 
-def run_step(step: Step, findings: Findings) -> Check:
+def run_step(step: CheckStep, findings: Findings) -> Check:
     """The result of one step. An error that the check raises is its result."""
     return _line(step, _result_of(step, findings))
 
 
-def stopped_at(step: Step, error: KnownError) -> Check:
+def stopped_at(step: CheckStep, error: KnownError) -> Check:
     """The line of a step that could not go on because of `error`."""
     return _line(step, _raised(error))
 
 
-def not_reached(step: Step) -> Check:
+def not_reached(step: CheckStep) -> Check:
     """The line of a step after one that could not go on."""
     return Check(step=step.name, text="not reached", status="unchecked")
 
 
-def _result_of(step: Step, findings: Findings) -> Result:
+def _result_of(step: CheckStep, findings: Findings) -> CheckResult:
     try:
         return step.check(findings)
     except ValidationError as error:
@@ -104,12 +106,12 @@ def _result_of(step: Step, findings: Findings) -> Result:
         return _raised(error)
 
 
-def _raised(error: KnownError) -> Result:
+def _raised(error: KnownError) -> CheckResult:
     # what intake refuses as bad input (2) is wrong inside what is presented (6)
     is_wrong = isinstance(error, IntegrityBroken | InputRefused)
     status: CheckStatus = "failed" if is_wrong else "unchecked"
-    return Result(status, error.what, error.reference, (error.why,))
+    return CheckResult(status, error.what, error.reference, (error.why,))
 
 
-def _line(step: Step, result: Result) -> Check:
+def _line(step: CheckStep, result: CheckResult) -> Check:
     return Check(step=step.name, text=result.text, status=result.status, error=result.error, detail=result.detail)

@@ -15,7 +15,7 @@ from peft_registry.registry.signing import oms
 from peft_registry.registry.signing.dsse import NoTrustedSignature
 from peft_registry.registry.signing.trust import key_status, require_ok
 from peft_registry.registry.verification.evidence_checks import dated_by_log, entry_dates, proven_time_of_signature
-from peft_registry.registry.verification.findings import Context, Findings, Result, failed, ok, recorded, unchecked
+from peft_registry.registry.verification.findings import CheckResult, Context, Findings, failed, ok, recorded, unchecked
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import (
@@ -44,7 +44,7 @@ class NoTrust(NotChecked):
     fix = "give --trust FILE or --root sha256:…, or verify inside your own registry"
 
 
-def check_read(findings: Findings) -> Result:
+def check_read(findings: Findings) -> CheckResult:
     """1: the manifest parses, and nothing lies here that it does not list."""
     presented = findings.presented
     data = presented.small(FILE_NAME)
@@ -58,7 +58,7 @@ def check_read(findings: Findings) -> Result:
     return ok(f"{len(expected)} files, {human_bytes(size)}, no links, nothing extra")
 
 
-def check_signature(findings: Findings) -> Result:
+def check_signature(findings: Findings) -> CheckResult:
     """2: `model.sig` verifies. Without a trusted key, a key from the evidence shows only that it is consistent."""
     findings.bundle = oms.parse_bundle(findings.presented.small(SIGNATURE_NAME))
     try:
@@ -71,7 +71,7 @@ def check_signature(findings: Findings) -> Result:
     return ok(f"{SIGNATURE_NAME}, ECDSA P-256, key {findings.signer.key_id[:12]}…")
 
 
-def check_trust(findings: Findings) -> Result:
+def check_trust(findings: Findings) -> CheckResult:
     """3: the user's trust file lists the key, for signing artifacts, at the proven time or now."""
     if findings.context.trust_problem is not None:
         raise findings.context.trust_problem
@@ -95,7 +95,7 @@ def check_trust(findings: Findings) -> Result:
     )
 
 
-def check_policy(findings: Findings) -> Result:
+def check_policy(findings: Findings) -> CheckResult:
     """4: the signature lists the manifest and exactly its files, and leaves out exactly card and evidence."""
     manifest = findings.need_manifest()
     bundle = findings.bundle
@@ -118,7 +118,7 @@ def check_policy(findings: Findings) -> Result:
     return ok(f"{what}, layout {manifest.layout}; covers every file, leaves out card and evidence")
 
 
-def check_files(findings: Findings) -> Result:
+def check_files(findings: Findings) -> CheckResult:
     """5: every listed file has the bytes that were signed: its size, and its SHA-256.
 
     A weights file is proven by its header and its tensors, which leave no hole and are hashed on every core; its own SHA-256,
@@ -138,7 +138,7 @@ def check_files(findings: Findings) -> Result:
     return ok(f"{len(manifest.files)} files match")
 
 
-def check_tensors(findings: Findings) -> Result:
+def check_tensors(findings: Findings) -> CheckResult:
     """6: every tensor has its bytes; the first that differs in a file is named."""
     manifest = findings.need_manifest()
     wrong = []
@@ -163,7 +163,7 @@ def check_tensors(findings: Findings) -> Result:
     return ok(f"{tensors} tensors match, weights {manifest.weights_digest.short}")
 
 
-def check_base(findings: Findings) -> Result:
+def check_base(findings: Findings) -> CheckResult:
     """7: the base's bytes are those that the manifest pins, where they are on this machine; the first wrong tensor is named."""
     manifest = findings.need_manifest()
     if manifest.base is None:
@@ -195,7 +195,7 @@ def check_base(findings: Findings) -> Result:
     return failed(f"{folder.name} is not the base this was made from", "wrong-base", lines)
 
 
-def check_parents(findings: Findings) -> Result:
+def check_parents(findings: Findings) -> CheckResult:
     """10: each parent besides the base is registered, and verifies itself, where a registry is at hand."""
     verify_parent = findings.context.verify_parent
     parents = [parent for parent in findings.need_manifest().parents if parent.role != "base"]

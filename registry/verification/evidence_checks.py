@@ -40,10 +40,10 @@ from peft_registry.registry.verification.evidence import (
     registration_in,
 )
 from peft_registry.registry.verification.findings import (
+    CheckResult,
     Claimed,
     Dated,
     Findings,
-    Result,
     failed,
     ok,
     unchecked,
@@ -121,7 +121,7 @@ def proven_time_of_statement(findings: Findings, statement: Digest, key_id: str)
     return dated.proven if dated is not None and statement in dated.statements and key_id == dated.key_id else None
 
 
-def check_statements(findings: Findings) -> Result:
+def check_statements(findings: Findings) -> CheckResult:
     """8: every statement is about this manifest and signed for its role; card, item tables and figures are those they name."""
     if not findings.presented.has(STATEMENTS_PATH):
         return unchecked("no statements are here", "evidence-missing")
@@ -168,7 +168,7 @@ def check_statements(findings: Findings) -> Result:
     )
 
 
-def _wrong_of_what_is_here(findings: Findings) -> Result | None:
+def _wrong_of_what_is_here(findings: Findings) -> CheckResult | None:
     """What is wrong with the statements that are here, where others that were registered with them are not; None for nothing."""
     for result in (_stray_evidence(findings), _not_everything(findings), _misplaced(findings)):
         if result is not None and result.status == "failed":
@@ -184,7 +184,7 @@ def _wrong_of_what_is_here(findings: Findings) -> Result | None:
     return None
 
 
-def _misplaced(findings: Findings) -> Result | None:
+def _misplaced(findings: Findings) -> CheckResult | None:
     """Statements of a kind that cannot be about this artifact; None where there are none."""
     manifest = findings.need_manifest()
     reasons = tuple(
@@ -195,14 +195,14 @@ def _misplaced(findings: Findings) -> Result | None:
     return failed("a statement cannot be about this artifact", "statement-misplaced", reasons) if reasons else None
 
 
-def _otherwise_in_catalog(findings: Findings) -> Result | None:
+def _otherwise_in_catalog(findings: Findings) -> CheckResult | None:
     contradictions = _contradictions(findings)
     if not contradictions:
         return None
     return failed("the catalogue says something else than what was signed", "catalog-contradicted", contradictions)
 
 
-def _check_figures(findings: Findings, elsewhere: Elsewhere) -> tuple[Result | None, tuple[str, ...]]:
+def _check_figures(findings: Findings, elsewhere: Elsewhere) -> tuple[CheckResult | None, tuple[str, ...]]:
     """What is wrong with the figures of evaluations, None for nothing, and what is to be said of them."""
     evaluations = _evaluations(findings)
     if not evaluations:
@@ -220,7 +220,7 @@ def _check_figures(findings: Findings, elsewhere: Elsewhere) -> tuple[Result | N
     return None, figures.notes
 
 
-def _wrong_answers(findings: Findings, checks: RecordChecks) -> Result | None:
+def _wrong_answers(findings: Findings, checks: RecordChecks) -> CheckResult | None:
     """Records that say what nobody signed, or rest on statements that are not here; None where there are none.
 
     `checks` is empty, and takes up all statements.
@@ -314,7 +314,7 @@ def _completeness_text(findings: Findings) -> str:
     return f", {here} up to {listed.stated.leaf.at}"
 
 
-def check_log(findings: Findings) -> Result:
+def check_log(findings: Findings) -> CheckResult:
     """9: the registration is in the log, by a checkpoint that a trusted log key signed."""
     if not findings.presented.has(PROOF_PATH) or findings.logged is None:
         return unchecked("pending: no checkpoint covers the registration yet", "log-pending")
@@ -339,7 +339,7 @@ def check_log(findings: Findings) -> Result:
     return ok(text) if damaged is None else unchecked(f"{text}; {damaged.what}", damaged.reference, [damaged.why])
 
 
-def _wrong_entry(findings: Findings, entry: LoggedEntry) -> Result | None:
+def _wrong_entry(findings: Findings, entry: LoggedEntry) -> CheckResult | None:
     """Why the proof's entry is not this registration; None if it is, whoever signed the log."""
     if entry.event.subject != findings.manifest_digest:
         return failed("the proof is about another artifact", "proof-of-another", [str(entry.event.subject)])
@@ -357,7 +357,7 @@ def _unknown_signer(trust: TrustPolicy, entry: LoggedEntry) -> str:
     return LOG_SIGNER_UNKNOWN if any(key.log_origin == origin for key in trust.keys) else UnknownKey.reference
 
 
-def _incomplete(findings: Findings, unknown: Mapping[Digest, str]) -> Result | None:
+def _incomplete(findings: Findings, unknown: Mapping[Digest, str]) -> CheckResult | None:
     """What is missing before the statements can be said to be complete and trusted; None if nothing."""
     if not findings.registrations:
         return unchecked("no registration statement is here", "no-registration", unknown.values())
@@ -385,7 +385,7 @@ _MAY_BE_WITHHELD = frozenset(
 )
 
 
-def _not_everything(findings: Findings) -> Result | None:
+def _not_everything(findings: Findings) -> CheckResult | None:
     """Why the statements here are not shown to be all that was said; None if they are.
 
     A log of the first release had no snapshots: what was registered then has no such proof and is accepted without.
@@ -405,7 +405,7 @@ def _not_everything(findings: Findings) -> Result | None:
     return _held_against(listed, findings)
 
 
-def _held_against(listed: CompleteList, findings: Findings) -> Result | None:
+def _held_against(listed: CompleteList, findings: Findings) -> CheckResult | None:
     """What is here and not on the list, or on the list and not here; None if it is the same, as far as it decides anything."""
     here = {digest for _, digest in findings.statements}
     unlisted = sorted(str(digest) for digest in here - listed.digests)
@@ -438,7 +438,7 @@ def _withheld(listed: CompleteList, findings: Findings) -> tuple[StatementEntry,
     return tuple(entry for entry in listed.told if entry.digest not in here)
 
 
-def _stray_evidence(findings: Findings) -> Result | None:
+def _stray_evidence(findings: Findings) -> CheckResult | None:
     """Files in `evidence/` that nothing names: not a statement's, a key's, a table's or a proof's. None if there are none."""
     named = {STATEMENTS_PATH, PROOF_PATH, COMPLETE_PATH, DECISIONS_PATH}
     named |= {key_path(key) for key in findings.presented_keys}
@@ -579,7 +579,7 @@ def _stale_evaluations(findings: Findings) -> Iterator[str]:
                 yield f"evaluation {digest.short} is {stale}"
 
 
-def _wrong_card(findings: Findings) -> Result | None:
+def _wrong_card(findings: Findings) -> CheckResult | None:
     """Why the card is not the one that was signed last; None if it is, or nobody signed one.
 
     A card was signed when the version was registered, and anew whenever its record said something else: one that another took the
@@ -621,7 +621,7 @@ def _standing_cards(findings: Findings, cards: Mapping[Digest, CardPredicate]) -
     return [digest for digest in cards if digest not in superseded]
 
 
-def _wrong_decisions(findings: Findings) -> Result | None:
+def _wrong_decisions(findings: Findings) -> CheckResult | None:
     """Why the file of decisions is not what the statements here say; None if it is, or proves nothing, or is not here."""
     if not findings.presented.has(DECISIONS_PATH) or any(_unproven_decisions(findings)):
         return None
@@ -641,7 +641,7 @@ def _wrong_decisions(findings: Findings) -> Result | None:
     return failed(text, "decisions-changed", [f"changed: {DECISIONS_PATH}, from line {changed}"])
 
 
-def _unheld_decisions(findings: Findings) -> Result | None:
+def _unheld_decisions(findings: Findings) -> CheckResult | None:
     """Why the file of decisions cannot be held against the statements here; None if it can."""
     form = form_of(findings.presented.small(DECISIONS_PATH))
     if form > FORM:

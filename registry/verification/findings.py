@@ -114,7 +114,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """What one check found. `error` is a kebab-case reference, None when ok; `detail` has a line for each thing that is wrong."""
 
     status: CheckStatus
@@ -307,21 +307,21 @@ class Findings:
         return self.manifest
 
 
-def ok(text: str, detail: Iterable[str] = ()) -> Result:
+def ok(text: str, detail: Iterable[str] = ()) -> CheckResult:
     """The check was made, and everything is as it was signed."""
-    return Result("ok", text, detail=tuple(detail))
+    return CheckResult("ok", text, detail=tuple(detail))
 
 
-def recorded(text: str, detail: Iterable[str] = ()) -> Result:
+def recorded(text: str, detail: Iterable[str] = ()) -> CheckResult:
     """The digest is signed; the bytes are not here, and need not be."""
-    return Result("recorded", text, detail=tuple(detail))
+    return CheckResult("recorded", text, detail=tuple(detail))
 
 
-def unchecked(text: str, error: str, detail: Iterable[str] = ()) -> Result:
+def unchecked(text: str, error: str, detail: Iterable[str] = ()) -> CheckResult:
     """The check could not be made."""
-    return Result("unchecked", text, error, tuple(detail))
+    return CheckResult("unchecked", text, error, tuple(detail))
 
 
-def failed(text: str, error: str, detail: Iterable[str]) -> Result:
+def failed(text: str, error: str, detail: Iterable[str]) -> CheckResult:
     """What is presented is not what was signed."""
-    return Result("failed", text, error, tuple(detail))
+    return CheckResult("failed", text, error, tuple(detail))

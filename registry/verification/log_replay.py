@@ -22,7 +22,7 @@ from peft_registry.registry.records.bindings import (
 )
 from peft_registry.registry.records.entries import read_statement, require_signed
 from peft_registry.registry.records.logged_statements import LoggedSnapshot
-from peft_registry.registry.records.move_approvals import Move, Said, approvals_asked, require_enough, said_by
+from peft_registry.registry.records.move_approvals import ApprovalFact, Move, approvals_asked, require_enough, said_by
 from peft_registry.registry.records.record_checks import RecordChecks
 from peft_registry.registry.records.record_inputs import Elsewhere, of_earlier_figures
 from peft_registry.registry.records.snapshots import read_leaf
@@ -34,7 +34,7 @@ from peft_registry.registry.transparency.epochs import (
     EpochUnknown,
     begins,
 )
-from peft_registry.registry.transparency.projection import EntryRejected, Projection
+from peft_registry.registry.transparency.projection import EntryRejected, LogState
 from peft_registry.schemas.acts import AliasPredicate, GatePredicate, guarded_subject, spelled_to_bind
 from peft_registry.schemas.document import Document, Frozen, first_problem
 from peft_registry.schemas.edition import Edition, EditionPredicate
@@ -106,7 +106,7 @@ class LogReplay:
 
     registry: Registry
     sizes: frozenset[int]
-    projection: Projection = field(default_factory=Projection)
+    projection: LogState = field(default_factory=LogState)
     tree: merkle.Growing = field(default_factory=merkle.Growing)
     has_gaps: bool = False
     roots: dict[int, bytes] = field(default_factory=dict)  # by the size at which a checkpoint wants it
@@ -117,7 +117,7 @@ class LogReplay:
     listings: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact, by its registrations
     cards: dict[Digest, set[Digest]] = field(default_factory=dict)  # signed for an artifact
     bases: dict[Digest, list[str]] = field(default_factory=dict)  # by artifact, the entries that call it a base
-    said: dict[Digest, list[Said]] = field(default_factory=dict)  # by artifact, what bears on its approvals
+    said: dict[Digest, list[ApprovalFact]] = field(default_factory=dict)  # by artifact, what bears on its approvals
     bindings: Bindings = field(default_factory=Bindings)
     snapshot_nodes: dict[prefix_tree.Position, prefix_tree.Node] = field(default_factory=dict)
     snapshot_values: dict[bytes, bytes] | None = (

@@ -27,7 +27,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.snapshots import read_leaf
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.transparency import merkle
-from peft_registry.registry.transparency.projection import Projection
+from peft_registry.registry.transparency.projection import LogState
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.schemas.identity import Reference
 from peft_registry.schemas.log import LogEvent
@@ -106,7 +106,7 @@ def read_row(home: Path) -> None:
 def replaying(count: int) -> None:
     """A log of many entries from bytes: its tree, and what it says in the end, without signatures."""
     tree = merkle.Growing()
-    projection = Projection()
+    projection = LogState()
     in_tree = in_projection = peer = 0.0
     for first in range(0, count, _AT_ONCE):
         entries = list(some_entries(first, min(_AT_ONCE, count - first)))
@@ -125,7 +125,7 @@ def replaying(count: int) -> None:
     )
 
 
-def follow(projection: Projection, entries: list[tuple[bytes, bytes]], first: int) -> None:
+def follow(projection: LogState, entries: list[tuple[bytes, bytes]], first: int) -> None:
     for index, (data, envelope) in enumerate(entries, start=first):
         leaf = read_leaf(data)
         assert isinstance(leaf, LogEvent)

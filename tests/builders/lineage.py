@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
-from peft_registry.registry.use_cases.first_records import Result, derive_record
+from peft_registry.registry.use_cases.first_records import MadeResult, derive_record
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register import NewArtifact, register_version
 from peft_registry.registry.use_cases.statements import append_statement
@@ -88,7 +88,7 @@ def _artifact(
         ),
     )
     production = a_merge_of(manifest, sources) if is_merge else a_run_of(manifest)
-    result = Result(
+    result = MadeResult(
         name=name,
         record_id=f"record of {name}",
         manifest=manifest,

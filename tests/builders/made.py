@@ -27,7 +27,7 @@ from peft_registry.registry.records.signed_records import (
 from peft_registry.registry.signing.statements import SignedStatement
 from peft_registry.registry.use_cases import register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
-from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derived_from
+from peft_registry.registry.use_cases.first_records import DerivedRecord, MadeResult, derived_from
 from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.register_product import Product
 from peft_registry.registry.use_cases.statements import StatementContent
@@ -104,7 +104,7 @@ def derived(
     as_of: int = 0,
     **over: Any,
 ) -> DerivedRecord:
-    """The record that follows from a production; `over` are further arguments of `Result`."""
+    """The record that follows from a production; `over` are further arguments of `MadeResult`."""
     fields: dict[str, Any] = {
         "name": name,
         "record_id": f"record of {name}",
@@ -112,7 +112,7 @@ def derived(
         "production": production,
         "base": an_input(base),
     }
-    result = Result(**(fields | over))
+    result = MadeResult(**(fields | over))
     return derived_from(result, result.base, ancestors, signing, nonce="00", now=at, as_of=as_of)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase
-from peft_registry.registry.use_cases.first_records import Result
+from peft_registry.registry.use_cases.first_records import MadeResult
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.dataset import DataIdentity
@@ -166,7 +166,7 @@ def register_trained(
         parameters_total=base.record.parameters_total,
         project=project,
     )
-    result = Result(
+    result = MadeResult(
         name=name,
         record_id=f"run of {name}",
         manifest=manifest,

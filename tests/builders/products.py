@@ -17,7 +17,7 @@ from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.use_cases import register, register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
-from peft_registry.registry.use_cases.first_records import Result, derive_record
+from peft_registry.registry.use_cases.first_records import MadeResult, derive_record
 from peft_registry.registry.use_cases.register import NewArtifact
 from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product
 from peft_registry.registry.use_cases.statements import append_statement, sign_statement
@@ -75,7 +75,7 @@ def product_of(
     )
     evaluation, items = evaluated or a_recorded_evaluation()
     evaluation = evaluation.revised(created_at=registry.clock())
-    result = Result(
+    result = MadeResult(
         name=name,
         record_id=run_id,
         manifest=manifest,
@@ -101,7 +101,7 @@ def product_of(
     return Product(name, "train", folder, manifest, run, made.observations, record, made.as_of, card, measured)
 
 
-def product_of_result(registry: Registry, folder: Path, result: Result, *, card: bytes) -> Product:
+def product_of_result(registry: Registry, folder: Path, result: MadeResult, *, card: bytes) -> Product:
     """A result as a use case hands it over, with the record that is derived of it."""
     made = derive_record(registry, result, key_id=registry.trainer_key.public.key_id)
     return Product(

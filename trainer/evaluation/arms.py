@@ -104,7 +104,7 @@ class Questions:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class ScoredArm:
     """The answers of one arm."""
 
     arm: ArmName
@@ -149,7 +149,7 @@ def rows_of(
 
 def score_arm(
     spec: ArmSpec, tokenizer: Tokenizer, questions: Questions, *, max_length: int | None, observe: Observe
-) -> Scored:
+) -> ScoredArm:
     """Ask one arm everything; a control is asked the suites alone."""
     is_noise = spec.name == "noise"
     is_control = spec.name in CONTROL_ARMS
@@ -180,7 +180,7 @@ def score_arm(
     with spec.entered():
         suites = tuple(map(answer, questions.suites))
         if is_control:
-            return Scored(spec.name, suites, (), (), ())
+            return ScoredArm(spec.name, suites, (), (), ())
         neutral = tuple(ask(guard.requests, guard.dataset.name) for guard in questions.guards)
         losses = [
             item
@@ -205,7 +205,7 @@ def score_arm(
                 finished=spec.finished,
                 observe=observe,
             )
-        return Scored(spec.name, suites, neutral, tuple(losses), tuple(measured))
+        return ScoredArm(spec.name, suites, neutral, tuple(losses), tuple(measured))
 
 
 def specs_of(arms: Arms) -> list[ArmSpec]:

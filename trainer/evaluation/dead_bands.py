@@ -11,7 +11,7 @@ from peft_registry.registry.evaluation.items import Item
 from peft_registry.registry.evaluation.noise import widened
 from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.schemas.evaluation import ArmName, Threshold
-from peft_registry.trainer.evaluation.arms import Scored, rows_of
+from peft_registry.trainer.evaluation.arms import ScoredArm, rows_of
 from peft_registry.trainer.evaluation.suites import LoadedSuite
 
 
@@ -30,7 +30,7 @@ def has_own_band(suite: LoadedSuite, given: Mapping[str, Threshold]) -> bool:
 
 
 def dead_bands(
-    suites: Sequence[LoadedSuite], before: Scored, noise: Scored, given: Mapping[str, Threshold]
+    suites: Sequence[LoadedSuite], before: ScoredArm, noise: ScoredArm, given: Mapping[str, Threshold]
 ) -> Iterator[tuple[str, Threshold]]:
     """The starting bands, widened where the base itself moves more when it is scored again."""
     for suite, first, second in zip(suites, before.suites, noise.suites, strict=True):

@@ -27,7 +27,7 @@ from peft_registry.trainer.evaluation.arms import (
     Arms,
     ArmSpec,
     Questions,
-    Scored,
+    ScoredArm,
     score_arm,
     specs_of,
 )
@@ -97,7 +97,7 @@ def evaluate_arms(
     planned = plan_of(arms, questions, conditions, leakage)
     announced = conditions.announce(planned)
 
-    def ask(spec: ArmSpec) -> Scored:
+    def ask(spec: ArmSpec) -> ScoredArm:
         scored = score_arm(spec, arms.tokenizer, questions, max_length=longest, observe=observe)
         if spec.finished.refused:
             observe(Warned("scores-without-mark", _WITHOUT_MARK.format(count=spec.finished.refused, arm=spec.name)))

@@ -99,7 +99,7 @@ NO_THRESHOLDS = ThresholdsFile()
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ExpectedFigures:
     """What an evaluation will give: keys of dead bands, and figures by `dataset.figure`."""
 
     bands: frozenset[str]
@@ -113,7 +113,7 @@ class Measured:
         losses: Iterable[str] = (),
         answers: str | None = None,
         tasks: Mapping[str, Mapping[str, KnownFigure]] = MappingProxyType({}),
-    ) -> "Measured":
+    ) -> "ExpectedFigures":
         """What these suites give, the loss of each of these data sets and of the neutral text, answers in words, and tasks by
         the name of their figures.
 
@@ -143,7 +143,7 @@ def _figures_of(definition: SuiteDefinition) -> dict[str, KnownFigure]:
     return figures | compared_figures([*definition.thresholds])
 
 
-def read_thresholds(path: Path | None, measured: Measured) -> ThresholdsFile:
+def read_thresholds(path: Path | None, measured: ExpectedFigures) -> ThresholdsFile:
     """What a file sets; nothing without a file.
 
     Args:

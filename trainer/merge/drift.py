@@ -38,7 +38,7 @@ class FoldErrorTooLarge(RunFailed):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Probes:
+class ProbeSentences:
     """Token ids of each sentence."""
 
     rows: tuple[tuple[int, ...], ...]
@@ -51,16 +51,16 @@ class ProbeAnswers:
     rows: tuple[torch.Tensor, ...]
 
 
-def probes_of(tokenizer: Tokenizer) -> Probes:
+def probes_of(tokenizer: Tokenizer) -> ProbeSentences:
     """The tool's neutral sentences as this tokenizer writes them."""
     from peft_registry.trainer.evaluation.neutral import neutral_sentences
 
     rows = (tuple(tokenizer(sentence)["input_ids"][:MAX_PROBE_TOKENS]) for sentence in neutral_sentences())
-    return Probes(tuple(row for row in rows if len(row) > 1))
+    return ProbeSentences(tuple(row for row in rows if len(row) > 1))
 
 
 @torch.inference_mode()
-def answers(model: CausalModel, probes: Probes) -> ProbeAnswers:
+def answers(model: CausalModel, probes: ProbeSentences) -> ProbeAnswers:
     """What a causal language model says after each token of the probes. Padding stands behind a sentence, where no token of a
     causal model looks."""
     found: list[torch.Tensor] = []

@@ -19,7 +19,15 @@ from peft_registry.trainer.evaluation.scoring import in_float32
 from peft_registry.trainer.machine.environment import Dtype
 from peft_registry.trainer.merge.adapter import read_adapter
 from peft_registry.trainer.merge.bundle import with_side_part
-from peft_registry.trainer.merge.drift import ProbeAnswers, Probes, answers, divergence, gated, probes_of, with_adapters
+from peft_registry.trainer.merge.drift import (
+    ProbeAnswers,
+    ProbeSentences,
+    answers,
+    divergence,
+    gated,
+    probes_of,
+    with_adapters,
+)
 from peft_registry.trainer.merge.folder import write_model_folder
 from peft_registry.trainer.merge.ingredients import Prepared
 from peft_registry.trainer.merge.names import Placed, model_names
@@ -192,7 +200,7 @@ class _Unmerged:
     """Base and adapters side by side, loaded anew for each question: one model in memory at a time."""
 
     prepared: Prepared
-    probes: Probes
+    probes: ProbeSentences
 
     def answers(self, policy: BasePolicy, dtype: Dtype) -> ProbeAnswers:
         """Of the base that a policy names; `dtype` is that of its weights and products, adapters stay fp32."""
@@ -242,7 +250,7 @@ class _Unmerged:
                 tensor.data = tensor.data.new_empty(0)
 
 
-def _of_folder(folder: Path, probes: Probes, dtype: Dtype) -> ProbeAnswers:
+def _of_folder(folder: Path, probes: ProbeSentences, dtype: Dtype) -> ProbeAnswers:
     return answers(load_base(folder, dtype=dtype, device="cpu")[0], probes)
 
 
@@ -315,7 +323,7 @@ def _require_exact_sum(prepared: Prepared, result: Path) -> None:
     """
     rank = prepared.request.rank if prepared.request.algorithm == "svd" else None
     modules = sorted(read_adapter(result).config["target_modules"])
-    run = _Unmerged(prepared, Probes(()))
+    run = _Unmerged(prepared, ProbeSentences(()))
     state = run.base("original", "fp32").state_dict()
     places = {f"{module}.weight": Placed(f"{module}.weight") for module in modules}
     sizes = {name: state[place.parameter].numel() for name, place in places.items()}

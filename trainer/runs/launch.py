@@ -129,7 +129,7 @@ class Launch:
         return [f"--nnodes={self.nnodes}", f"--nproc-per-node={self.nproc}", *where]
 
 
-class Job(Frozen):
+class WorkerJob(Frozen):
     """What a worker has to know; it is read by processes of this run alone, and goes with its folder."""
 
     config: TrainingFile
@@ -142,7 +142,7 @@ class Job(Frozen):
     parent: int  # process id
 
 
-def run_workers(job: Job, launch: Launch, *, meeting: str, observe: Observe) -> None:
+def run_workers(job: WorkerJob, launch: Launch, *, meeting: str, observe: Observe) -> None:
     """Train in several processes, and return when all of them have ended well.
 
     Raises:
@@ -171,7 +171,7 @@ def run_workers(job: Job, launch: Launch, *, meeting: str, observe: Observe) -> 
         raise ProcessDied(code)
 
 
-def _needs(job: Job) -> tuple[Need, ...]:
+def _needs(job: WorkerJob) -> tuple[Need, ...]:
     """Each process reads the data itself, also from the Hub; base and starting adapter lie in folders of this machine."""
     paths = (job.config.data.train.path, job.config.data.validation.path)
     return ("hub",) if any(path and is_hub_id(path, job.data_folder) for path in paths) else ()

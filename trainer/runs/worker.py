@@ -20,7 +20,7 @@ from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, KnownError, RunFailed
 from peft_registry.schemas.progress import Advanced, Event, Finished, Measured, Observe, Started, Warned, ignore
-from peft_registry.trainer.runs.launch import Job, LaunchRefused
+from peft_registry.trainer.runs.launch import LaunchRefused, WorkerJob
 
 if TYPE_CHECKING:
     from peft_registry.trainer.machine.processes import Processes
@@ -39,7 +39,7 @@ _KINDS: dict[type, str] = {
 
 def main(job_file: Path) -> None:
     """Do what the job file says, in the place that torchrun's environment gives."""
-    job = Job.model_validate_json(job_file.read_bytes())
+    job = WorkerJob.model_validate_json(job_file.read_bytes())
     _end_with(job.parent)
     # torchrun ends its workers with SIGTERM when the user pressed Ctrl-C: the step is finished and the state kept all the same
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -60,7 +60,7 @@ def main(job_file: Path) -> None:
         os._exit(RunFailed.exit_code)
 
 
-def _train(job: Job) -> None:
+def _train(job: WorkerJob) -> None:
     import torch
 
     from peft_registry.trainer.machine.processes import under_torchrun

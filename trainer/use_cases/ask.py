@@ -52,7 +52,7 @@ class NothingToCompareWith(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """What a version said: `tokens` new ones in `seconds`, its loading not counted; `template` says how it was asked."""
 
     version: str
@@ -75,7 +75,7 @@ def ask(
     max_new_tokens: int = 64,
     raw: bool = False,
     observe: Observe = ignore,
-) -> tuple[Answer, ...]:
+) -> tuple[ModelAnswer, ...]:
     """The answers of a version and of what it is compared with, in that order.
 
     Each version is asked in the template that it was trained with; the base as the version that it is compared with.
@@ -135,7 +135,7 @@ def _asked(
     max_new_tokens: int,
     *,
     observe: Observe,
-) -> tuple[Answer, Version | None]:
+) -> tuple[ModelAnswer, Version | None]:
     """The answer of one version, and its base; one model is in memory at a time."""
     place = None if registry.read_only else registry.folder  # where that can be written, it has room for what it holds
     with tempfile.TemporaryDirectory(dir=place, prefix=".ask-") as scratch:
@@ -152,7 +152,7 @@ def _asked(
 
 def answer_of(
     label: str, model: Any, tokenizer: Any, prompt: str, max_new_tokens: int, *, prompting: Prompting = AS_TYPED
-) -> Answer:
+) -> ModelAnswer:
     """What a loaded model says to one prompt.
 
     Raises:
@@ -181,4 +181,4 @@ def answer_of(
     seconds = time.perf_counter() - started
     new = generated[0, ids.shape[1] :]
     answer = tokenizer.decode(new.tolist(), skip_special_tokens=True).strip()
-    return Answer(label, answer, len(new), round(seconds, 3), prompting.line)
+    return ModelAnswer(label, answer, len(new), round(seconds, 3), prompting.line)

@@ -336,12 +336,14 @@ def _check_retained(request: EvaluationRequest) -> None:
 def _thresholds(request: EvaluationRequest, tasks: "Sequence[BenchmarkTask]" = ()) -> "ThresholdsFile":
     """What the policy sets, each key held against what will be measured."""
     from peft_registry.trainer.evaluation.retention import PREFIX, sources_of
-    from peft_registry.trainer.evaluation.thresholds import Measured, read_thresholds
+    from peft_registry.trainer.evaluation.thresholds import ExpectedFigures, read_thresholds
 
     losses = [f"{PREFIX}{source.label}" for source in sources_of(request.retain) if not source.ships]
     answers = None if request.answers is None else _answers_name(request.answers)
     figures = {task.dataset.name: task.figures for task in tasks}
-    return read_thresholds(request.policy, Measured.of(request.suites, losses=losses, answers=answers, tasks=figures))
+    return read_thresholds(
+        request.policy, ExpectedFigures.of(request.suites, losses=losses, answers=answers, tasks=figures)
+    )
 
 
 def _templates(registry: Registry, versions: Sequence[Version], request: EvaluationRequest) -> dict[Digest, Template]:

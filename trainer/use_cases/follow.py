@@ -26,7 +26,7 @@ from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.sources import own_key
 from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.registry.use_cases.announce_edition import require_announced
-from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derive_record
+from peft_registry.registry.use_cases.first_records import DerivedRecord, MadeResult, derive_record
 from peft_registry.registry.use_cases.register import require_name
 from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
 from peft_registry.schemas.canonical import canonical_digest
@@ -399,7 +399,7 @@ class FollowedRun:
         self, manifest: Manifest, run: RunRecord, change: ChangeFigures, artifact: Path, key_id: str
     ) -> DerivedRecord:
         start = self._start
-        result = Result(
+        result = MadeResult(
             name=self.request.name,
             record_id=start.run_id,
             manifest=manifest,

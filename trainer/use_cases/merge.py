@@ -27,7 +27,7 @@ from peft_registry.registry.intake.facts_file import warn_of_overtaken_facts
 from peft_registry.registry.records.ancestry import tries_of_ancestors
 from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.registry.use_cases.announce_edition import require_announced
-from peft_registry.registry.use_cases.first_records import DerivedRecord, Result, derive_record
+from peft_registry.registry.use_cases.first_records import DerivedRecord, MadeResult, derive_record
 from peft_registry.registry.use_cases.register_product import (
     MeasuredEvaluation,
     Product,
@@ -190,7 +190,7 @@ class _Merge:
         manifest = self._manifest(result)
         evaluated = self._evaluate(manifest, suites, guard, setup) if prepared.request.evaluate else ()
         merge = self._record(manifest, result, accepted, began)
-        made = Result(
+        made = MadeResult(
             name=prepared.name,
             record_id=self.merge_id,
             manifest=manifest,

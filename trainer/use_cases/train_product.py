@@ -10,7 +10,7 @@ from peft_registry.registry.compliance.modification import ChangeFigures
 from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
-from peft_registry.registry.use_cases.first_records import DerivedRecord, Result
+from peft_registry.registry.use_cases.first_records import DerivedRecord, MadeResult
 from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import config_identity
@@ -90,7 +90,7 @@ def result_of_run(
     change: ChangeFigures,
     profile: OrganisationProfile,
     facts: dict[str, Any] | None,
-) -> Result:
+) -> MadeResult:
     """A run as its modification record follows from it.
 
     Args:
@@ -103,7 +103,7 @@ def result_of_run(
         facts: what people declare, as `facts_of_run`.
     """
     start = run.start
-    return Result(
+    return MadeResult(
         name=run.config.name,
         record_id=run.kept.run_id,
         manifest=manifest,

@@ -18,7 +18,7 @@ from peft_registry.trainer.inputs.benchmark_tasks import load_file_tasks
 from peft_registry.trainer.inputs.guards import warnings_about_prompt
 from peft_registry.trainer.inputs.start import fetched
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state
-from peft_registry.trainer.runs.launch import Job, RegisteredElsewhere, run_workers
+from peft_registry.trainer.runs.launch import RegisteredElsewhere, WorkerJob, run_workers
 from peft_registry.trainer.runs.resume import Keeper, changed_libraries
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 from peft_registry.trainer.use_cases.train_run import TrainingRun
@@ -155,7 +155,7 @@ def _keeper(run: TrainingRun, start: Path | None, observe: Observe) -> Keeper:
     before = run.kept if run.is_resumed else None
     if run.plan.launch.size == 1:
         return Keeper(run.folder, before)
-    job = Job(
+    job = WorkerJob(
         config=run.config,
         data_folder=run.loaded.folder,
         base_folder=run.base.folder.resolve(),

@@ -26,7 +26,7 @@ TableName = Literal["gpai_modifier", "high_risk"]
 FULL_PCT = 100.0
 
 
-class Threshold(Frozen):
+class LegalThreshold(Frozen):
     """A figure that the law or a guideline names; a share may be written as a fraction, `1/3`."""
 
     name: Text
@@ -121,7 +121,7 @@ class VerdictRules(Frozen):
     version: Version
     law_as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     notice: Text
-    thresholds: tuple[Threshold, ...]
+    thresholds: tuple[LegalThreshold, ...]
     reads: tuple[Read, ...] = ()
     rows: tuple[Row, ...]
     flags: tuple[Flag, ...]

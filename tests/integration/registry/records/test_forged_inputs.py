@@ -20,7 +20,7 @@ from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import StatementAltered, records_of, version_statements
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.first_records import Result, derive_record
+from peft_registry.registry.use_cases.first_records import MadeResult, derive_record
 from peft_registry.registry.use_cases.register import ModificationRecordWrong, register_version
 from peft_registry.registry.use_cases.register_product import Product, register_product
 from peft_registry.registry.use_cases.statements import sign_statement
@@ -90,7 +90,7 @@ class Place:
         start = Parent(role="start", manifest=self.parent.manifest_digest)
         manifest = alone.revised(parents=(*alone.parents, start))
         run = a_run_of(manifest, run_id=f"run of {name}", started_at=NOW, finished_at=NOW)
-        result = Result(
+        result = MadeResult(
             name=name,
             record_id=f"run of {name}",
             manifest=manifest,

@@ -18,7 +18,7 @@ from peft_registry.registry.records.record_histories import RecordContradicted
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.first_records import Result, derive_record
+from peft_registry.registry.use_cases.first_records import MadeResult, derive_record
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.register import (
     ModificationRecordWrong,
@@ -73,7 +73,7 @@ class Place:
             ),
         )
         merge = a_merge_of(manifest, parents)
-        result = Result(
+        result = MadeResult(
             name="merged",
             record_id=merge.merge_id,
             manifest=manifest,

@@ -10,7 +10,7 @@ import pytest
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
-from peft_registry.registry.use_cases.first_records import Result
+from peft_registry.registry.use_cases.first_records import MadeResult
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
 from peft_registry.schemas.dataset import DataIdentity
@@ -109,7 +109,7 @@ class Place:
     def _register(
         self, name: str, manifest: Manifest, production: RunRecord | MergeRecord, parents: tuple[Version, ...]
     ) -> tuple[Version, ModificationRecord]:
-        result = Result(
+        result = MadeResult(
             name=name,
             record_id=f"record of {name}",
             manifest=manifest,

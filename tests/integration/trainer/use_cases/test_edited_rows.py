@@ -14,7 +14,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.records.views import VersionsDiffer
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
-from peft_registry.registry.use_cases.first_records import Result
+from peft_registry.registry.use_cases.first_records import MadeResult
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.base_model import BaseOrigin
 from peft_registry.schemas.canonical import canonical_digest
@@ -77,7 +77,7 @@ def register_run(registry: Registry, folder: Path, base: AddedBase, loaded: Load
         weights_digest=manifest.weights_digest,
         config_sha256=canonical_digest(config_identity(config)),
     )
-    result = Result(
+    result = MadeResult(
         name=config.name,
         record_id=run.run_id,
         manifest=manifest,

@@ -23,7 +23,7 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.use_cases import register
 from peft_registry.registry.use_cases.add_base import AddedBase, add_base
 from peft_registry.registry.use_cases.audit_folder import audit_folder
-from peft_registry.registry.use_cases.first_records import Result
+from peft_registry.registry.use_cases.first_records import MadeResult
 from peft_registry.registry.use_cases.hand_over import hand_over
 from peft_registry.registry.use_cases.offered_results import ResultAsBase
 from peft_registry.registry.use_cases.pull import pull_version
@@ -550,7 +550,7 @@ def made(place: Place, merged: MergeOutcome) -> NewArtifact:
     assert merged.version is not None
     folder = place.base.parent / "for-the-doors"
     pull_version(place.registry, merged.version, folder)
-    result = Result(
+    result = MadeResult(
         name="through-a-door",
         record_id="run of through-a-door",
         manifest=records_of(place.registry, merged.version).manifest,

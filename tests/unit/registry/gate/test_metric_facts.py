@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.gate.facts import Estimate, MetricFact
+from peft_registry.registry.gate.facts import FigureWithInterval, MetricFact
 from peft_registry.registry.use_cases.gate_facts import _metrics
 from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord, LeakageCheck, LeakedItems
 from tests.builders.records import a_digest, a_result, an_evaluation, an_interval
@@ -44,8 +44,8 @@ def fact_of(record: EvaluationRecord) -> MetricFact:
 def test_the_figure_is_that_of_the_arm_after_and_the_change_is_paired() -> None:
     fact = fact_of(figures_of("answers-own", measure=MEASURE))
     assert (fact.metric, fact.before, fact.rows) == ("answers-own.acc", "base", ROWS)
-    assert fact.figure == Estimate(value=0.5, low=0.4, high=0.6)
-    assert fact.change == Estimate(value=0.1, low=0.02, high=0.18)
+    assert fact.figure == FigureWithInterval(value=0.5, low=0.4, high=0.6)
+    assert fact.change == FigureWithInterval(value=0.1, low=0.02, high=0.18)
     assert fact_of(figures_of("answers-own")).change is None
 
 

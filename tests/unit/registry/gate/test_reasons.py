@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.gate.facts import (
     DecisionFact,
-    Estimate,
+    FigureWithInterval,
     FlaggedChange,
     GateFacts,
     LostFact,
@@ -65,8 +65,8 @@ EXACT = MetricFact(
     metric="task-gsm8k.exact_match",
     evaluation=DIGEST,
     stale=None,
-    figure=Estimate(value=0.5, low=0.43, high=0.57),
-    change=Estimate(value=0.01, low=-0.04, high=0.06),
+    figure=FigureWithInterval(value=0.5, low=0.43, high=0.57),
+    change=FigureWithInterval(value=0.01, low=-0.04, high=0.06),
     data=ROWS,
     rows=200,
     examples=5,
@@ -141,7 +141,7 @@ RECALLED = ShownStop(kind="recall", text="its base")
         (metric(at_least=0.43), {"is_base": True}, []),
         (metric(at_least=0.43), exact(stale="of another base"), ["metric"]),
         (metric(at_least=0.43), exact(silent="it was trained on"), ["metric"]),
-        (metric(at_least=0.43), exact(figure=Estimate(value=0.9)), ["metric"]),
+        (metric(at_least=0.43), exact(figure=FigureWithInterval(value=0.9)), ["metric"]),
         (metric(change_at_least=-1), exact(change=None), ["metric"]),
         (metric(at_least=0.43, fewshot=5), exact(), []),
         (metric(at_least=0.43, fewshot=0), exact(), ["metric"]),
@@ -221,7 +221,7 @@ def test_no_later_evaluation_on_other_or_fewer_rows_stands_for_the_suite(
 
 
 def measured(low: float, *, rows: int, data: Digest = ROWS, **more) -> MetricFact:
-    return EXACT.revised(figure=Estimate(value=0.5, low=low, high=0.9), rows=rows, data=data, **more)
+    return EXACT.revised(figure=FigureWithInterval(value=0.5, low=low, high=0.9), rows=rows, data=data, **more)
 
 
 @pytest.mark.parametrize(
@@ -459,13 +459,13 @@ OTHER = HOUSE.revised(suite="other", stale=None, changes=(FlaggedChange(slice=No
         ),
         (
             metric(change_at_least=-0.02),
-            exact(change=Estimate(value=-0.03, low=-0.05, high=-0.01)),
+            exact(change=FigureWithInterval(value=-0.03, low=-0.05, high=-0.01)),
             "task-gsm8k.exact_match: worse, its change from the base is −0.030, with an interval from −0.050 to −0.010; "
             "at least −0.02 is asked",
         ),
         (
             metric(change_at_most=0.02),
-            exact(change=Estimate(value=0.03, low=0.01, high=0.05), lower_is_better=True, before="parent"),
+            exact(change=FigureWithInterval(value=0.03, low=0.01, high=0.05), lower_is_better=True, before="parent"),
             "task-gsm8k.exact_match: worse, its change from the parent is 0.030, with an interval from 0.010 to 0.050; "
             "at most 0.02 is asked",
         ),

@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from peft_registry.registry.imports.relation import ComparedBase, Nearness, nearness_of, relations_of, sampled_runs
+from peft_registry.registry.imports.relation import (
+    ComparedBase,
+    WeightNearness,
+    nearness_of,
+    relations_of,
+    sampled_runs,
+)
 from peft_registry.schemas.identity import Digest
 from tests.builders.imports import save_in_eight_bits
 
@@ -210,4 +216,4 @@ def test_a_base_whose_bytes_are_elsewhere_decides_nothing_and_lets_no_other_be_t
 def test_norms_near_one_make_no_relation(tmp_path: Path) -> None:
     vectors = {"model.norm.weight": np.ones(8, np.float32)}
     save_file(vectors, tmp_path / "a.safetensors")
-    assert nearness_of([tmp_path / "a.safetensors"], [tmp_path / "a.safetensors"], SEED) == Nearness(0, 0.0)
+    assert nearness_of([tmp_path / "a.safetensors"], [tmp_path / "a.safetensors"], SEED) == WeightNearness(0, 0.0)

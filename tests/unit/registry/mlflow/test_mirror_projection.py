@@ -11,7 +11,13 @@ from pydantic import ValidationError
 
 from peft_registry.registry.evaluation.items import loss_item, pair_item, write_items
 from peft_registry.registry.mlflow import tables as tables_of
-from peft_registry.registry.mlflow.description import MAX_DESCRIPTION, Neighbour, Standing, neighbours_in, with_run_link
+from peft_registry.registry.mlflow.description import (
+    MAX_DESCRIPTION,
+    DecidedState,
+    Neighbour,
+    neighbours_in,
+    with_run_link,
+)
 from peft_registry.registry.mlflow.figures import safe_key, without_paths
 from peft_registry.registry.mlflow.projection import Content, Projection
 from peft_registry.schemas.acts import ShownStop
@@ -410,7 +416,7 @@ def test_tasks_stand_in_lists_and_in_the_description_as_the_newest_evaluation_ha
 
 
 def test_what_people_decided_stands_in_tags_and_in_the_description() -> None:
-    standing = Standing(
+    standing = DecidedState(
         verdict="model: not_gpai; system: provider_25_1_c",
         verdict_words="model: not a general-purpose model; system: provider of a high-risk system",
         gates=("champion: bank, closed by 2", "next: no policy"),

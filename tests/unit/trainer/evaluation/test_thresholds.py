@@ -3,14 +3,14 @@
 import pytest
 
 from peft_registry.trainer.evaluation.thresholds import (
-    Measured,
+    ExpectedFigures,
     ThresholdPointless,
     ThresholdsRefused,
     UnknownThreshold,
     read_thresholds,
 )
 
-MEASURED = Measured.of(("house", "bbq"), losses=("retention-old",), answers="answers-old")
+MEASURED = ExpectedFigures.of(("house", "bbq"), losses=("retention-old",), answers="answers-old")
 
 
 def read(tmp_path, text):
