@@ -338,7 +338,21 @@ def _remedy(verdict: "Verdict", checks: "tuple[Check, ...]", request: VerifyRequ
         return (
             "nothing that is here is wrong; ask whoever handed it over for the whole copy, or rely on what was checked"
         )
+    if unchecked == {"witness-required"}:
+        return _how_to_be_witnessed(request.target)
     return "provide what could not be checked above (--trust, --base), or require less (--require)"
+
+
+def _how_to_be_witnessed(target: str) -> str:
+    from peft_registry.registry.verification.evidence import PROOF_PATH
+
+    folder = target if is_folder(target) else "FOLDER"
+    # a registry keeps no cosignature: it stands in a copy
+    pulled = "" if is_folder(target) else f"registry pull {target} FOLDER, then "
+    return (
+        f"{pulled}have a witness whose key the trust file lists cosign the checkpoint in {folder}/{PROOF_PATH}, "
+        f"add its line at the end of that file, and verify {folder}; or leave out --require witness"
+    )
 
 
 def _after_verified(target: str) -> str:

@@ -465,7 +465,7 @@ def _demanded(check: Check, require: Requirements, findings: Findings) -> Check:
     if check.step == "base" and check.status == "recorded" and require.base_bytes:
         text, error = f"{check.text}, and they are required", "base-bytes-required"
     elif check.step == "log" and check.status == "ok" and require.witness and not findings.witnesses:
-        text, error = f"{check.text}; no witness whom you trust cosigned it, and one is required", "witness-required"
+        text, error = f"{check.text}; no trusted witness cosigned it, and one is required", "witness-required"
     else:
         return check
     return Check(step=check.step, text=text, status="unchecked", error=error, detail=check.detail)

@@ -308,6 +308,18 @@ def test_whoever_requires_a_witness_is_told_of_the_one_who_cosigned_and_verifies
         assert (asked.exit_code, log.error) == (5, "witness-required")
 
 
+def test_whoever_requires_a_witness_reads_how_to_get_one(
+    histories: TwoHistories, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = ("--home", str(histories.home), "--require", "witness")
+    to_do = f"have a witness whose key the trust file lists cosign the checkpoint in {{folder}}/{PROOF}"
+    assert run(["verify", str(histories.true), *home]) == 5
+    assert f"fix: {to_do.format(folder=histories.true)}" in " ".join(capsys.readouterr().err.split())
+    assert run(["verify", "helper:1", *home]) == 5
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"fix: registry pull helper:1 FOLDER, then {to_do.format(folder='FOLDER')}" in said
+
+
 @pytest.mark.full
 def test_every_pair_of_folders_of_two_histories_is_broken_for_whoever_verified_the_other(
     histories: TwoHistories, registry: Registry, tmp_path: Path
