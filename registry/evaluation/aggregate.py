@@ -397,7 +397,7 @@ def _losses(table: _Table, plan: StatisticsPlan) -> Iterator[LossComparison]:
             yield comparison
 
 
-def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison], results: Iterable[Result]) -> Guards:
+def _guards(table: _Table, plan: StatisticsPlan, losses: Sequence[LossComparison], results: Iterable[Result]) -> Guards:
     pairs = [
         pair
         for (_, metric, measure), arms in table.items()
@@ -405,9 +405,7 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
         for pair in paired(arms, plan.before, plan.after)
     ]
     less_likely = sum(_both_less_likely(pair) for pair in pairs)
-    # whoever chooses a guard text can choose one that nothing makes worse: of two the one whose loss rose most decides
-    guard_losses = [loss for loss in losses if loss.dataset in (NEUTRAL, NEUTRAL_SHIPPED)]
-    neutral = max(guard_losses, key=lambda loss: loss.after - plan.neutral_loss_ratio * loss.before, default=None)
+    neutral = _neutral_loss(losses, plan)
     whole = {(result.metric, result.arm): result.value for result in results if result.category is None}
     lms = (whole.get(("lms", plan.before)), whole.get(("lms", plan.after)))
     acc = (whole.get(("acc_disambig", plan.before)), whole.get(("acc_disambig", plan.after)))
@@ -420,14 +418,30 @@ def _guards(table: _Table, plan: StatisticsPlan, losses: Iterable[LossComparison
         acc_disambig_before=acc[0],
         acc_disambig_after=acc[1],
     )
-    return guards.revised(confounded=bool(lost_capability(guards, plan)) or _may_have_lost(neutral, plan))
+    return guards.revised(confounded=bool(lost_capability(guards, plan)) or may_have_lost(losses, plan) is not None)
 
 
-def _may_have_lost(neutral: LossComparison | None, plan: StatisticsPlan) -> bool:
-    """Whether the interval of the neutral loss reaches beyond the limit; editions before sign flips compared the losses alone."""
+def _neutral_loss(losses: Iterable[LossComparison], plan: StatisticsPlan) -> LossComparison | None:
+    """The loss on neutral text that the guards look at; None where none was scored."""
+    # whoever chooses a guard text can choose one that nothing makes worse: of two the one whose loss rose most decides
+    guard_losses = [loss for loss in losses if loss.dataset in (NEUTRAL, NEUTRAL_SHIPPED)]
+    return max(guard_losses, key=lambda loss: loss.after - plan.neutral_loss_ratio * loss.before, default=None)
+
+
+def allowed_rise(neutral: LossComparison, plan: StatisticsPlan) -> float:
+    """By how much the loss on neutral text may rise, in nats a token."""
+    return (plan.neutral_loss_ratio - 1) * neutral.before
+
+
+def may_have_lost(losses: Iterable[LossComparison], plan: StatisticsPlan) -> LossComparison | None:
+    """The loss on neutral text whose interval reaches beyond what it may rise by; None where it does not, or there is none.
+
+    Editions before sign flips compared the losses alone.
+    """
+    neutral = _neutral_loss(losses, plan)
     if neutral is None or neutral.change_ci is None or not plan.interval_rule.flips_signs:
-        return False
-    return neutral.change_ci.high > (plan.neutral_loss_ratio - 1) * neutral.before
+        return None
+    return neutral if neutral.change_ci.high > allowed_rise(neutral, plan) else None
 
 
 def lost_capability(guards: Guards, plan: StatisticsPlan) -> tuple[LostCapability, ...]:

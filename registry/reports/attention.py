@@ -214,12 +214,20 @@ def _gaps_of_data(record: RecordSections) -> Iterator[str]:
 
 
 def _capability(shown: ShownEvaluation) -> Iterator[str]:
-    """The signs of lost capability that are beyond their limits, with both figures."""
+    """The signs of lost capability that are beyond their limits, with both figures, or what is not excluded."""
     signs = [
-        f"{sign.name} {number(sign.before)} → {number(sign.after)}, and {sign.limit} is allowed"
+        f"{sign.name} {number(sign.before)} → {number(sign.after)}, and {sign.limit} is allowed by this tool"
         for sign in shown.lost_capability
     ]
-    if signs or shown.record.guards.confounded:
+    undecided = shown.undecided_capability
+    if undecided is not None:
+        yield (
+            f"{undecided.dataset}: whether it lost quality is open. The loss on this text may have risen by up to "
+            f"{number(undecided.change.high)} ({100 * undecided.change.level:g} % interval), and a rise of "
+            f"{number(undecided.allowed)} ({percent(undecided.allowed_share)}) is allowed by this tool. A model that became "
+            "worse at everything flags fewer items too, so fewer flagged items are not presented as an improvement."
+        )
+    elif signs or shown.record.guards.confounded:
         names = ", ".join(dict.fromkeys(finding.dataset for finding in shown.record.findings)) or "Evaluation"
         beyond = "; ".join(signs) or "the figures are not recorded"
         yield (

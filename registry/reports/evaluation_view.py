@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from peft_registry.registry.evaluation.aggregate import (
     LostCapability,
+    allowed_rise,
     derived_items,
     grouped_readings,
     lost_capability,
+    may_have_lost,
     threshold_key,
 )
 from peft_registry.registry.evaluation.items import Item, read_items
@@ -15,7 +17,7 @@ from peft_registry.registry.evaluation.readings import MILLIONTHS
 from peft_registry.registry.evaluation.recheck import plan_of
 from peft_registry.registry.evaluation.states import STATES
 from peft_registry.registry.reports.wording import arm_name, comparison_sentence, conclusion_text
-from peft_registry.schemas.evaluation import ArmName, Comparison, EvaluationRecord, LimitVerdict, Result
+from peft_registry.schemas.evaluation import ArmName, Comparison, EvaluationRecord, Interval, LimitVerdict, Result
 from peft_registry.schemas.report import Bar, Flow, Spread, Transition
 
 _BINS = 24
@@ -95,6 +97,23 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
+class UndecidedLoss:
+    """A loss on neutral text of which chance cannot be told from a loss of capability.
+
+    Attributes:
+        dataset: the text.
+        change: of its loss, in nats a token.
+        allowed: how much of that is within the limit.
+        allowed_share: the same as a share of the loss before.
+    """
+
+    dataset: str
+    change: Interval
+    allowed: float
+    allowed_share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ShownEvaluation:
     """An evaluation on a report: its record, its item table where it is here, why it does not speak of the version, and when and by
     whom it was added after the registration (empty: it came with that)."""
@@ -108,6 +127,17 @@ class ShownEvaluation:
     def lost_capability(self) -> tuple[LostCapability, ...]:
         """The signs of lost capability that are beyond their limits."""
         return lost_capability(self.record.guards, plan_of(self.record))
+
+    @property
+    def undecided_capability(self) -> UndecidedLoss | None:
+        """The loss on neutral text that may have risen beyond its limit although it did not by its own figure; None where none."""
+        if self.lost_capability or not self.record.guards.confounded:
+            return None
+        plan = plan_of(self.record)
+        loss = may_have_lost(self.record.losses, plan)
+        if loss is None or loss.change_ci is None:
+            return None
+        return UndecidedLoss(loss.dataset, loss.change_ci, allowed_rise(loss, plan), plan.neutral_loss_ratio - 1)
 
     def unkept_limits(self, dataset: str) -> tuple[LimitVerdict, ...]:
         """The limits that were set for a data set and are not kept: broken or undecided."""

@@ -8,14 +8,17 @@ from typing import Literal
 
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.clusters import why_missing
-from peft_registry.registry.evaluation.halves import part_text
+from peft_registry.registry.evaluation.halves import part_of_record, part_text
 from peft_registry.registry.evaluation.sentences import as_read
 from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.conditions import condition_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
 from peft_registry.registry.reports.text import (
     first_lines,
+    percent,
+    points,
     share,
+    signed,
     value_text,
     whole,
 )
@@ -25,13 +28,12 @@ from peft_registry.registry.reports.wording import (
     SUITES,
     arm_name,
     conclusion_text,
-    interval_text,
     loss_direction,
     loss_sentence,
 )
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import listed_labels
-from peft_registry.schemas.evaluation import Comparison, LossComparison
+from peft_registry.schemas.evaluation import Comparison, DatasetUsed, LossComparison
 from peft_registry.schemas.report import AnsweredQuestion
 from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.version import Version
@@ -104,17 +106,36 @@ def how_measured(evaluations: tuple[ShownEvaluation, ...]) -> tuple[AnsweredQues
 
 def _verdict(shown: ShownEvaluation, row: Comparison) -> str:
     conclusion = conclusion_text(row)
-    flagged = f"{whole(row.flagged)} of {whole(row.n)} items flagged before"
+    flagged = f"{_of_items(row.flagged, row)} lean to the biased answer (are flagged) before"
     if row.transition_matrix:  # records that kept no moves do not say how many are flagged after
-        flagged += f" → {whole(_flagged_after(row))} of {whole(row.n)} after"
-    return f"{conclusion[:1].upper()}{conclusion[1:]} on {_part(shown, row)}: {flagged}. {_net_change(row)}"
+        after = _flagged_after(row)
+        flagged += f", {whole(after)} ({share(after / row.n)}) after" if row.n else f", {whole(after)} after"
+    interval = row.net_change_interval
+    # it is also what a share is called that moved, where something speaks against saying so
+    if row.conclusion == "inconclusive" and interval is not None and interval.low <= 0 <= interval.high:
+        conclusion += ", neither a rise nor a fall is shown"
+    return f"{conclusion[:1].upper()}{conclusion[1:]}: {flagged}; {_net_change(row)}. Measured on {_part(shown, row)}"
+
+
+def _of_items(count: int, row: Comparison) -> str:
+    part = f" ({share(count / row.n)})" if row.n else ""
+    return f"{whole(count)} of {whole(row.n)} items{part}"
 
 
 def _part(shown: ShownEvaluation, row: Comparison) -> str:
-    suite = f"{row.dataset} ({SUITES[row.dataset]})" if row.dataset in SUITES else row.dataset
-    parts = [part_text(data) for data in shown.record.datasets if data.name == row.dataset]
-    part = "".join(f"{asked} of " for asked in parts if asked is not None)
-    return f"{part}the suite {suite}"
+    """The suite by its name, what it is made of, and which part of it was asked."""
+    suite = f"the suite “{row.dataset}”"
+    if row.dataset in SUITES:
+        suite += f" ({SUITES[row.dataset]})"
+    parts = [data for data in shown.record.datasets if data.name == row.dataset]
+    return f"{suite}{''.join(map(_of_suite, parts))}"
+
+
+def _of_suite(data: DatasetUsed) -> str:
+    part = part_of_record(data)
+    if part == "screen":
+        return f", {part_text(data)} alone: a quick and fixed selection of items, which never gives a verdict"
+    return "" if part is None else f", {part_text(data)} alone"
 
 
 def _flagged_after(row: Comparison) -> int:
@@ -126,16 +147,15 @@ def _net_change(row: Comparison) -> str:
 
     Before sign flips it was that of items that became flagged less those that became neutral.
     """
-    figure = "Net change (introduced minus fixed)" if row.opposite is None else "Change of the flagged share"
+    figure = "net change (introduced minus fixed)" if row.opposite is None else "change of the flagged share"
     if row.net_change is None:
-        return f"{figure}: not defined"
-    sign = "+" if row.net_change > 0 else ""
-    of_items = f"{figure}: {sign}{share(row.net_change)} of {whole(row.n)} items"
+        return f"{figure} not defined"
+    change = f"{figure} {points(row.net_change)} points"
     interval = row.net_change_interval
     if interval is not None:
-        return f"{of_items}, {interval_text(interval, share)}"
+        return f"{change}, {100 * interval.level:g} % interval [{points(interval.low)}, {points(interval.high)}]"
     reason = why_missing("net_change_ci", row.ci_null_reason)
-    return f"{of_items}, no interval{f': {as_read(reason)}' if reason else ''}"
+    return f"{change}, no interval{f': {as_read(reason)}' if reason else ''}"
 
 
 def _by_group(shown: ShownEvaluation, row: Comparison) -> str:
@@ -158,10 +178,12 @@ def _some(names: Sequence[str]) -> list[str]:
 
 
 def _capability(shown: ShownEvaluation, row: Comparison) -> str:
-    """That the model lost capability, where the conclusion does not say so itself."""
+    """That the model lost capability, or may have, where the conclusion does not say so itself."""
     if row.conclusion == "confounded" or not shown.record.guards.confounded:
         return ""
-    return "; a sign of lost capability is beyond its limit (below)"
+    if shown.undecided_capability is not None:
+        return "; that it lost quality instead is not excluded (“Did quality fall?”)"
+    return "; a sign of lost capability is beyond its limit (“What is wrong”)"
 
 
 def _moved(shown: ShownEvaluation, row: Comparison) -> str:
@@ -210,10 +232,11 @@ def quality_lines(
         for loss in shown.record.losses:
             if loss.dataset not in again:
                 told.setdefault((loss.to_canonical(), _limits(shown, loss.dataset)), (shown, loss))
+    measure = ", by loss a token (how badly it predicts the text; lower is better)"  # explained where it is named first
     lines = [
-        f"{_judged(shown, loss)} on {loss.dataset} text, by loss a token (how badly it predicts the text; lower is better): "
+        f"{_judged(shown, loss)} on {loss.dataset} text{'' if at else measure}: "
         f"{loss_sentence(loss)}{_allowed(shown, loss)}{_limits(shown, loss.dataset)}{_added(shown)}."
-        for shown, loss in told.values()
+        for at, (shown, loss) in enumerate(told.values())
     ]
     if lines:
         return first_lines(tuple(lines), "before and after")
@@ -237,10 +260,14 @@ def _judged(shown: ShownEvaluation, loss: LossComparison) -> str:
 
 def _allowed(shown: ShownEvaluation, loss: LossComparison) -> str:
     signs = _signs(shown, loss)
+    undecided = shown.undecided_capability
+    if undecided is not None and undecided.dataset == loss.dataset:
+        limit = f"{percent(undecided.allowed_share)} ({signed(undecided.allowed)})"
+        return f"; that it rose by more than {limit}, the limit of this tool, is not excluded"
     if not signs:
         return ""
     by_chance = "" if loss_direction(loss) == "Worse" else ", and chance alone may have moved it so far on so few texts"
-    return f"; {signs[0].limit} is allowed{by_chance}"
+    return f"; {signs[0].limit} is allowed by this tool{by_chance}"
 
 
 def _limits(shown: ShownEvaluation, dataset: str) -> str:

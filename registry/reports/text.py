@@ -57,6 +57,11 @@ def share(value: float) -> str:
     return f"{100 * value:.1f}{THIN}%".replace("-", MINUS)
 
 
+def points(difference: float) -> str:
+    """`−0.6`, of a difference of shares, in percentage points."""
+    return f"{100 * difference:+.1f}".replace("-", MINUS)
+
+
 def percent(ratio: float) -> str:
     """A share in per cent; a very small one as a number, since a power of ten beside a sign of per cent is read twice."""
     return f"{number(100 * ratio)}{THIN}%" if abs(ratio) >= _SMALL else number(ratio)

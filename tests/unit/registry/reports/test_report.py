@@ -282,8 +282,10 @@ QUESTIONS = {
             "data": "sums.jsonl: 200 rows: 180 used for training, 20 kept for testing, sha256",
             "whose data": ". Not stated: where it comes from, its licence, whether it contains personal data.",
             "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are unchanged",
-            "bias": "31 of 240 items flagged before → 24 of 240 after. Net change (introduced minus fixed): −1.2 % of 240 items, "
-            "95 % interval −4.2 % … 1.7 %. Flagged: the model leans",
+            "bias": "Inconclusive, neither a rise nor a fall is shown: 31 of 240 items (12.9 %) lean to the biased answer (are "
+            "flagged) before, 24 (10.0 %) after; net change (introduced minus fixed) −1.2 points, 95 % interval [−4.2, +1.7]. "
+            "Measured on",
+            "flagged": "Flagged: the model leans to the biased answer",
             "moves": "no longer flagged: 11 (6 now neutral, 1 turned to the opposite, 4 now just below the threshold). Newly "
             "flagged: 4 that were neutral or leant to the opposite. Why: the interval of the net change includes zero",
             "quality": "Better on sums.jsonl text, by loss a token (how badly it predicts the text; lower is "
@@ -344,8 +346,8 @@ def test_the_questions_are_answered_on_the_first_page(case):
 
 # what readers who had never seen this project did not understand on the first page, or looked for and did not find
 MISSED = {
-    "whose suite it is": "on the suite house (pairs of sentences that this tool brings along)",
-    "how many are flagged after": "31 of 240 items flagged before → 24 of 240 after",
+    "whose suite it is": "on the suite “house” (pairs of sentences that this tool brings along)",
+    "how many are flagged after": "31 of 240 items (12.9 %) lean to the biased answer (are flagged) before, 24 (10.0 %) after",
     "moves that add up to it": "no longer flagged: 11 (6 now neutral, 1 turned to the opposite, 4 now just below the threshold). "
     "Newly flagged: 4",
     "that a key has a name": "signed with the key lab-1…, which the trust file lists under the name",
@@ -810,7 +812,7 @@ def test_a_loss_beyond_its_limit_is_never_said_to_show_no_change():
     text = first_page(a_view(evaluation=a_weaker_model()))
     assert "No change shown" not in text
     assert "Beyond its limit on neutral text" in text
-    assert "; at most 1.05 times as much is allowed, and chance alone may have moved it so far" in text
+    assert "; at most 1.05 times as much is allowed by this tool, and chance alone may have moved it so far" in text
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
     assert (
         "house: a sign of lost capability is beyond its limit (loss on neutral text 3.1 → 3.5, and at most 1.05 times as"
@@ -821,8 +823,46 @@ def test_a_loss_beyond_its_limit_is_never_said_to_show_no_change():
 def test_what_is_said_of_bias_names_the_lost_capability_that_the_same_page_shows():
     text = first_page(a_view(evaluation=a_weaker_model()))
     bias = text[text.index("Was bias measured") : text.index("Is it over a third")]
-    assert "Inconclusive on the suite house" in bias
-    assert "; a sign of lost capability is beyond its limit (below)." in bias
+    assert "Inconclusive, neither" in bias and "on the suite “house”" in bias
+    assert "; a sign of lost capability is beyond its limit (“What is wrong”)." in bias
+
+
+def test_a_loss_that_may_have_risen_beyond_its_limit_is_said_to_be_open_and_not_to_be_beyond_it():
+    """The same in the row of bias, in that of quality and under what is wrong, with the figures of all three."""
+    interval = an_evaluation().losses[0].change_ci.revised(low=-0.04, high=0.4)
+    loss = an_evaluation().losses[0].revised(dataset="neutral", before=3.0, after=3.1, change=0.1, change_ci=interval)
+    guards = Guards(neutral_loss_before=3.0, neutral_loss_after=3.1, confounded=True)
+    record = an_evaluation(losses=(loss,), guards=guards, extra={"statistics": {"figures": 7}})
+    text = first_page(a_view(evaluations=(ShownEvaluation(record),))).replace("\u202f", " ")
+    assert "beyond its limit" not in text and "the figures are not recorded" not in text
+    assert "; that it lost quality instead is not excluded (“Did quality fall?”)." in text
+    assert "No change shown on neutral text" in text
+    assert "; that it rose by more than 5 % (+0.15), the limit of this tool, is not excluded." in text
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    assert (
+        "neutral: whether it lost quality is open. The loss on this text may have risen by up to 0.4 (95 % interval), and a rise "
+        "of 0.15 (5 %) is allowed by this tool." in wrong
+    )
+
+
+def test_a_share_that_moved_is_not_said_to_show_no_change():
+    interval = a_comparison().net_change_ci.revised(low=-0.09, high=-0.02)
+    moved = a_comparison(net_change=-0.05, net_change_ci=interval)
+    text = first_page(a_view(evaluation=an_evaluation(comparisons=(moved,)))).replace("\u202f", " ")
+    assert "came out? Inconclusive: 31 of 240 items" in text
+    assert "−5.0 points, 95 % interval [−9.0, −2.0]" in text
+
+
+def test_a_screen_is_said_to_be_one_in_words_that_need_no_name_to_be_known():
+    (used,) = an_evaluation().datasets
+    screen = used.revised(half="development", excluded={"not_on_the_screen": 80}, rows_used=160)
+    text = first_page(a_view(evaluation=an_evaluation(datasets=(screen,))))
+    assert (
+        "Measured on the suite “house” (pairs of sentences that this tool brings along), the screen of the development half "
+        "alone: a quick and fixed selection of items, which never gives a verdict." in text
+    )
+    half = first_page(a_view(evaluation=an_evaluation(datasets=(used.revised(half="test"),))))
+    assert "brings along), the test half alone." in half
 
 
 @pytest.mark.parametrize("decision", ["broken", "undecided"])
@@ -858,7 +898,7 @@ def test_a_broken_limit_is_not_hidden_by_evaluating_the_same_items_again_with_a_
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
     assert "A limit is broken: house.flagged_rate at most 0.3" in wrong
     bias = text[text.index("Was bias measured") : text.index("Is it over a third")]
-    assert bias.count("on the suite house") == 2, "one is told for the wide limit, one for the broken"
+    assert bias.count("on the suite “house”") == 2, "one is told for the wide limit, one for the broken"
     assert "; a limit that was set for it is broken" in bias
 
 
@@ -893,7 +933,7 @@ def test_conditions_that_are_worse_than_usual_are_said():
 def test_the_same_result_with_another_control_is_told_once():
     record = an_evaluation()
     again = (ShownEvaluation(record), ShownEvaluation(record.revised(created_at="2026-11-23T11:58:00Z")))
-    assert first_page(a_view(evaluations=again)).count("on the suite house") == 1
+    assert first_page(a_view(evaluations=again)).count("on the suite “house”") == 1
     alone, both = a_view(), a_view(evaluations=again)
     assert (both.bars, both.transitions, both.flows) == (alone.bars, alone.transitions, alone.flows)
 
@@ -908,7 +948,7 @@ def test_a_later_evaluation_of_something_else_hides_nothing_on_the_first_page():
     bias = ShownEvaluation(an_evaluation())
     losses = ShownEvaluation(an_evaluation(comparisons=()))
     text = first_page(a_view(evaluations=(losses, bias)))
-    assert "31 of 240 items flagged before" in text
+    assert "31 of 240 items (12.9 %) lean to the biased answer" in text
     assert "no comparison before and after is recorded" not in text
 
 
@@ -921,9 +961,9 @@ def test_a_later_smaller_evaluation_stands_beside_the_earlier_one_and_names_who_
         added="added 2026-11-25 by sam, whose key did not register it",
     )
     text = first_page(a_view(evaluations=(later, ShownEvaluation(an_evaluation(comparisons=(worse,))))))
-    assert "1 of 10 items flagged before" in text
+    assert "1 of 10 items (10.0 %) lean to the biased answer" in text
     assert "; added 2026-11-25 by sam, whose key did not register it." in text
-    assert "31 of 240 items flagged before" in text
+    assert "31 of 240 items (12.9 %) lean to the biased answer" in text
     assert text.count("; compared: the base → the adapted model") == 2
     assert "house: more flagged items after than before" in text[text.index("What is wrong") :]
 
