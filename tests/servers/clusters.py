@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -65,7 +66,13 @@ def dask_cluster(folder: Path) -> Iterator[Engine]:
 
 
 @contextmanager
-def ray_cluster(folder: Path) -> Iterator[Engine]:
+def ray_cluster(_: Path) -> Iterator[Engine]:
+    # the paths of its sockets may have 107 bytes, of which the folder of a test with a long name takes too many
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as short:
+        yield from _ray_in(Path(short))
+
+
+def _ray_in(folder: Path) -> Iterator[Engine]:
     port = free_port()
     words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
     words += ["--object-store-memory=100000000", f"--temp-dir={folder}"]
