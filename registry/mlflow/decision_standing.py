@@ -6,7 +6,7 @@ from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.description import DecidedState
-from peft_registry.registry.records.decisions import bound_evaluations, bound_record
+from peft_registry.registry.records.decisions import bound_evidence
 from peft_registry.registry.records.signed_records import Records, reading_of
 from peft_registry.registry.use_cases.gate import gate_by_records
 from peft_registry.registry.use_cases.gate_facts import votes_on
@@ -46,8 +46,7 @@ def _approvals(registry: Registry, version: Version, records: Records) -> str | 
     """The persons whose newest approval counts under the policy that it names; None where nobody approved."""
     if not any(entry.kind == "approval" for entry in records.statements):
         return None
-    evaluations = bound_evaluations(registry, version, records)
-    votes = votes_on(reading_of(registry), records.statements, bound_record(records), evaluations)
+    votes = votes_on(reading_of(registry), records.statements, bound_evidence(registry, version, records))
     newest = {vote.person: vote for vote in votes}
     counting = [person for person, vote in newest.items() if not vote.objection]
     return f"{len(counting)} of {len(newest)} count" + (f": {', '.join(counting)}" if counting else "")

@@ -6,6 +6,7 @@ version. Evidence that changed since makes it stale, and nobody decides about wh
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,8 +17,10 @@ from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.signed_records import Records, records_of
 from peft_registry.registry.records.trusted_reading import TrustedReading, WhoseWord
 from peft_registry.schemas.acts import DecidedQuestion, DecisionPredicate
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.lookalikes import folded
+from peft_registry.schemas.modification import RecordSections
 from peft_registry.schemas.policy import signer_text
 from peft_registry.schemas.version import Version
 
@@ -57,8 +60,7 @@ def decisions_of(registry: Registry, version: Version, records: Records | None =
     records = records or records_of(registry, version)
     if not any(entry.kind == "decision" for entry in records.statements):
         return ()
-    evaluations = bound_evaluations(registry, version, records)
-    return decisions_among(records, evaluations, strict_reading(registry))
+    return decisions_among(records, bound_evidence(registry, version, records), strict_reading(registry))
 
 
 def decided_by(decisions: Iterable[PersonsDecision]) -> Decided:
@@ -70,26 +72,45 @@ def decided_by(decisions: Iterable[PersonsDecision]) -> Decided:
     return Decided(**outcomes, of_model=of_model, of_system=of_system)
 
 
-def changed_since(
-    record: Digest | None, evaluations: tuple[Digest, ...], *, now: Digest | None, evaluated: tuple[Digest, ...]
-) -> str:
-    """Why what was signed for a record and evaluations is stale; empty where both are as they were."""
-    if record != now:
-        return "its record says something else since"
-    return "" if evaluations == evaluated else "it was evaluated since"
+@dataclass(frozen=True, slots=True)
+class BoundEvidence:
+    """What a decision, an approval or a waiver is bound to besides the version, by the digest of canonical bytes.
+
+    Attributes:
+        record: the modification record of the version; None where it has none.
+        evaluations: those that speak of it, sorted.
+    """
+
+    record: Digest | None
+    evaluations: tuple[Digest, ...]
+
+    @classmethod
+    def of(cls, record: RecordSections | None, speaking: Iterable[EvaluationRecord]) -> "BoundEvidence":
+        """What somebody who decides now looks at."""
+        return cls(
+            None if record is None else record.canonical_digest(),
+            tuple(sorted(evaluation.canonical_digest() for evaluation in speaking)),
+        )
+
+    def objection_to(self, record: Digest | None, evaluations: tuple[Digest, ...]) -> str:
+        """Why what was signed for a record and evaluations is stale; empty where both are as they were."""
+        if record != self.record:
+            return "its record says something else since"
+        return "" if evaluations == self.evaluations else "it was evaluated since"
+
+    def as_signed(self) -> dict[str, Any]:
+        """As the predicates of the three have it, plain JSON types."""
+        return {
+            "record": None if self.record is None else str(self.record),
+            "evaluations": [str(digest) for digest in self.evaluations],
+        }
 
 
-def bound_evaluations(registry: Registry, version: Version, records: Records) -> tuple[Digest, ...]:
-    """The evaluations that speak of a version now, by the digest of each: what an approval is given for."""
-    speaking = [
-        record for record in newest_of_each(records.evaluations) if stale_for(registry, version, record) is None
-    ]
-    return tuple(sorted(record.canonical_digest() for record in speaking))
-
-
-def bound_record(records: Records) -> Digest | None:
-    """The modification record of a version, by the digest of its canonical bytes; None where it has none."""
-    return None if records.modification is None else records.modification.canonical_digest()
+def bound_evidence(registry: Registry, version: Version, records: Records) -> BoundEvidence:
+    """The record of a version, and the evaluations that speak of it now."""
+    evaluations = newest_of_each(records.evaluations)
+    speaking = [evaluation for evaluation in evaluations if stale_for(registry, version, evaluation) is None]
+    return BoundEvidence.of(records.modification, speaking)
 
 
 def makers_of(registry: Registry, records: Records) -> Iterator[str]:
@@ -113,21 +134,18 @@ def strict_reading(registry: Registry) -> TrustedReading:
     return TrustedReading(registry.trust, covered_size(registry), registry.clock())
 
 
-def decisions_among(
-    records: Records, evaluations: tuple[Digest, ...], reading: TrustedReading
-) -> tuple[PersonsDecision, ...]:
+def decisions_among(records: Records, bound: BoundEvidence, reading: TrustedReading) -> tuple[PersonsDecision, ...]:
     """Every decision among the records of a version, in the order of the log. Pure.
 
     Args:
         records: of the version.
-        evaluations: those that speak of it now, as `bound_evaluations`.
+        bound: its record and evaluations as they are now.
         reading: by whose word it counts.
     """
-    return tuple(_decisions(records, evaluations, reading))
+    return tuple(_decisions(records, bound, reading))
 
 
-def _decisions(records: Records, evaluations: tuple[Digest, ...], reading: TrustedReading) -> Iterator[PersonsDecision]:
-    record = bound_record(records)
+def _decisions(records: Records, bound: BoundEvidence, reading: TrustedReading) -> Iterator[PersonsDecision]:
     makers = {folded(maker) for maker in makers_among(records, reading)}
     for entry in records.statements:
         if entry.kind != "decision":
@@ -140,7 +158,7 @@ def _decisions(records: Records, evaluations: tuple[Digest, ...], reading: Trust
         objection = reading.objection_to(entry)
         if folded(person) in makers:
             objection = objection or "a key of theirs made the version"
-        stale = changed_since(decision.record, decision.evaluations, now=record, evaluated=evaluations)
+        stale = bound.objection_to(decision.record, decision.evaluations)
         yield PersonsDecision(
             question=decision.question,
             is_yes=decision.outcome == "yes",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from peft_registry.registry.gate.policy import RULES, GatePolicy
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.decisions import bound_evaluations, bound_record
+from peft_registry.registry.records.decisions import bound_evidence
 from peft_registry.registry.records.entries import require_may_say
 from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.signing.keys import Signer
@@ -103,18 +103,16 @@ def approve(
         KnownError: as `append_together`: the key may not approve, the reason is blank or looks like a secret.
     """
     records = records_of(registry, version)
-    record = bound_record(records)
-    evaluations = bound_evaluations(registry, version, records)
+    bound = bound_evidence(registry, version, records)
     key_id = signer.public.key_id
-    same = {"policy": policy.digest, "record": record, "evaluations": evaluations}
+    same = {"policy": policy.digest, "record": bound.record, "evaluations": bound.evaluations}
     given = _said_before(registry, records.statements, ApprovalPredicate, key_id, same)
     if given is not None and not decisions:
         return given
     predicate = {
         "policy": str(policy.digest),
         "policy_name": policy.policy.name,
-        "record": None if record is None else str(record),
-        "evaluations": [str(digest) for digest in evaluations],
+        **bound.as_signed(),
         "reason": reason,
         "nonce": registry.nonce(),
     }
@@ -179,10 +177,15 @@ def waive(
     if ends <= registry.clock():
         raise WaiverWithoutFuture(until.isoformat(), registry.clock()[:10])
     records = records_of(registry, version)
-    record = bound_record(records)
-    evaluations = bound_evaluations(registry, version, records)
+    bound = bound_evidence(registry, version, records)
     key_id = signer.public.key_id
-    same = {"policy": policy.digest, "record": record, "evaluations": evaluations, "rule": rule, "until": ends}
+    same = {
+        "policy": policy.digest,
+        "record": bound.record,
+        "evaluations": bound.evaluations,
+        "rule": rule,
+        "until": ends,
+    }
     given = _said_before(registry, records.statements, WaiverPredicate, key_id, same)
     if given is not None:
         return given
@@ -190,8 +193,7 @@ def waive(
         "policy": str(policy.digest),
         "rule": rule,
         "until": ends,
-        "record": None if record is None else str(record),
-        "evaluations": [str(digest) for digest in evaluations],
+        **bound.as_signed(),
         "reason": reason,
         "nonce": registry.nonce(),
     }

@@ -41,7 +41,7 @@ from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.disk.files import write_atomically
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.secrets import require_no_secrets
-from peft_registry.registry.records.decisions import bound_evaluations, bound_record, decided_by, makers_of
+from peft_registry.registry.records.decisions import bound_evidence, decided_by, makers_of
 from peft_registry.registry.records.record_histories import SignedRecord
 from peft_registry.registry.records.signed_records import (
     record_to_supersede,
@@ -389,8 +389,7 @@ def decision_predicate(
         "outcome": "yes" if is_yes else "no",
         "policy": str(policy.digest),
         "policy_name": policy.policy.name,
-        "record": f"{bound_record(records)}",
-        "evaluations": [str(digest) for digest in bound_evaluations(registry, version, records)],
+        **bound_evidence(registry, version, records).as_signed(),
         "reason": reason,
         "nonce": registry.nonce(),
     }

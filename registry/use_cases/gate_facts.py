@@ -42,10 +42,9 @@ from peft_registry.registry.gate.policy import PROMOTION_STOPS
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.decisions import (
+    BoundEvidence,
     PersonsDecision,
-    bound_evaluations,
-    bound_record,
-    changed_since,
+    bound_evidence,
     decided_by,
     decisions_of,
     makers_among,
@@ -105,7 +104,7 @@ def gate_facts(
         records=records,
         judged=tuple(zip(evaluations, judged_now(registry, version, evaluations), strict=True)),
         stale=lambda record: _text_or_none(stale_for(registry, version, record)),
-        evaluated=bound_evaluations(registry, version, records),
+        bound=bound_evidence(registry, version, records),
         decisions=decisions_of(registry, version, records),
         makers=tuple(makers_of(registry, records)),
         stops=shown_stops(registry, PROMOTION_STOPS, version.manifest_digest, label=version.label),
@@ -124,7 +123,7 @@ class GateEvidence:
         records: everything that is recorded of it.
         judged: each evaluation that a reader should see, as signed and as it reads now.
         stale: why an evaluation does not speak of the version; None where it does.
-        evaluated: those that do, as `bound_evaluations` gives them.
+        bound: its record, and the evaluations that do.
         decisions: what persons decided.
         makers: the persons whose keys had a part in making it.
         stops: what forbids that it is promoted.
@@ -136,7 +135,7 @@ class GateEvidence:
     records: Records
     judged: tuple[tuple[EvaluationRecord, EvaluationRecord], ...]
     stale: Callable[[EvaluationRecord], str | None]
-    evaluated: tuple[Digest, ...]
+    bound: BoundEvidence
     decisions: tuple[PersonsDecision, ...]
     makers: tuple[str, ...]
     stops: tuple[ShownStop, ...]
@@ -149,11 +148,9 @@ def facts_among(evidence: GateEvidence, policy: Digest, outcome: VerifyOutcome |
     version, records = evidence.version, evidence.records
     record = None if records.modification is None else in_third_form(records.modification)
     answered = frozenset() if record is None else frozenset(_answered_trainings(record, version))
-    recorded = bound_record(records)
     decisions = tuple(_decisions(evidence.decisions, policy))
     statements = records.statements
     reading = evidence.reading
-    evaluated = evidence.evaluated
     judged = [(evidence.stale(signed), signed, now) for signed, now in evidence.judged]
     return GateFacts(
         label=version.label,
@@ -179,8 +176,8 @@ def facts_among(evidence: GateEvidence, policy: Digest, outcome: VerifyOutcome |
         is_screened=None if record is None else is_screened(record),
         own_licence_flags=tuple(dict.fromkeys(_own_licence_flags(record, records.base))),
         licence_flags=evidence.inherited_licence_flags,
-        votes=tuple(votes_on(reading, statements, recorded, evaluated, policy=policy)),
-        waivers=tuple(waivers_on(reading, statements, recorded, evaluated, policy=policy)),
+        votes=tuple(votes_on(reading, statements, evidence.bound, policy=policy)),
+        waivers=tuple(waivers_on(reading, statements, evidence.bound, policy=policy)),
         decisions=tuple(
             DecisionFact(question=decision.question, text=decision.text, objection=decision.objection)
             for decision in decisions
@@ -202,7 +199,7 @@ def evidence_in(shown: PresentedVersion) -> GateEvidence:
         records=records,
         judged=tuple((evaluation, evaluation) for evaluation in evaluations),
         stale=lambda evaluation: shown.stale(evaluation) or None,
-        evaluated=shown.bound_evaluations,
+        bound=shown.bound_evidence,
         decisions=shown.decisions,
         makers=tuple(makers_among(records, shown.reading)),
         stops=(),
@@ -384,8 +381,7 @@ def _inherited_licence_flags(registry: Registry, version: Version, records: Reco
 def votes_on(
     reading: TrustedReading,
     statements: Iterable[StoredStatement],
-    record: Digest | None,
-    evaluations: tuple[Digest, ...],
+    bound: BoundEvidence,
     *,
     policy: Digest | None = None,
 ) -> Iterator[Vote]:
@@ -394,8 +390,7 @@ def votes_on(
     Args:
         reading: by whose word they count.
         statements: that speak of the version, in the order of the log.
-        record: as `bound_record` gives it now.
-        evaluations: as `bound_evaluations` gives them now.
+        bound: the record and the evaluations of the version as they are now.
         policy: the SHA-256 of the policy for which they have to be; None: each for the one that it names.
     """
     for entry in statements:
@@ -408,7 +403,7 @@ def votes_on(
         objection = reading.objection_to(entry)
         if policy is not None and approval.policy != policy:
             objection = objection or f"it is for another policy, {approval.policy_name} {approval.policy.short}"
-        stale = changed_since(approval.record, approval.evaluations, now=record, evaluated=evaluations)
+        stale = bound.objection_to(approval.record, approval.evaluations)
         yield Vote(
             person=reading.person_behind(entry),
             key_id=entry.key_id,
@@ -422,8 +417,7 @@ def votes_on(
 def waivers_on(
     reading: TrustedReading,
     statements: Iterable[StoredStatement],
-    record: Digest | None,
-    evaluations: tuple[Digest, ...],
+    bound: BoundEvidence,
     *,
     policy: Digest | None = None,
 ) -> Iterator[Waiver]:
@@ -439,7 +433,7 @@ def waivers_on(
         if policy is not None and waiver.policy != policy:
             objection = objection or "it is for another policy"
         if waiver.evaluations is not None:
-            stale = changed_since(waiver.record, waiver.evaluations, now=record, evaluated=evaluations)
+            stale = bound.objection_to(waiver.record, waiver.evaluations)
             objection = objection or stale
         person = reading.person_behind(entry)
         yield Waiver(rule=waiver.rule, person=person, until=waiver.until, reason=waiver.reason, objection=objection)

@@ -19,7 +19,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.homes.rare_collections import rare_collections
 from peft_registry.registry.records.bindings import binding_of
 from peft_registry.registry.records.checkpoints import covered_size
-from peft_registry.registry.records.decisions import bound_evaluations, bound_record, decided_by
+from peft_registry.registry.records.decisions import BoundEvidence, bound_evidence, decided_by
 from peft_registry.registry.records.evaluations import newest_of_each, stale_for
 from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.signed_records import reading_of, records_of, version_statements
@@ -40,7 +40,6 @@ from peft_registry.registry.use_cases.show_verdict import persons_decisions
 from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import EvaluationRecord
-from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.policy import TrustPolicy
 from peft_registry.schemas.statement import StoredStatement
@@ -207,8 +206,8 @@ def _of_waivers(registry: Registry, version: Version, said: VersionStatements) -
     if not any(entry.kind == "waiver" for entry in said.statements):
         return
     records = records_of(registry, version)
-    evaluations = bound_evaluations(registry, version, records)
-    for waiver in waivers_on(reading_of(registry), said.statements, bound_record(records), evaluations):
+    bound = bound_evidence(registry, version, records)
+    for waiver in waivers_on(reading_of(registry), said.statements, bound):
         if waiver.objection:
             continue
         yield Due(
@@ -249,16 +248,16 @@ class _Standing:
             ]
         )
         stale = [(evaluation, stale_for(registry, version, evaluation)) for evaluation in evaluations]
-        speaking = tuple(sorted(evaluation.canonical_digest() for evaluation, why in stale if why is None))
+        bound = BoundEvidence.of(record, [evaluation for evaluation, why in stale if why is None])
         return cls(
             stale=tuple(
                 f"the evaluation of {', '.join(data.name for data in evaluation.datasets)} is {why}"
                 for evaluation, why in stale
                 if why is not None
             ),
-            is_evaluated=bool(speaking),
+            is_evaluated=bool(bound.evaluations),
             is_base=version.kind == "base",
-            lapsed=tuple(_lapsed(registry, said, record, speaking)),
+            lapsed=tuple(_lapsed(registry, said, bound)),
             undecided=tuple(_no_longer_decided(registry, version, said)),
             flags=() if record is None else tuple(_flags(registry, version, said, record)),
             stops=tuple(stop.text for stop in use_stops(registry, version.manifest_digest, label=version.label)),
@@ -294,12 +293,9 @@ def _flags(registry: Registry, version: Version, said: VersionStatements, record
     yield from (f"licence: {flag.replace('_', ' ')}" for flag in licence_flags_of(record))
 
 
-def _lapsed(
-    registry: Registry, said: VersionStatements, record: ModificationRecord | None, speaking: tuple[Digest, ...]
-) -> Iterator[str]:
+def _lapsed(registry: Registry, said: VersionStatements, bound: BoundEvidence) -> Iterator[str]:
     """The approvals that do not count for a version as it is now; of one person the newest alone."""
-    digest = None if record is None else record.canonical_digest()
-    newest = {vote.person: vote for vote in votes_on(reading_of(registry), said.statements, digest, speaking)}
+    newest = {vote.person: vote for vote in votes_on(reading_of(registry), said.statements, bound)}
     for vote in newest.values():
         if vote.objection:
             yield f"the approval of {vote.person} of {str(vote.at)[:10]} does not count: {vote.objection}"

@@ -10,8 +10,7 @@ from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.decisions import (
     PersonsDecision,
-    bound_evaluations,
-    bound_record,
+    bound_evidence,
     decided_by,
     decisions_of,
 )
@@ -192,8 +191,8 @@ def _sentence(decision: PersonsDecision) -> str:
 
 
 def _approvals(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:
-    evaluations = bound_evaluations(registry, version, records)
-    for vote in votes_on(reading_of(registry), records.statements, bound_record(records), evaluations):
+    bound = bound_evidence(registry, version, records)
+    for vote in votes_on(reading_of(registry), records.statements, bound):
         counts = f"does not count: {vote.objection}" if vote.objection else "counts"
         yield (
             (WhoseWord(registry.trust).who(vote.key_id),),
@@ -206,8 +205,8 @@ def _approvals(registry: Registry, version: Version, records: Records) -> Iterat
 
 def _waivers(registry: Registry, version: Version, records: Records) -> Iterator[_Row]:
     now = registry.clock()
-    evaluations = bound_evaluations(registry, version, records)
-    for waiver in waivers_on(reading_of(registry), records.statements, bound_record(records), evaluations):
+    bound = bound_evidence(registry, version, records)
+    for waiver in waivers_on(reading_of(registry), records.statements, bound):
         over = "it is over" if waiver.until <= now else ""
         objection = waiver.objection or over
         counts = f"does not count: {objection}" if objection else "counts, where the policy lets it be waived"

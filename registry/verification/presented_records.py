@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from peft_registry.registry.evaluation.staleness import composition_of, staleness
-from peft_registry.registry.records.decisions import PersonsDecision, decisions_among
+from peft_registry.registry.records.decisions import BoundEvidence, PersonsDecision, decisions_among
 from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.registry.records.signed_records import Records, records_among
 from peft_registry.registry.records.trusted_reading import TrustedReading
@@ -121,15 +121,15 @@ class PresentedVersion:
         return None if self.records.base is None else self.records.base.identity
 
     @property
-    def bound_evaluations(self) -> tuple[Digest, ...]:
-        """The evaluations that speak of the version now, by the digest of each."""
+    def bound_evidence(self) -> BoundEvidence:
+        """The record of the version, and the evaluations that speak of it now."""
         newest = newest_of_each(self.records.evaluations)
-        return tuple(sorted(record.canonical_digest() for record in newest if not self.stale(record)))
+        return BoundEvidence.of(self.records.modification, [record for record in newest if not self.stale(record)])
 
     @property
     def decisions(self) -> tuple[PersonsDecision, ...]:
         """What persons decided of it."""
-        return decisions_among(self.records, self.bound_evaluations, self.reading)
+        return decisions_among(self.records, self.bound_evidence, self.reading)
 
     @property
     def words_of_today(self) -> tuple[str, ...]:
