@@ -87,11 +87,13 @@ def colour_rows(count: int) -> list[dict[str, str]]:
 
 
 def train_on(rows: Path, base: Path, config: TrainingFile, *, record: Any = None, **more: Any) -> Any:
-    """A training on rows that lie in a folder; `record` is that of the base, `more` what `train_adapter` takes besides."""
-    from peft_registry.trainer.training.train_adapter import read_data, train_adapter
+    """A training on rows that lie in a folder; `record` is that of the base, `more` what `load_setting` takes besides."""
+    from peft_registry.schemas.progress import ignore
+    from peft_registry.trainer.training.train_adapter import load_setting, read_data, train_adapter
 
     data = read_data(config, data_folder=rows, base_folder=base, base_record=record or a_base_record())
-    return train_adapter(config, data, base_folder=base, **more)
+    loaded = load_setting(config, data, base_folder=base, **more)
+    return train_adapter(loaded, observe=more.get("observe", ignore))
 
 
 def some_batches(folder: Path, *, count: int = 24) -> Any:

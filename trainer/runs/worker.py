@@ -65,7 +65,7 @@ def _train(job: WorkerJob) -> None:
 
     from peft_registry.trainer.machine.processes import under_torchrun
     from peft_registry.trainer.runs.resume import Keeper
-    from peft_registry.trainer.training.train_adapter import read_data, train_adapter
+    from peft_registry.trainer.training.train_adapter import load_setting, read_data, train_adapter
 
     device = "cpu"
     if job.config.training.device != "cpu" and torch.cuda.is_available():
@@ -82,7 +82,7 @@ def _train(job: WorkerJob) -> None:
         _require_equal(processes, job.base, data.identities)
         if leads:
             keeper.data(data.identities)
-        train_adapter(
+        loaded = load_setting(
             job.config,
             data,
             base_folder=job.base_folder,
@@ -92,6 +92,7 @@ def _train(job: WorkerJob) -> None:
             scratch=job.run_folder / f"process-{processes.rank}",
             start=job.start,
         )
+        train_adapter(loaded, observe=observe)
 
 
 def _require_equal(processes: "Processes", base: BaseRecord, data: tuple[DataIdentity, ...]) -> None:

@@ -154,81 +154,12 @@ def answers_of_rows(config: TrainingFile, data: LoadedData, split: Split, tokeni
     return held_out_answers(tasks, data.classes, used, tokenizer, names)
 
 
-def train_adapter(
-    config: TrainingFile,
-    data: LoadedData,
-    *,
-    base_folder: Path,
-    observe: Observe = ignore,
-    after_load: Callable[[], None] = lambda: None,
-    checkpoints: Checkpoints | None = None,
-    processes: Processes = ALONE,
-    scratch: Path | None = None,
-    start: Path | None = None,
-    load: Load | None = None,
-) -> Trained:
-    """Train what the file says on the base in `base_folder`.
-
-    Args:
-        config: the training file.
-        data: its rows, as `read_data` gives them.
-        base_folder: the base, checked by the caller.
-        observe: hears of data, method and each step.
-        checkpoints: where the state is kept; training continues from the newest.
-        processes: of which this is one.
-        scratch: for what a base that is offloaded may have to write; whoever made it removes it.
-        start: the folder of the starting adapter, checked by the caller.
-        after_load: called once the weights are in memory: the caller looks again whether the files changed. Weights that
-            are offloaded are read again until the model is gone.
-        load: gives the base of a folder, `SharedBase.load` where several trainings follow each other; None for `load_base`.
-
-    Raises:
-        InputRefused: the method block is refused.
-        LossDiverged, OutOfMemory: the run failed.
-    """
-    _say_data(data, observe)
-    loaded = load_setting(
-        config,
-        data,
-        base_folder=base_folder,
-        observe=observe,
-        after_load=after_load,
-        checkpoints=checkpoints,
-        processes=processes,
-        scratch=scratch,
-        start=start,
-        load=load,
-    )
-    setting, hardware = loaded.setting, loaded.hardware
-    looks = HeldOutRows.of(
-        setting.batches,
-        data.validation,
-        hardware.device,
-        every_steps=config.training.eval_steps,
-        part="held_out" if data.reported_split == "validation" else "validation",
-        answers=answers_of_rows(config, data, "validation", setting.tokenizer),
-        tokenizer=setting.tokenizer,
-    )
-    attempts = train_all_seeds(loaded.base, setting, looks, observe=observe)
-    _say_training(attempts.result, observe)
-    return Trained(
-        config=config,
-        model=attempts.model,
-        tokenizer=setting.tokenizer,
-        data=data,
-        hardware=hardware,
-        result=attempts.result,
-        parameters=attempts.parameters,
-        trials=attempts.trials,
-        waiting=loaded.waiting,
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class LoadedSetting:
-    """A base in memory, what trainings on it have in common, where it computes, and what of it waits elsewhere."""
+    """A base in memory, the rows, what trainings on both have in common, where it computes, and what of it waits elsewhere."""
 
     base: "PreTrainedModel"
+    data: LoadedData
     setting: Setting
     hardware: Hardware
     waiting: Waiting | None
@@ -247,7 +178,25 @@ def load_setting(
     start: Path | None = None,
     load: Load | None = None,
 ) -> LoadedSetting:
-    """Load the base that a file is trained on; the arguments are those of `train_adapter`."""
+    """Load the base that a file is trained on.
+
+    Args:
+        config: the training file.
+        data: its rows, as `read_data` gives them.
+        base_folder: the base, checked by the caller.
+        observe: hears of data, offloading and, once it is prepared, of the method.
+        after_load: called once the weights are in memory: the caller looks again whether the files changed. Weights that
+            are offloaded are read again until the model is gone.
+        checkpoints: where the state is kept; training continues from the newest.
+        processes: of which this is one.
+        scratch: for what a base that is offloaded may have to write; whoever made it removes it.
+        start: the folder of the starting adapter, checked by the caller.
+        load: gives the base of a folder, `SharedBase.load` where several trainings follow each other; None for `load_base`.
+
+    Raises:
+        OutOfMemory: the base does not fit.
+    """
+    _say_data(data, observe)
     hardware = choose_hardware(config.training.dtype, device=config.training.device)
     if hardware.emulates:
         observe(
@@ -284,7 +233,44 @@ def load_setting(
         start=start,
         base_folder=base_folder,
     )
-    return LoadedSetting(model, setting, hardware, waiting)
+    return LoadedSetting(model, data, setting, hardware, waiting)
+
+
+def train_adapter(loaded: LoadedSetting, *, observe: Observe = ignore) -> Trained:
+    """Train what the file says on the loaded base, which is changed in place.
+
+    Args:
+        loaded: the base, the rows and the file.
+        observe: hears of each step.
+
+    Raises:
+        InputRefused: the method block is refused.
+        LossDiverged, OutOfMemory: the run failed.
+    """
+    setting, data, hardware = loaded.setting, loaded.data, loaded.hardware
+    config = setting.config
+    looks = HeldOutRows.of(
+        setting.batches,
+        data.validation,
+        hardware.device,
+        every_steps=config.training.eval_steps,
+        part="held_out" if data.reported_split == "validation" else "validation",
+        answers=answers_of_rows(config, data, "validation", setting.tokenizer),
+        tokenizer=setting.tokenizer,
+    )
+    attempts = train_all_seeds(loaded.base, setting, looks, observe=observe)
+    _say_training(attempts.result, observe)
+    return Trained(
+        config=config,
+        model=attempts.model,
+        tokenizer=setting.tokenizer,
+        data=data,
+        hardware=hardware,
+        result=attempts.result,
+        parameters=attempts.parameters,
+        trials=attempts.trials,
+        waiting=loaded.waiting,
+    )
 
 
 def _offload_of_spread(config: TrainingFile) -> OffloadBlock | None:

@@ -245,7 +245,7 @@ def _ways_to_spread(config: TrainingFile) -> Iterator[Mapping[str, bool | int]]:
 def spread_columns(
     columns: tuple[Column, ...], trace: "Trace", config: TrainingFile, *, over: int, on_gpu: bool
 ) -> tuple[Column, ...]:
-    """What each device has of a run that is spread over so many; one process scores, as `train_adapter` loads the base for it."""
+    """What each device has of a run that is spread over so many; one process scores, as `load_setting` loads the base for it."""
     spread = []
     for column in columns:
         if column.name != "score":

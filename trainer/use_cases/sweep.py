@@ -136,13 +136,13 @@ class _Sweep:
 
     def point(self, config: TrainingFile) -> dict[str, Any]:
         """Held-out loss after a training; null, with the reason, where it failed."""
-        from peft_registry.trainer.training.train_adapter import read_data, train_adapter
+        from peft_registry.trainer.training.train_adapter import load_setting, read_data, train_adapter
 
         try:
             data = read_data(
                 config, data_folder=self.data_folder, base_folder=self.base_folder, base_record=self.record
             )
-            trained = train_adapter(config, data, base_folder=self.base_folder)
+            trained = train_adapter(load_setting(config, data, base_folder=self.base_folder))
             after = _loss(trained.model, trained.data.validation)
         except (RunFailed, ScoreNotFinite) as error:
             return {"after": None, "failure": error.what}

@@ -111,12 +111,12 @@ def train_as_planned(
         RegisteredElsewhere: with several machines, on all of them but one.
     """
     from peft_registry.trainer.machine.processes import Processes
-    from peft_registry.trainer.training.train_adapter import coverage_warnings, train_adapter
+    from peft_registry.trainer.training.train_adapter import coverage_warnings, load_setting, train_adapter
 
     start = _start(registry, run, observe)
     keeper = _keeper(run, start, observe)
     keeper.data(run.data.identities)  # with several processes: those that they read
-    trained = train_adapter(
+    loaded = load_setting(
         run.config,
         run.data,
         base_folder=run.base.folder,
@@ -128,6 +128,7 @@ def train_as_planned(
         start=start,
         load=None if shared is None else shared.load,
     )
+    trained = train_adapter(loaded, observe=observe)
     warnings = [
         *(text for _, text in run.plan.warnings),
         *trained.data.warnings,

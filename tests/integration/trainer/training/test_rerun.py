@@ -38,7 +38,7 @@ def loaded(config: Any, folder: Path) -> LoadedSetting:
     data = load_data(config.data, folder=folder, tokenizer=tokenizer, max_length=64, seed=1)
     batches = Batches(data.train, 2, padding_id(tokenizer), seed=1, pack_to=64 if config.training.packing else None)
     setting = Setting(config=config, tokenizer=tokenizer, batches=batches, device="cpu", autocast=False)
-    return LoadedSetting(a_model(), setting, choose_hardware("fp32", device="cpu"), None)
+    return LoadedSetting(a_model(), data, setting, choose_hardware("fp32", device="cpu"), None)
 
 
 class Stopped(Exception):
