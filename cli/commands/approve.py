@@ -65,7 +65,7 @@ def approve(
     approval = sign_approval(home.registry, version, asked, signer, reason=why, decisions=decisions)
     person = home.registry.trust.person_of(approval.key_id)
     value = {"version": version.label, "policy": asked.policy.name, "person": person}
-    under = f"by {person}, under {asked.policy.name} ({asked.digest.short})"
+    under = f"by {person}, under {asked.label}"
     return Outcome(
         value | approval.model_dump(mode="json", exclude={"key_id"}) | ({"decided": decide} if decide else {}),
         [
@@ -105,7 +105,7 @@ def waive(
     waiver = sign_waiver(home.registry, version, asked, rule, signer, until=day, reason=why)
     person = home.registry.trust.person_of(waiver.key_id)
     value = {"version": version.label, "policy": asked.policy.name, "rule": rule, "until": f"{day}", "person": person}
-    under = f"by {person}, under {asked.policy.name} ({asked.digest.short}), until {day}"
+    under = f"by {person}, under {asked.label}, until {day}"
     return Outcome(
         value | waiver.model_dump(mode="json", exclude={"key_id"}),
         _lines(f"waived   {rule} for {version.label}", under, waiver.earlier),

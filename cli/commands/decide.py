@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli import console
-from peft_registry.cli.options import KEY_FILE, KeyPassphraseOption, OptionNeeded, OptionsExclusive, ReferenceArgument
+from peft_registry.cli.options import (
+    KEY_FILE,
+    KeyPassphraseOption,
+    OptionNeeded,
+    OptionsExclusive,
+    ReferenceArgument,
+    reason_and_key,
+)
 from peft_registry.cli.outcome import SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
@@ -223,23 +230,30 @@ def _decide_question(
 
     if decision.outcome is None:
         raise OptionNeeded("--outcome yes|no", "a decision says one of them")
-    if decision.reason is None:
-        raise OptionNeeded("--reason TEXT", "a signed decision says why")
-    if key is None:
-        raise OptionNeeded(f"--key {KEY_FILE}", "an approver decides, and a registry keeps no approver's key")
+    reason, file = reason_and_key(
+        decision.reason,
+        key,
+        why_reason="a signed decision says why",
+        why_key="an approver decides, and a registry keeps no approver's key",
+    )
     policy = read_gate_policy(decision.policy)
-    signer = home.signer(key, key_passphrase_file)
+    signer = home.signer(file, key_passphrase_file)
     version = version_named(home.registry, reference)
     is_yes = decision.outcome is DecidedAs.yes
     signed = decide_question(
-        home.registry, version, decision.question.decided, policy, signer, is_yes=is_yes, reason=decision.reason
+        home.registry, version, decision.question.decided, policy, signer, is_yes=is_yes, reason=reason
     )
     person = home.registry.trust.person_of(signer.public.key_id)
-    told = {"version": version.label, "question": decision.question.value, "outcome": decision.outcome.value}
-    under = f"under {policy.policy.name} ({policy.digest.short})"
+    question, outcome = decision.question.value, decision.outcome.value
     return Outcome(
-        {**told, "person": person, "statement": str(signed.digest)},
-        [f"decided  {version.label} {decision.question.value}: {decision.outcome.value}, by {person}, {under}"],
+        {
+            "version": version.label,
+            "question": question,
+            "outcome": outcome,
+            "person": person,
+            "statement": str(signed.digest),
+        },
+        [f"decided  {version.label} {question}: {outcome}, by {person}, under {policy.label}"],
         f"registry record verdict {version.label}",
     )
 

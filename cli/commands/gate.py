@@ -110,7 +110,7 @@ def gate_set(
 def _bound_lines(alias: str, policy: "ReadPolicy", bound: "AliasBinding") -> Iterator[Part]:
     # where more persons must sign, nothing is bound yet
     state = "bound" if bound.still_needed is None else "signed"
-    yield f"{state:<8} {alias} to {policy.policy.name} ({policy.digest.short}) by {bound.person}"
+    yield f"{state:<8} {alias} to {policy.label} by {bound.person}"
     yield from _needed(bound)
     if bound.nobody_to_spare:
         yield Note(

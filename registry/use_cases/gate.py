@@ -124,6 +124,11 @@ class ReadPolicy:
         return Digest.of(self.data)
 
     @property
+    def label(self) -> str:
+        """Name and short digest, for people."""
+        return f"{self.policy.name} ({self.digest.short})"
+
+    @property
     def argument(self) -> str | None:
         """What follows `--policy` in a shell; None where no word or path means it."""
         return None if self.typed is None else shlex.quote(self.typed)
