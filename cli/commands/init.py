@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,15 +86,9 @@ def init(
     example: Annotated[bool, typer.Option(help="Write a working training file with data next to the home.")] = True,
 ) -> Outcome:
     """Create a registry here. Keys, trust file, database, store, and a working example."""
-    from peft_registry.cli.settings import new_passphrase, state_folder
-    from peft_registry.cli.wiring import seen_checkpoints, users_pins
-    from peft_registry.registry.homes.home import remember_home, utc_now
-    from peft_registry.registry.homes.layout import FOLDER_NAME, HomeFiles
-    from peft_registry.registry.signing.keys import PublicKey
-    from peft_registry.registry.signing.trust_chain import parse_chain
-    from peft_registry.registry.use_cases.make_home import NewHome, make_home, require_no_home
+    from peft_registry.registry.homes.layout import FOLDER_NAME
+    from peft_registry.registry.use_cases.make_home import require_no_home
     from peft_registry.schemas.errors import InputRefused
-    from peft_registry.trainer.example import write_example
 
     if ci is not None:
         others = {"--join": join, "--trust": trust, "--root": root, "--store": store, "--database": database}
@@ -101,6 +96,7 @@ def init(
         return _ci(ci, others | {"--unencrypted": unencrypted or None, "--read-only": read_only or None})
     folder = home.folder or Path.cwd() / FOLDER_NAME
     require_no_home(folder)  # before anybody answers questions for nothing
+    founder = _Founder(folder, profile, person, home.passphrase_file, unencrypted)
     if join is not None or trust is not None or root is not None:
         if database is not None or recovery_key is not None or recovery_person is not None:
             raise InputRefused.in_words(
@@ -108,24 +104,51 @@ def init(
                 why="--database and a recovery key are for a registry of one's own",
                 fix="leave them out; the database that is joined stands behind --join",
             )
-        return _join(
-            folder,
-            (join, store, trust, root),
-            profile,
-            person,
-            home.passphrase_file,
-            unencrypted=unencrypted,
-            makes_key=not read_only,
-        )
+        return _join(founder, (join, store, trust, root), makes_key=not read_only)
     if read_only:
         raise OptionNeeded("--join DATABASE", "a registry of one's own that nobody may write has nothing to read")
-    recovery = _recovery(recovery_key, recovery_person)
+    return _create(founder, database, store, _recovery(recovery_key, recovery_person), example=example)
+
+
+@dataclass(frozen=True, slots=True)
+class _Founder:
+    """Who makes a home, where, and how their keys are kept; no profile: they are asked, where somebody can answer."""
+
+    folder: Path
+    profile: Path | None
+    person: str
+    passphrase_file: Path | None
+    unencrypted: bool
+
+    def organisation(self, now: str) -> "OrganisationProfile":
+        return _profile(self.profile, self.person, now)
+
+    def passphrase(self) -> bytes | None:
+        from peft_registry.cli.settings import new_passphrase
+
+        return new_passphrase(self.passphrase_file, unencrypted=self.unencrypted)
+
+
+def _create(
+    founder: _Founder, database: str | None, store: str | None, recovery: "Recovery | None", *, example: bool
+) -> Outcome:
+    """Make a registry of one's own, and remember it for this user."""
+    from peft_registry.cli.settings import state_folder
+    from peft_registry.cli.wiring import seen_checkpoints, users_pins
+    from peft_registry.registry.homes.home import remember_home, utc_now
+    from peft_registry.registry.homes.layout import FOLDER_NAME, HomeFiles
+    from peft_registry.registry.signing.keys import PublicKey
+    from peft_registry.registry.signing.trust_chain import parse_chain
+    from peft_registry.registry.use_cases.make_home import NewHome, make_home
+    from peft_registry.trainer.example import write_example
+
+    folder = founder.folder
     now = utc_now()
-    passphrase = new_passphrase(home.passphrase_file, unencrypted=unencrypted)
+    passphrase = founder.passphrase()
     new = NewHome(
         folder=folder,
-        profile=_profile(profile, person, now),
-        person=person,
+        profile=founder.organisation(now),
+        person=founder.person,
         passphrase=passphrase,
         database=database,
         store=store,
@@ -137,20 +160,20 @@ def init(
     if is_known:
         chain = parse_chain(HomeFiles(folder).trust.read_bytes())
         users_pins().accept(settings.registry_id, chain)
-    written = write_example(folder.parent / "example") if example else None
-    if not is_known:
+    else:
         console.note(
             "note: your state folder cannot be written: name this registry each time, with --home or REGISTRY_HOME"
         )
+    written = write_example(folder.parent / "example") if example else None
     value = {
         "registry_id": settings.registry_id,
         "home": str(folder),
         "root": f"sha256:{root_key_id}",
-        "encrypted": not unencrypted,
+        "encrypted": not founder.unencrypted,
         "training_file": None if written is None else str(written.config),
     }
     lines: list[Part] = [f"registry {settings.registry_id[:8]}  {folder}"]
-    lines += _key_lines(recovery, unencrypted=unencrypted)
+    lines += _key_lines(recovery, unencrypted=founder.unencrypted)
     if written is not None:
         lines.append(f"example  {written.config}  with {written.rows} rows of data")
     if recovery is None and sys.stderr.isatty():
@@ -197,17 +220,10 @@ def _recovery(folder: Path | None, person: str | None) -> "Recovery | None":
 
 
 def _join(
-    folder: Path,
-    shared: tuple[str | None, str | None, Path | None, str | None],
-    profile: Path | None,
-    person: str,
-    passphrase_file: Path | None,
-    *,
-    unencrypted: bool,
-    makes_key: bool,
+    founder: _Founder, shared: tuple[str | None, str | None, Path | None, str | None], *, makes_key: bool
 ) -> Outcome:
     """Make a second home on a registry that others made, and say what the holder of its root must do."""
-    from peft_registry.cli.settings import new_passphrase, state_folder
+    from peft_registry.cli.settings import state_folder
     from peft_registry.cli.wiring import users_pins
     from peft_registry.registry.disk.files import read_offered
     from peft_registry.registry.homes.home import remember_home, utc_now
@@ -219,11 +235,12 @@ def _join(
     if database is None or store is None or trust is None or root is None:
         names = ("--join", "--store", "--trust", "--root")
         raise JoinIncomplete(tuple(name for name, value in zip(names, shared, strict=True) if value is None))
+    folder = founder.folder
     now = utc_now()
     new = JoiningHome(
         folder=folder,
-        profile=_profile(profile, person, now),
-        passphrase=new_passphrase(passphrase_file, unencrypted=unencrypted) if makes_key else None,
+        profile=founder.organisation(now),
+        passphrase=founder.passphrase() if makes_key else None,
         database=database,
         store=store,
         trust=read_offered(trust, max_bytes=TRUST_MAX_BYTES),
@@ -240,9 +257,9 @@ def _join(
         return Outcome(value, lines, "registry list")
     public_file = joined.key.public_file
     lines += [
-        f"key      {public_file}  sha256:{joined.key.key_id}{'  (unencrypted)' if unencrypted else ''}",
+        f"key      {public_file}  sha256:{joined.key.key_id}{'  (unencrypted)' if founder.unencrypted else ''}",
         Note("send the public file to whoever holds the root, and its digest over another channel; they run"),
-        Note(f"      registry trust add {public_file.name} --person {shlex.quote(person)} --role trainer"),
+        Note(f"      registry trust add {public_file.name} --person {shlex.quote(founder.person)} --role trainer"),
     ]
     return Outcome(
         value | {"public_file": str(public_file), "key_id": joined.key.key_id},
