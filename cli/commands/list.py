@@ -80,7 +80,7 @@ def list_command(
         bool,
         typer.Option(
             "--figures",
-            help="Also show base, rank, held-out loss, the task's metric and gate, held against what was signed.",
+            help="Also show base, rank, held-out loss, the task's metric and gate, checked against what was signed.",
         ),
     ] = False,
     facets: Annotated[bool, typer.Option("--facets", help="Show what can be asked for, with operators.")] = False,

@@ -37,7 +37,7 @@ def promote(
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show how it stands before the policy; move nothing.")
+        bool, typer.Option("--explain", help="Show which rules of the policy it meets; move nothing.")
     ] = False,
     if_current: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Only if the alias points at this number now; 0: at nothing.")

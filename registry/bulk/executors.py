@@ -34,8 +34,8 @@ class UnknownExecutor(InputRefused):
 
 
 class ProcessesUnclear(InputRefused):
-    what = "{text!q} does not say how many processes there are to be"
-    why = "a number from 1 to {most} stands behind the colon"
+    what = "{text!q} names no number of processes"
+    why = "a number from 1 to {most} belongs after the colon"
     fix = "write --on local:2"
 
     text: str

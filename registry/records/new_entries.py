@@ -388,7 +388,9 @@ class NewEntries:
         stored = covered_by(self._before, catalog.statements_of(self._tx, subject=manifest))
         said = [(statement.digest, statement.logged_kind) for statement in stored]
         if snapshot.statements_value(said) != value:
-            raise EntryRejected(self._before.size, f"what the database holds about {manifest} is not what was said")
+            raise EntryRejected(
+                self._before.size, f"the rows of the database about {manifest} differ from what was signed"
+            )
         return stored
 
     def _follow_registration(self, index: int, leaf: Event, statement: Statement) -> None:

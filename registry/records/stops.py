@@ -56,7 +56,7 @@ class VersionStopped(Refused):
 
 class StopsUnknown(NotChecked):
     reference = "recalls-unknown"
-    what = "whether {label} must not be used could not be told"
+    what = "whether {label} may be used is not known"
     why = (
         "{source} ({digest.short}) was registered, and its manifest cannot be read: what it was made from is not known"
     )

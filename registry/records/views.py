@@ -41,7 +41,7 @@ _Said = TypeVar("_Said", StoredStatement, catalog.StatementHead)
 
 class SaidDiffers(IntegrityBroken):
     reference = "statements-differ-from-log"
-    what = "what the database holds about {manifest} is not what was said"
+    what = "the rows of the database about {manifest} differ from what was signed"
     why = "{reason}"
     fix = "run `registry log check` to see what was removed or changed, and restore the home from a backup"
 

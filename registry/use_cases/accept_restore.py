@@ -52,7 +52,7 @@ _DATABASE = "the database"  # as `log check` names the place of its checkpoints
 class NothingLost(NotFound):
     what = "there is no loss to accept"
     why = "the log continues every checkpoint that survives here"
-    fix = "name a newer checkpoint that was kept elsewhere with --against FILE; else go on, nothing stands in the way"
+    fix = "name a newer checkpoint that was kept elsewhere with --against FILE; without one, go on: nothing is missing"
 
 
 class AcceptanceWithoutReason(InputRefused):

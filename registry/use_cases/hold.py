@@ -33,7 +33,7 @@ class AlreadyOnHold(Taken):
 
 class NotOnHold(NotFound):
     what = "{name} is not on hold"
-    why = "no hold of it stands, so that there is none to take back; one of what it was made from is released by that name"
+    why = "no hold of it is in force; a hold of what it was made from is released under that name"
     fix = "name what was put on hold: `registry show NAME` says what keeps a version"
 
     name: str

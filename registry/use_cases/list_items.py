@@ -19,7 +19,7 @@ LIST_MAX_BYTES = 256 * 2**20  # two million digests with their names
 
 class EverythingFound(InputRefused):
     what = "{where!q} finds all {count} versions of this registry"
-    why = "whoever means that says it"
+    why = "a command over the whole registry has to be confirmed"
     fix = "add --yes, or another condition; nothing was done"
 
     where: str

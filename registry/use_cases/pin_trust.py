@@ -19,7 +19,7 @@ from peft_registry.schemas.errors import InputRefused, IntegrityBroken, KnownErr
 class RootNotNamed(InputRefused):
     what = "the trust file was not accepted"
     why = "{typed} is not a root of its newest version that signed the file: {roots}"
-    fix = "compare the root with the keeper of the trust file over another channel, and type it as it stands there"
+    fix = "compare the root with the keeper of the trust file over another channel, and type it exactly"
 
     typed: str
     roots: str

@@ -42,7 +42,7 @@ class AlreadyStopped(Taken):
 class NotStopped(NotFound):
     reference = "not-recalled"
     what = "{name} is not {done}"
-    why = "no {kind} of it stands, so that there is none to take back"
+    why = "no {kind} of it is in force"
     fix = "name what was {done}: `registry show NAME` says what stops a version"
 
     name: str

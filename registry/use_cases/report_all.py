@@ -53,8 +53,8 @@ _KEY_REMEDIES = {role: f"`registry trust rotate {role}`" for role in ("trainer",
 
 
 class WithinRefused(InputRefused):
-    what = "what falls due within {days} days cannot be said"
-    why = "a number of days from 0 to {most} can be looked ahead"
+    what = "{days} days ahead are out of range"
+    why = "what falls due is listed for 0 to {most} days ahead"
     fix = "write --within 90, or another number of days"
 
     days: int

@@ -53,7 +53,7 @@ log cannot tell."""
 
 
 class OwnLogDamaged(NotChecked):
-    what = "your own registry is damaged, and nothing is held against its log"
+    what = "your own registry is damaged: nothing could be compared with its log"
     why = "{reason}"
     fix = "run `registry log check` in your registry; where that is not, `registry verify FOLDER --trust FILE` asks it nothing"
 

@@ -74,7 +74,7 @@ class UnknownMeaning(InputRefused):
 
 
 class FormatNotRecognised(InputRefused):
-    what = "the format of {name} cannot be told from its columns"
+    what = "the columns of {name} do not show its format"
     why = "the columns are {columns!l}"
     fix = "set data.train.format to one of {formats!l}, and data.train.columns if they are named otherwise"
 

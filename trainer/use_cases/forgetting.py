@@ -26,7 +26,7 @@ _RULE = IntervalRule(seed=0, draws=DEFAULT_DRAWS, level=0.95, edition=FIGURES)
 
 
 class StepNotMeasured(NotChecked):
-    what = "how {label} does on the task {task} cannot be told"
+    what = "{label} was not measured on the task {task}"
     why = "its evaluation holds no held-out rows of that task, or other rows than the one that it is compared with"
     fix = "train the tasks under a new name, so that every step is measured on the same rows"
 

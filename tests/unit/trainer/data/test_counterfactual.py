@@ -168,7 +168,7 @@ def test_the_same_input_gives_the_same_bytes_in_every_container(tmp_path) -> Non
         ('{"text": "Tea."}\n', ["--axis", "gender"], 2, "no row of rows.jsonl could be swapped"),
         ('{"text": 1}\n', ["--axis", "gender"], 2, "line 1 of rows.jsonl"),
         ('{"text": "\\ud800 he"}\n', ["--axis", "gender"], 2, "half a surrogate pair"),
-        ('{"other": "he"}\n', ["--axis", "gender"], 2, "cannot be told from its columns"),
+        ('{"other": "he"}\n', ["--axis", "gender"], 2, "do not show its format"),
         ("{", ["--axis", "gender"], 2, "line 1 of rows.jsonl cannot be read"),
         ("", ["--axis", "gender"], 2, "holds no rows"),
         (None, ["--axis", "gender"], 7, "there is no data file"),
