@@ -5,7 +5,7 @@ from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.description import DecidedState
+from peft_registry.registry.mlflow.shown_facts import DecidedState
 from peft_registry.registry.records.decisions import bound_evidence
 from peft_registry.registry.records.signed_records import Records, reading_of
 from peft_registry.registry.use_cases.gate import gate_by_records

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from peft_registry.registry.evaluation.sentences import task_lines
 from peft_registry.registry.mlflow.figures import conclusions
+from peft_registry.registry.mlflow.shown_facts import NOTHING_SAID, DecidedState, FilledCount, Neighbour
 from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.lineage import Lineage
@@ -25,47 +25,6 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|!#])")
 PAGES = "/registry"  # where our own pages stand on the server
 MAX_NEIGHBOURS = 12  # links of one relation
 _LEFT_OUT = "| … | {} more lines are left out here: they are in the audit report |"
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A registered version beside another in its lineage: `name:3`, and as what."""
-
-    label: str
-    relation: str
-
-    @property
-    def link(self) -> str:
-        """The link to its page in MLflow."""
-        name, _, number = self.label.rpartition(":")
-        return f"[{self.label}](#/models/{name}/versions/{number})"
-
-
-@dataclass(frozen=True, slots=True)
-class FilledCount:
-    """How many fields of the modification record are filled."""
-
-    filled: int
-    total: int
-
-    @property
-    def text(self) -> str:
-        return f"{self.filled} of {self.total} fields filled, {self.total - self.filled} open"
-
-
-@dataclass(frozen=True, slots=True)
-class DecidedState:
-    """How what people decide about a version stood when it was read."""
-
-    # the status of model and system, with what persons decided; None where nothing was modified
-    verdict: str | None = None  # by its codes, which are searched for
-    verdict_words: str | None = None
-    gates: tuple[str, ...] = ()  # of each alias its policy, and whether it is open by the records
-    approvals: str | None = None  # how many count, and whose; None where nobody approved
-
-
-NOTHING_SAID = DecidedState()
-"""Nobody decided anything, and nothing was modified."""
 
 
 # as what a source and a result stand beside a version, by the role of the edge between them

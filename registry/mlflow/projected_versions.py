@@ -16,8 +16,9 @@ from peft_registry.registry.database import catalog
 from peft_registry.registry.exports.hub import PUBLISHED
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.decision_standing import standing_of
-from peft_registry.registry.mlflow.description import FilledCount, Neighbour, neighbours_in
-from peft_registry.registry.mlflow.projection import Content, Projection, project_version
+from peft_registry.registry.mlflow.description import neighbours_in
+from peft_registry.registry.mlflow.projection import Projection, project_version
+from peft_registry.registry.mlflow.shown_facts import Content, FilledCount, Neighbour
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.references import version_named, versions_of_artifact

@@ -6,18 +6,11 @@ a version's source is `registry://sha256/<manifest digest>`, and the artifact pl
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from peft_registry.registry.evaluation.leakage import leakage_status
 from peft_registry.registry.evaluation.sentences import task_lines
-from peft_registry.registry.mlflow.description import (
-    NOTHING_SAID,
-    DecidedState,
-    FilledCount,
-    Neighbour,
-    describe,
-    signed_by,
-)
+from peft_registry.registry.mlflow.description import describe, signed_by
 from peft_registry.registry.mlflow.figures import (
     MAX_TAG,
     MAX_VERSION_TAG,
@@ -41,6 +34,7 @@ from peft_registry.registry.mlflow.figures import (
     system_metrics,
     with_bars,
 )
+from peft_registry.registry.mlflow.shown_facts import NOTHING_SAID, Content, DecidedState, FilledCount, Neighbour
 from peft_registry.registry.mlflow.tables import items_table, outcomes_table, results_table
 from peft_registry.schemas.acts import USE_STOPS, ShownStop
 from peft_registry.schemas.canonical import canonical_digest
@@ -78,19 +72,6 @@ RECORD_TAGS = frozenset({
 _MODEL_TYPES = {"base": "base-model", "adapter": "adapter", "model": "model", "bundle": "bundle"}
 _OF_A_METHOD = f"-{_MODEL_TYPES['adapter']}"
 _RUN_NAMES = {"base": "add", "adapter": "train", "model": "make", "bundle": "make"}
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Bytes that are made when they are written. `identity` is a digest of what they follow from: equal means equal bytes."""
-
-    identity: Digest
-    make: Callable[[], bytes] = field(compare=False)
-
-    @classmethod
-    def of(cls, data: bytes) -> "Content":
-        """Bytes that are at hand."""
-        return cls(Digest.of(data), lambda: data)
 
 
 @dataclass(frozen=True, slots=True)

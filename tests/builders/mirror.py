@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.description import FilledCount
 from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
-from peft_registry.registry.mlflow.projection import Content, Projection, project_version
+from peft_registry.registry.mlflow.projection import Projection, project_version
+from peft_registry.registry.mlflow.shown_facts import Content, FilledCount
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference

@@ -13,13 +13,12 @@ from peft_registry.registry.evaluation.items import loss_item, pair_item, write_
 from peft_registry.registry.mlflow import tables as tables_of
 from peft_registry.registry.mlflow.description import (
     MAX_DESCRIPTION,
-    DecidedState,
-    Neighbour,
     neighbours_in,
     with_run_link,
 )
 from peft_registry.registry.mlflow.figures import safe_key, without_paths
-from peft_registry.registry.mlflow.projection import Content, Projection
+from peft_registry.registry.mlflow.projection import Projection
+from peft_registry.registry.mlflow.shown_facts import Content, DecidedState, Neighbour
 from peft_registry.schemas.acts import ShownStop
 from peft_registry.schemas.evaluation import EvaluationRecord, Result, Threshold
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
