@@ -5,12 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from peft_registry.registry.evaluation.sentences import task_lines
 from peft_registry.registry.mlflow.figures import conclusions
-from peft_registry.registry.mlflow.shown_facts import NOTHING_SAID, DecidedState, FilledCount, Neighbour
-from peft_registry.schemas.acts import ShownStop
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.registry.mlflow.shown_facts import DecidedState, Neighbour, ShownFacts
 from peft_registry.schemas.lineage import Lineage
 from peft_registry.schemas.merge import MergeRecord
-from peft_registry.schemas.run import RunRecord
 from peft_registry.schemas.values import Value
 from peft_registry.schemas.version import Version
 
@@ -55,35 +52,21 @@ def _place(neighbour: Neighbour) -> tuple[str, str, int]:
     return neighbour.relation, name, int(number)
 
 
-def describe(
-    *,
-    version: Version,
-    run: RunRecord | None,
-    merge: MergeRecord | None,
-    evaluations: Sequence[EvaluationRecord],
-    completeness: FilledCount | None,
-    base: Version | None,
-    report: str | None,
-    stops: Sequence[ShownStop] = (),
-    signer: str | None = None,
-    project: str | None = None,
-    neighbours: Sequence[Neighbour] = (),
-    unreadable: str | None = None,
-    pages: bool = False,
-    standing: DecidedState = NOTHING_SAID,
-) -> str:
+def describe(shown: ShownFacts, report: str | None) -> str:
     """What a reader should know first, and where to go on: report, run, base, and how to check it without MLflow.
 
-    `evaluations` are those that stand, newest first; `signer` is the person whom trust names for the key; `unreadable` is why
-    the neighbours are not known, `pages` whether our own pages stand on the same server, and `standing` what people decided.
+    Args:
+        shown: what is shown of the version.
+        report: the path of the audit report among the files of its run; None where there is none.
     """
+    version, evaluations = shown.version, shown.evaluations
     lines = [f"**{_what(version)}**", ""]
-    for act in dict.fromkeys(stop.act for stop in reversed(stops)):
+    for act in dict.fromkeys(stop.act for stop in reversed(shown.stops)):
         done = f"**{act.done.capitalize()}.** It must not be {act.forbidden}"
         lines = [f"{done}; `registry show` names what is {act.done} and why.", "", *lines]
     links = [f"[Audit report]({RUN_LINK}/artifacts/{report})"] if report else []
     # first: the page of a run folds what is longer than a few lines
-    if pages:
+    if shown.has_pages:
         ours = f"{PAGES}/{version.name}/{version.number}"
         links = [
             f"[Verify now]({ours})",
@@ -92,19 +75,19 @@ def describe(
             *links,
         ]
     lines += [" · ".join([*links, f"[Run]({RUN_LINK})"]), ""]
-    copy = "" if pages else "**A copy: it proves nothing, and what is changed here by hand is not signed.** "
+    copy = "" if shown.has_pages else "**A copy: it proves nothing, and what is changed here by hand is not signed.** "
     promote = f" To promote it, signed: `registry promote {version.label} {_ALIAS}`."
     lines += [
         f"{copy}To check every byte: `registry verify {version.label}`.{'' if _ALIAS in version.aliases else promote}",
         "",
     ]
-    facts = [] if project is None else [("Project", _plain(project))]
-    facts += [*_facts(version, run, completeness, base, signer), *_standing_facts(standing)]
-    facts += _neighbour_facts(neighbours)
-    if unreadable is not None:
-        facts.append(("Lineage", f"not shown: {_plain(unreadable)}"))
-    if merge is not None:
-        facts += _merge_facts(merge, is_evaluated=bool(evaluations))
+    facts = [] if shown.project is None else [("Project", _plain(shown.project))]
+    facts += [*_facts(shown), *_standing_facts(shown.standing)]
+    facts += _neighbour_facts(shown.neighbours)
+    if shown.unreadable is not None:
+        facts.append(("Lineage", f"not shown: {_plain(shown.unreadable)}"))
+    if shown.merge is not None:
+        facts += _merge_facts(shown.merge, is_evaluated=bool(evaluations))
     facts += [("Task", _plain(line)) for line in task_lines(evaluations)]
     facts += [
         (f"Bias: {_plain(figure)}", _plain(conclusion.replace("_", " ")))
@@ -135,11 +118,6 @@ def _neighbour_facts(neighbours: Sequence[Neighbour]) -> list[tuple[str, str]]:
     return facts
 
 
-def signed_by(version: Version, signer: str | None) -> str:
-    """`by lab-1, key 3f9c…`; the whole name of the key where nobody is known to hold it."""
-    return f"by {version.key_id}" if signer is None else f"by {signer}, key {version.key_id[:12]}…"
-
-
 def with_run_link(description: str, experiment_id: str, run_id: str) -> str:
     """The description with links to the run's page."""
     return description.replace(RUN_LINK, f"#/experiments/{experiment_id}/runs/{run_id}")
@@ -150,9 +128,8 @@ def _what(version: Version) -> str:
     return f"{version.label}: {method}{version.kind}" + ("" if version.origin is None else f", {version.origin}")
 
 
-def _facts(
-    version: Version, run: RunRecord | None, completeness: FilledCount | None, base: Version | None, signer: str | None
-) -> list[tuple[str, str]]:
+def _facts(shown: ShownFacts) -> list[tuple[str, str]]:
+    version, run, base = shown.version, shown.run, shown.base
     facts = [("Manifest", f"`{version.manifest_digest}`"), ("Weights", f"`{version.weights_digest}`")]
     if base is not None:
         facts.append(("Base", f"[{base.label}](#/models/{base.name}/versions/{base.number})"))
@@ -163,9 +140,9 @@ def _facts(
         facts.append(
             ("Trained", f"{run.parameters_trainable:,} of {run.parameters_total:,} parameters, seed {run.seed}")
         )
-    facts.append(("Signed", f"{_plain(signed_by(version, signer))}, log entry {version.log_index}, as recorded"))
-    if completeness is not None:
-        facts.append(("Modification record", completeness.text))
+    facts.append(("Signed", f"{_plain(shown.signed_by)}, log entry {version.log_index}, as recorded"))
+    if shown.completeness is not None:
+        facts.append(("Modification record", shown.completeness.text))
     return facts
 
 

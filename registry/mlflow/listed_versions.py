@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.projection import ListedProjection, project_listed
+from peft_registry.registry.mlflow.shown_facts import ShownFacts
 from peft_registry.registry.records.checkpoints import covered_size
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.provenance import production_of
@@ -110,7 +111,7 @@ def _listed(
     if parents is None and isinstance(made, ImportRecord):
         version = version.revised(origin="imported")  # as its manifest does
     parents = parents or ()
-    return project_listed(
+    shown = ShownFacts(
         version=version,
         made=None if isinstance(made, ImportRecord) else made,
         evaluations=judged_now(registry, version, standing_evaluations(registry, version, evaluations)),
@@ -120,6 +121,7 @@ def _listed(
         parents=tuple(parent.manifest for parent in parents),
         continues=next((parent.manifest for parent in parents if parent.role == "start"), None),
     )
+    return project_listed(shown)
 
 
 def _accompanied_by(statements: Sequence[StoredStatement]) -> Collection[Digest]:

@@ -18,7 +18,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.decision_standing import standing_of
 from peft_registry.registry.mlflow.description import neighbours_in
 from peft_registry.registry.mlflow.projection import Projection, project_version
-from peft_registry.registry.mlflow.shown_facts import Content, FilledCount, Neighbour
+from peft_registry.registry.mlflow.shown_facts import Content, FilledCount, Neighbour, ShownFacts
 from peft_registry.registry.records.evaluations import judged_now, standing_evaluations
 from peft_registry.registry.records.record_inputs import Elsewhere
 from peft_registry.registry.records.references import version_named, versions_of_artifact
@@ -167,10 +167,9 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         report = _report(registry, inputs)
         neighbours = neighbours_in(inputs.lineage)
         decided = inputs.decided
-    return project_version(
+    shown = ShownFacts(
         version=version,
-        run=records.run,
-        merge=records.merge,
+        made=records.run or records.merge,
         evaluations=judged_now(registry, version, standing_evaluations(registry, version, records.evaluations)),
         evaluated=len(records.evaluations),
         report=report,
@@ -184,7 +183,7 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         items=lambda record: registry.store.read_bytes(record.items.sha256),
         neighbours=neighbours,
         unreadable=unreadable,
-        pages=shared.pages,
+        has_pages=shared.pages,
         stops=_stops(registry, version),
         is_newest=row.is_newest,
         project=records.project,
@@ -192,6 +191,7 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         points=points_of(registry, records.run),
         standing=standing_of(registry, version, records, decided),
     )
+    return project_version(shown)
 
 
 def _projected_for_everybody(registry: Registry, row: _Row, shared: _Shared) -> Projection:
@@ -210,24 +210,22 @@ def _projected_for_everybody(registry: Registry, row: _Row, shared: _Shared) -> 
     except (IntegrityBroken, NotChecked) as error:  # as above
         unreadable = error.what
     parents = records.manifest.parents
-    return project_version(
+    shown = ShownFacts(
         version=version,
-        run=None,
         evaluations=[evaluation for evaluation in judged if not evaluation.names_a_person],
         evaluated=len(records.evaluations),
-        report=None,
         card=records.card,
         statements=[statement for statement in records.statements if statement.kind in PUBLISHED],
-        completeness=None,
         base=bases[0] if bases else None,
         parents=tuple(parent.manifest for parent in parents),
         continues=next((parent.manifest for parent in parents if parent.role == "start"), None),
         neighbours=neighbours,
         unreadable=unreadable,
-        pages=shared.pages,
+        has_pages=shared.pages,
         stops=_stops(registry, version),
         is_newest=row.is_newest,
     )
+    return project_version(shown)
 
 
 def system_metrics_of(registry: Registry, run: RunRecord | None) -> SystemMetrics | None:

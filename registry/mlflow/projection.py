@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from peft_registry.registry.evaluation.leakage import leakage_status
 from peft_registry.registry.evaluation.sentences import task_lines
-from peft_registry.registry.mlflow.description import describe, signed_by
+from peft_registry.registry.mlflow.description import describe
 from peft_registry.registry.mlflow.figures import (
     MAX_TAG,
     MAX_VERSION_TAG,
@@ -34,17 +34,14 @@ from peft_registry.registry.mlflow.figures import (
     system_metrics,
     with_bars,
 )
-from peft_registry.registry.mlflow.shown_facts import NOTHING_SAID, Content, DecidedState, FilledCount, Neighbour
+from peft_registry.registry.mlflow.shown_facts import Content, ShownFacts
 from peft_registry.registry.mlflow.tables import items_table, outcomes_table, results_table
-from peft_registry.schemas.acts import USE_STOPS, ShownStop
+from peft_registry.schemas.acts import USE_STOPS
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord, Trial
-from peft_registry.schemas.run_points import RunPoint
-from peft_registry.schemas.statement import StoredStatement
-from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.schemas.version import Version
 
 EXPERIMENT = "registry"  # of versions without a project
@@ -195,170 +192,48 @@ def experiment_of(project: str | None) -> str:
     return EXPERIMENT if project is None else f"{EXPERIMENT}/{project}"
 
 
-def project_version(
-    *,
-    version: Version,
-    run: RunRecord | None,
-    evaluations: Sequence[EvaluationRecord],
-    report: Content | None,
-    card: bytes | None,
-    statements: Sequence[StoredStatement],
-    completeness: FilledCount | None,
-    merge: MergeRecord | None = None,
-    base: Version | None = None,
-    parents: tuple[Digest, ...] = (),
-    continues: Digest | None = None,
-    signer: str | None = None,
-    evaluated: int | None = None,
-    items: Callable[[EvaluationRecord], bytes] | None = None,
-    neighbours: Sequence[Neighbour] = (),
-    unreadable: str | None = None,
-    pages: bool = False,
-    stops: Sequence[ShownStop] = (),
-    is_newest: bool = False,
-    project: str | None = None,
-    system: SystemMetrics | None = None,
-    points: Sequence[RunPoint] = (),
-    standing: DecidedState = NOTHING_SAID,
-) -> Projection:
-    """What MLflow should show for `version`.
-
-    Args:
-        version: the version, with the aliases it has now.
-        run: the record of the run that made it; None for a base or an import.
-        evaluations: those that stand, newest first: they speak of it, and none was made again on the same rows.
-        report: the audit report, one self-contained page.
-        card: the model card, Markdown.
-        statements: what was said about it so far.
-        completeness: how much of the modification record is filled.
-        merge: the record of the merge that made it.
-        base: the registered version of its base, for a link.
-        parents: manifests it was made from.
-        continues: that of them whose training it continued.
-        signer: the person whom trust names for the key that signed it.
-        evaluated: how many evaluations are recorded; default: those that stand.
-        items: reads the item table of an evaluation; None leaves the items out.
-        neighbours: the versions that it was made from, and those that were made from it.
-        unreadable: why those are not known now.
-        pages: whether the server that shows it has our own pages.
-        stops: the acts that stop a use of it, about it or about what it was made from.
-        is_newest: whether no later version has its name.
-        project: that it was made for; None for none.
-        system: how busy the machine was that trained it, where that was sampled.
-        points: what was measured step by step while it was trained.
-        standing: how what people decided about it stands now.
-    """
-    recorded = len(evaluations) if evaluated is None else evaluated
-    list_tags = _list_tags(version, run, evaluations, signer, evaluated=recorded)
-    description = describe(
-        version=version,
-        run=run,
-        merge=merge,
-        evaluations=evaluations,
-        completeness=completeness,
-        base=base,
-        report=REPORT_PATH if report is not None else None,
-        stops=stops,
-        signer=signer,
-        project=project,
-        neighbours=neighbours,
-        unreadable=unreadable,
-        pages=pages,
-        standing=standing,
-    )
+def project_version(shown: ShownFacts) -> Projection:
+    """What MLflow should show for a version."""
+    version = shown.version
+    list_tags = _list_tags(shown)
+    description = describe(shown, REPORT_PATH if shown.report is not None else None)
     return Projection(
         manifest=version.manifest_digest,
-        experiment=experiment_of(project),
-        run=_run_projection(
-            version,
-            run or merge,
-            evaluations,
-            report,
-            description,
-            tags=_facts_of(version, evaluations, project) | list_tags,
-            signer=signer,
-            items=items,
-            system=system,
-            points=points,
-        ),
+        experiment=experiment_of(shown.project),
+        run=_run_projection(shown, description, list_tags),
         version=VersionProjection(
             name=version.name,
             number=version.number,
             source=source_of(version),
             model_name=model_name(version),
             model_type=model_type(version),
-            artifacts=_model_files(card),
-            tags=_version_tags(
-                version,
-                list_tags,
-                statements,
-                completeness,
-                base,
-                project=project,
-                stops=stops,
-                standing=standing,
-            ),
+            artifacts=_model_files(shown.card),
+            tags=_version_tags(shown, list_tags),
             description=description,
             aliases=tuple(sorted(version.aliases)),
-            name_tags=_sorted(list_tags, MAX_VERSION_TAG) if is_newest else (),
+            name_tags=_sorted(list_tags, MAX_VERSION_TAG) if shown.is_newest else (),
         ),
-        parents=parents,
-        continues=continues,
+        parents=shown.parents,
+        continues=shown.continues,
     )
 
 
-def project_listed(
-    *,
-    version: Version,
-    made: RunRecord | MergeRecord | None,
-    evaluations: Sequence[EvaluationRecord],
-    evaluated: int,
-    signer: str | None,
-    project: str | None,
-    parents: tuple[Digest, ...] = (),
-    continues: Digest | None = None,
-    system: SystemMetrics | None = None,
-) -> ListedProjection:
-    """What lists show of `version`; the arguments are those of `project_version`, and `made` its run or its merge."""
-    run = made if isinstance(made, RunRecord) else None
-    list_tags = _list_tags(version, run, evaluations, signer, evaluated=evaluated)
-    shown = _run_projection(
-        version,
-        made,
-        evaluations,
-        None,
-        None,
-        tags=_facts_of(version, evaluations, project) | list_tags,
-        signer=signer,
-        items=None,
-        system=system,
-        points=(),
-    )
+def project_listed(shown: ShownFacts) -> ListedProjection:
+    """What lists show of a version, which is less: no report, no items and nothing that people said of it."""
+    list_tags = _list_tags(shown)
     return ListedProjection(
-        version=version,
-        project=project,
-        run=replace(shown, artifacts=()),
+        version=shown.version,
+        project=shown.project,
+        run=replace(_run_projection(shown, None, list_tags), artifacts=()),
         name_tags=_sorted(list_tags, MAX_VERSION_TAG),
-        parents=parents,
-        continues=continues,
+        parents=shown.parents,
+        continues=shown.continues,
     )
 
 
-def _run_projection(
-    version: Version,
-    made: RunRecord | MergeRecord | None,
-    evaluations: Sequence[EvaluationRecord],
-    report: Content | None,
-    description: str | None,
-    *,
-    tags: dict[str, str],
-    signer: str | None,
-    items: Callable[[EvaluationRecord], bytes] | None,
-    system: SystemMetrics | None,
-    points: Sequence[RunPoint],
-) -> RunProjection:
+def _run_projection(shown: ShownFacts, description: str | None, list_tags: dict[str, str]) -> RunProjection:
+    version, made, run, evaluations = shown.version, shown.made, shown.run, shown.evaluations
     registered = milliseconds(version.registered_at)
-    run = made if isinstance(made, RunRecord) else None
     params: tuple[tuple[str, str], ...] = ()
     made_metrics: tuple[MetricPoint, ...] = ()
     if isinstance(made, RunRecord):
@@ -366,8 +241,8 @@ def _run_projection(
         # of two values at one step the first is shown: the signed curve before the points beside it
         made_metrics = (
             *run_metrics(made),
-            *measured_points(points),
-            *(() if system is None else system_metrics(system)),
+            *measured_points(shown.points),
+            *(() if shown.system is None else system_metrics(shown.system)),
         )
     elif isinstance(made, MergeRecord):
         params = merge_params(made)
@@ -375,12 +250,10 @@ def _run_projection(
     metrics = standing_metrics(evaluations, last_step(run))
     suites = (evaluation_dataset(used) for evaluation in evaluations for used in evaluation.datasets)
     datasets = (*(run_datasets(run.data) if run else ()), *dict.fromkeys(suites))
-    files = {REPORT_PATH: report, **_tables(evaluations, items)}
+    files = {REPORT_PATH: shown.report, **_tables(evaluations, shown.items)}
     return RunProjection(
         name=f"{_act(version, made)} {version.label}",
-        tags=_run_tags(
-            version, made, description, signer, tags, tables=[path for path in files if path != REPORT_PATH]
-        ),
+        tags=_run_tags(shown, description, list_tags, tables=[path for path in files if path != REPORT_PATH]),
         params=params,
         metrics=with_bars(charted((*made_metrics, *metrics))),
         datasets=datasets,
@@ -424,18 +297,12 @@ def _act(version: Version, made: RunRecord | MergeRecord | None) -> str:
     return "train" if isinstance(made, RunRecord) else "merge"
 
 
-def _run_tags(
-    version: Version,
-    made: RunRecord | MergeRecord | None,
-    description: str | None,
-    signer: str | None,
-    facts: dict[str, str],
-    *,
-    tables: Sequence[str],
-) -> Pairs:
+def _run_tags(shown: ShownFacts, description: str | None, list_tags: dict[str, str], *, tables: Sequence[str]) -> Pairs:
+    version, made = shown.version, shown.made
     tags = {
-        **facts,
-        "mlflow.user": signer or version.key_id,
+        **_facts_of(version, shown.evaluations, shown.project),
+        **list_tags,
+        "mlflow.user": shown.signer or version.key_id,
         "mlflow.source.type": "JOB",
         "mlflow.source.name": f"registry {_act(version, made)}",
         "registry.id": version.label,
@@ -478,26 +345,17 @@ def _facts_of(version: Version, evaluations: Sequence[EvaluationRecord], project
     return {key: value for key, value in tags.items() if value is not None}
 
 
-def _version_tags(
-    version: Version,
-    list_tags: dict[str, str],
-    statements: Sequence[StoredStatement],
-    completeness: FilledCount | None,
-    base: Version | None,
-    *,
-    project: str | None,
-    stops: Sequence[ShownStop],
-    standing: DecidedState,
-) -> Pairs:
+def _version_tags(shown: ShownFacts, list_tags: dict[str, str]) -> Pairs:
     """What a list of versions shows beside each other; few, because it shows every tag. The rest is on the run."""
-    kinds = sorted({str(statement.kind) for statement in statements if statement.kind is not None})
+    kinds = sorted({str(statement.kind) for statement in shown.statements if statement.kind is not None})
+    standing = shown.standing
     tags = {
-        **_identity_tags(version, project),
-        "registry.base": base.label if base else None,
+        **_identity_tags(shown.version, shown.project),
+        "registry.base": shown.base.label if shown.base else None,
         **list_tags,
-        "registry.record": completeness.text if completeness else None,
+        "registry.record": shown.completeness.text if shown.completeness else None,
         "registry.statements": ", ".join(kinds) or None,
-        **{f"registry.{stop.kind}": stop.act.done for stop in stops},
+        **{f"registry.{stop.kind}": stop.act.done for stop in shown.stops},
         "registry.verdict": standing.verdict,
         "registry.gate": "; ".join(standing.gates) or None,
         "registry.approvals": standing.approvals,
@@ -521,20 +379,14 @@ def listed_version_tags(listed: ListedProjection) -> Pairs:
     return _sorted({key: value for key, value in tags.items() if value is not None}, MAX_VERSION_TAG)
 
 
-def _list_tags(
-    version: Version,
-    run: RunRecord | None,
-    evaluations: Sequence[EvaluationRecord],
-    signer: str | None,
-    *,
-    evaluated: int,
-) -> dict[str, str]:
+def _list_tags(shown: ShownFacts) -> dict[str, str]:
     """Bias, loss, tasks and signature, which are the columns of every list."""
+    evaluations = shown.evaluations
     tasks = "; ".join(task_lines(evaluations))
-    loss = None if run is None else loss_change(run)
+    loss = None if shown.run is None else loss_change(shown.run)
     tags = {
-        "registry.bias": bias_status(evaluations, evaluated),
-        "registry.signature": f"not checked here; signed {signed_by(version, signer)}",
+        "registry.bias": bias_status(evaluations, len(evaluations) if shown.evaluated is None else shown.evaluated),
+        "registry.signature": f"not checked here; signed {shown.signed_by}",
     }
     tags |= {"registry.tasks": tasks} if tasks else {}
     return tags if loss is None else tags | {"registry.loss": loss}

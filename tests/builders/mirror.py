@@ -8,7 +8,7 @@ from typing import Any
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
 from peft_registry.registry.mlflow.projection import Projection, project_version
-from peft_registry.registry.mlflow.shown_facts import Content, FilledCount
+from peft_registry.registry.mlflow.shown_facts import Content, FilledCount, ShownFacts
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference
@@ -146,7 +146,7 @@ def a_projection(version: Version | None = None, **changes: Any) -> Projection:
     version = version or a_version()
     values: dict[str, Any] = {
         "version": version,
-        "run": a_run(),
+        "made": a_run(),
         "evaluations": (an_evaluation(),),
         "report": Content.of(a_report(version.label)),
         "card": b"# gsm8k-tutor\n\nA small adapter.\n",
@@ -155,7 +155,7 @@ def a_projection(version: Version | None = None, **changes: Any) -> Projection:
         "base": a_base(),
         "parents": (digest("manifest base"),),
     }
-    return project_version(**(values | changes))
+    return project_version(ShownFacts(**(values | changes)))
 
 
 def projection_of(registry: Registry, version: Numbered) -> Projection:
@@ -166,7 +166,7 @@ def projection_of(registry: Registry, version: Numbered) -> Projection:
 def a_base_projection() -> Projection:
     return a_projection(
         a_base(),
-        run=None,
+        made=None,
         evaluations=(),
         report=None,
         completeness=None,

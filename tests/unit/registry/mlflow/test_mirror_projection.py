@@ -59,7 +59,7 @@ def test_equal_records_give_an_equal_digest() -> None:
         {"evaluations": (an_evaluation(after=0.5),)},
         {"statements": (a_statement(a_version().manifest_digest, "hold"),)},
         {"stops": (ShownStop(kind="recall", text="the data rows.jsonl"),)},
-        {"run": unknown_loss(a_run())},
+        {"made": unknown_loss(a_run())},
         {"base": None},
         {"parents": ()},
     ],
@@ -86,7 +86,7 @@ def test_configuration_becomes_flat_params() -> None:
 
 
 def test_the_curve_has_its_steps_and_spreads_over_the_run() -> None:
-    projection = a_projection(run=a_run(steps=4))
+    projection = a_projection(made=a_run(steps=4))
     curve = [point for point in projection.run.metrics if point.key == "loss/train"]
     assert [point.step for point in curve] == [1, 2, 3, 4]
     assert curve[-1].at_ms == projection.run.end_ms
@@ -95,7 +95,7 @@ def test_the_curve_has_its_steps_and_spreads_over_the_run() -> None:
 
 
 def test_known_figures_are_metrics_and_unknown_ones_are_absent() -> None:
-    projection = a_projection(run=unknown_loss(a_run()))
+    projection = a_projection(made=unknown_loss(a_run()))
     metrics = metrics_of(projection)
     held_out = [(point.key, point.value) for point in projection.run.metrics if point.key.startswith("loss/held_out")]
     assert held_out == [("loss/held_out before", 2.412)]
@@ -172,7 +172,7 @@ def test_the_held_out_loss_has_one_name_and_is_no_figure_of_bias() -> None:
 
 
 def test_an_evaluation_of_an_import_has_the_held_out_loss_under_the_same_name() -> None:
-    projection = a_projection(run=None, evaluations=(with_held_out_rows(an_evaluation()),))
+    projection = a_projection(made=None, evaluations=(with_held_out_rows(an_evaluation()),))
     assert metrics_of(projection)["loss/held_out"] == 1.871
     assert metrics_of(projection)["measured bias/house.stereotype_rate"] == 0.61
 
@@ -212,7 +212,7 @@ def test_a_figure_that_is_not_finite_is_in_no_signed_record_and_text_for_one_is_
         record.results[0].revised(value=figure)
     run = a_run()
     compute = run.compute.revised(conservative_flop=derived(str(figure), "FLOP", method="6·P·D"))
-    assert "system/conservative_flop" not in metrics_of(a_projection(run=run.revised(compute=compute)))
+    assert "system/conservative_flop" not in metrics_of(a_projection(made=run.revised(compute=compute)))
 
 
 def test_the_items_are_a_table_of_ids_without_a_text() -> None:
@@ -292,7 +292,7 @@ def test_data_sets_whose_names_mlflow_would_fold_keep_their_own_figures() -> Non
 
 
 def test_what_is_too_long_says_how_much_is_left_out() -> None:
-    params = dict(a_projection(run=a_run(notes="y" * 9000)).run.params)
+    params = dict(a_projection(made=a_run(notes="y" * 9000)).run.params)
     assert len(params["notes"]) <= 6000
     assert params["notes"].endswith("… (3024 more characters)")
     neighbours = tuple(
@@ -348,9 +348,9 @@ def an_edge(source: str, target: str, role: Any) -> LineageEdge:
 
 
 def test_our_own_pages_are_one_click_away_where_the_server_has_them() -> None:
-    text = a_projection(pages=True).version.description
+    text = a_projection(has_pages=True).version.description
     assert "[Verify now](/registry/gsm8k-tutor/1)" in text
-    assert "](/registry" not in a_projection(pages=False).version.description
+    assert "](/registry" not in a_projection(has_pages=False).version.description
 
 
 def test_the_description_says_how_a_version_is_promoted_with_a_signature() -> None:
@@ -465,7 +465,7 @@ def test_text_of_others_cannot_become_markup() -> None:
 def test_everything_fits_mlflows_limits() -> None:
     categories = tuple(f"axis: {number} / with % and = and a very long name {'x' * 300}" for number in range(40))
     projection = a_projection(
-        run=a_run(notes="y" * 9000, **{"k" * 300: 1}), evaluations=(an_evaluation(categories=categories),)
+        made=a_run(notes="y" * 9000, **{"k" * 300: 1}), evaluations=(an_evaluation(categories=categories),)
     )
     assert len(with_run_link(projection.version.description, "9" * 18, "f" * 32)) <= MAX_DESCRIPTION
     assert all(len(key) <= 250 and len(value) <= 6000 for key, value in projection.run.params)
@@ -496,7 +496,7 @@ def test_an_absolute_path_is_cut_to_its_base_name(text: str, expected: str) -> N
 
 
 def test_no_path_of_a_machine_reaches_mlflow() -> None:
-    projection = a_projection(run=a_run(data={"train": {"path": "/home/ada/secret/x.jsonl"}}))
+    projection = a_projection(made=a_run(data={"train": {"path": "/home/ada/secret/x.jsonl"}}))
     assert "/home/ada" not in everything_in(projection)
     assert dict(projection.run.params)["data.train.path"] == "x.jsonl"
 
