@@ -1,6 +1,6 @@
 """A complete evaluation without a model: items from a small deterministic rule, and the record computed from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -8,8 +8,16 @@ from typing import Any
 from peft_registry.registry.evaluation.aggregate import FIGURES, StatisticsPlan, aggregate
 from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.extra_figures import FURTHER, further_figures
-from peft_registry.registry.evaluation.items import Item, describe_items, loss_item, pair_item, read_items, write_items
+from peft_registry.registry.evaluation.items import (
+    Item,
+    describe_items,
+    loss_item,
+    pair_item,
+    read_items,
+    write_items,
+)
 from peft_registry.registry.evaluation.noise import NOISE, NoiseBounds, floors_json
+from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
 from peft_registry.registry.evaluation.recheck import statistics_of
 from peft_registry.schemas.codes import Code, code
 from peft_registry.schemas.evaluation import (
@@ -67,6 +75,19 @@ def loss_items(nats_a_token: float, arm: ArmName, *, dataset: str = "held-out", 
     ]
 
 
+def answered(
+    right: int, arm: ArmName, *, dataset: str = "answers-q", metric: str = "exact_match", count: int = 60
+) -> list[Reading]:
+    """Rows that are answered, the first of them rightly."""
+    return [
+        Reading(
+            dataset=dataset, id=f"q{at:02}", category=None, cluster=f"q{at:02}", arm=arm, metric="measure",
+            condition="", unit=f"q{at:02}", labels=(metric,), values=(MILLIONTHS * (at < right),), tokens=(0,),
+        )
+        for at in range(count)
+    ]  # fmt: skip
+
+
 def a_table(
     after: Margin = base_margin,
     *,
@@ -94,7 +115,7 @@ NEWEST = replace(PLAN, figures=FIGURES)
 
 
 def a_recorded_evaluation(
-    table: list[Item] | None = None, plan: StatisticsPlan = NEWEST
+    table: Sequence[Any] | None = None, plan: StatisticsPlan = NEWEST
 ) -> tuple[EvaluationRecord, bytes]:
     """The record and its item table; they agree. `PLAN` asks for the figures of the first edition."""
     return _usual_evaluation() if table is None and plan is NEWEST else _computed(table or a_table(), plan)
@@ -106,7 +127,7 @@ def _usual_evaluation() -> tuple[EvaluationRecord, bytes]:
     return _computed(a_table(), NEWEST)
 
 
-def _computed(table: list[Item], plan: StatisticsPlan) -> tuple[EvaluationRecord, bytes]:
+def _computed(table: Sequence[Any], plan: StatisticsPlan) -> tuple[EvaluationRecord, bytes]:
     if plan.interval_rule.flips_signs:
         plan = replace(plan, noise=NoiseBounds())
     items = write_items(table)
@@ -182,7 +203,7 @@ def _arm(name: Any, composition: Composition) -> Arm:
     return Arm(name=name, composition=composition, composition_digest=composition.canonical_digest())
 
 
-def _dataset(name: str, rows: tuple[Item, ...]) -> DatasetUsed:
+def _dataset(name: str, rows: Sequence[Any]) -> DatasetUsed:
     ids = sorted({row.id for row in rows if row.dataset == name})
     return DatasetUsed(
         name=name,

@@ -27,6 +27,7 @@ from peft_registry.registry.evaluation.comparisons import ids_digest
 from peft_registry.registry.evaluation.halves import NOT_SELECTED
 from peft_registry.registry.evaluation.items import ScoreNotFinite
 from peft_registry.registry.evaluation.limits import KnownFigure
+from peft_registry.registry.evaluation.lost_quality import TASK_SHARES
 from peft_registry.registry.evaluation.readings import Reading, whole_millionths
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.errors import InputRefused, RunFailed
@@ -53,7 +54,6 @@ _LENGTHS = (
 )  # names of one setting in the harness
 _DIGITS = 12  # of the digest in an id
 _SAID = 200  # characters of what code of a task complains of
-_SHARES = frozenset({"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1"})
 
 
 class TaskNamedTwice(InputRefused):
@@ -507,7 +507,7 @@ def _labels(declared: DeclaredTask, made: Any, row: TaskRow) -> tuple[dict[str, 
 
 
 def _known(label: str, *, is_higher_better: bool) -> KnownFigure:
-    is_share = label.partition(".")[0] in _SHARES
+    is_share = label.partition(".")[0] in TASK_SHARES
     return KnownFigure(better="higher" if is_higher_better else "lower", ends=(0.0, 1.0) if is_share else (None, None))
 
 

@@ -60,7 +60,7 @@ from peft_registry.schemas.values import declared
 from peft_registry.schemas.version import Version
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.decisions import ENGINEER, OFFICER, fill, fill_in
-from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table
+from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, answered
 from tests.builders.homes import NOW, add_a_base, base_files, reopened
 from tests.builders.products import a_product
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
@@ -365,7 +365,13 @@ def test_quality_that_an_evaluation_shows_as_lost_reaches_the_gate_and_the_list(
 ) -> None:
     registry, version = place.registry, place.version
     assert gate_facts(registry, version, version.manifest_digest, None).lost == ()
-    record, items = a_recorded_evaluation(a_table(neutral=(4.7185, 5.5294)), replace(PLAN, figures=FIGURES))
+    rows = [
+        *a_table(neutral=(4.7185, 5.5294)),
+        *answered(50, "base", dataset="task-sums", metric="acc"),
+        *answered(10, "adapted", dataset="task-sums", metric="acc"),
+    ]
+    record, items = a_recorded_evaluation(rows, replace(PLAN, figures=FIGURES))
+    record = record.revised(extra=record.extra | {"tasks": {"task-sums": {"measures": {"acc": "higher"}}}})
     append_statement(
         registry,
         subject=version.manifest_digest,
@@ -375,12 +381,14 @@ def test_quality_that_an_evaluation_shows_as_lost_reaches_the_gate_and_the_list(
         evidence=(items,),
     )
     facts = gate_facts(registry, version, version.manifest_digest, None)
-    (lost,) = facts.lost
-    assert lost.text.startswith("loss on neutral text 4.")
-    # of these very files: the evaluation above is of invented ones
-    measured = facts.revised(lost=(lost.revised(stale=None),))
-    for name in ("starter", "regulated"):
-        assert "quality" in {reason.rule for reason in decide_gate(measured, read_gate_policy(name).policy).reasons}
+    language, task = facts.lost
+    assert language.text.startswith("loss on neutral text 4.")
+    assert task.text.startswith("acc on sums 0.8333 → 0.1667")
+    for lost in facts.lost:
+        # of these very files: the evaluation above is of invented ones
+        measured = facts.revised(lost=(lost.revised(stale=None),))
+        for name in ("starter", "regulated"):
+            assert "quality" in {reason.rule for reason in decide_gate(measured, read_gate_policy(name).policy).reasons}
     found = [one.label for one in find_versions(registry, read_query("quality=lost")).versions]
     assert found == ["other:1", version.label]  # of the same bytes
     capsys.readouterr()

@@ -7,19 +7,10 @@ import pytest
 
 from peft_registry.registry.evaluation.aggregate import FIGURES
 from peft_registry.registry.evaluation.lost_quality import lost_quality
-from peft_registry.registry.evaluation.readings import MILLIONTHS, Reading
-from peft_registry.schemas.evaluation import ArmName, EvaluationRecord, LossComparison
-from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, loss_items
-
-
-def answers(right: int, arm: ArmName, *, count: int = 60) -> list[Reading]:
-    return [
-        Reading(
-            dataset="answers-q", id=f"q{at:02}", category=None, cluster=f"q{at:02}", arm=arm, metric="measure",
-            condition="", unit=f"q{at:02}", labels=("exact_match",), values=(MILLIONTHS * (at < right),), tokens=(0,),
-        )
-        for at in range(count)
-    ]  # fmt: skip
+from peft_registry.registry.records.facets import evaluation_facets
+from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
+from peft_registry.schemas.facets import Facet
+from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, answered, loss_items
 
 
 def names(record: EvaluationRecord) -> list[str]:
@@ -58,9 +49,32 @@ def test_an_interval_that_reaches_below_the_limit_accuses_nobody(low: float | No
 
 @pytest.mark.parametrize(("right", "lost"), [(50, []), (49, []), (10, ["exact_match on answers-q"])])
 def test_right_answers_that_fell_beyond_the_limit_are_lost(right: int, lost: list[str]) -> None:
-    table = [*a_table(), *answers(50, "base"), *answers(right, "adapted")]
+    table = [*a_table(), *answered(50, "base"), *answered(right, "adapted")]
     record, _ = a_recorded_evaluation(table, replace(PLAN, figures=FIGURES))
     assert names(record) == lost
+
+
+@pytest.mark.parametrize(
+    ("metric", "stated", "right", "lost"),
+    [
+        ("acc", "higher", 10, ["acc on sums"]),
+        ("exact_match.strict-match", "higher", 10, ["exact_match.strict-match on sums"]),
+        ("acc", "higher", 47, []),  # 0.05 less, by an interval that holds the limit
+        ("acc", "lower", 10, []),
+        ("acc", None, 10, []),
+        ("bleu", "higher", 10, []),  # its scale is not known
+    ],
+)
+def test_a_benchmark_whose_right_answers_fell_beyond_the_limit_is_lost(
+    metric: str, stated: str | None, right: int, lost: list[str]
+) -> None:
+    before = answered(50, "base", dataset="task-sums", metric=metric)
+    after = answered(right, "adapted", dataset="task-sums", metric=metric)
+    record, _ = a_recorded_evaluation([*a_table(), *before, *after], replace(PLAN, figures=FIGURES))
+    measures = {} if stated is None else {metric: stated}
+    said = record.revised(extra=record.extra | {"tasks": {"task-sums": {"measures": measures}}})
+    assert names(said) == lost
+    assert (Facet("quality", "lost") in evaluation_facets([said])) is bool(lost)
 
 
 def test_whoever_signed_an_evaluation_of_an_earlier_edition_does_not_choose_what_is_lost() -> None:
