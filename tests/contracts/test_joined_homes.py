@@ -264,3 +264,16 @@ def test_the_command_joins_and_says_what_the_holder_of_the_root_runs(
     assert "registry trust add trainer.pub --person sam --role trainer" in shown.err
     assert run(["list", "--home", str(home)]) == 0
     assert "tiny:1" in capsys.readouterr().out
+
+
+def test_the_command_joins_for_reading_without_a_key_and_without_a_passphrase(
+    shared: Shared, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peft_registry.registry.homes.home.utc_now", lambda: NOW)
+    home = tmp_path / "reader"
+    words = ["init", "--home", str(home), "--join", shared.database, "--store", shared.store, "--read-only"]
+    trust = ["--trust", str(shared.first.folder / "trust.json"), "--root", f"sha256:{shared.root}", "--person", "sam"]
+    assert run([*words, *trust]) == 0
+    assert list(home.glob("keys/*")) == []
+    assert run(["list", "--home", str(home)]) == 0
+    assert "tiny:1" in capsys.readouterr().out
