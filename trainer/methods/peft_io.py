@@ -6,7 +6,7 @@ Peft itself warns about keys that match nothing and drops configuration fields t
 import enum
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -42,11 +42,19 @@ _MEGATRON_DEFAULT = "megatron.core"  # what every LoRA configuration says, and n
 class StartDiffers(InputRefused):
     what = "the starting adapter has another configuration than the training file"
     why = "its {key} is {was!s:.80}, the file's would be {now!s:.80}: equal numbers would mean something else"
-    fix = "write the method's block as that adapter has it: in its adapter_config.json, which `registry pull` writes"
+    fix = "{remedy}"
 
     key: str
     was: object
     now: object
+
+    @property
+    def remedy(self) -> str:
+        if self.key == "target_modules" and isinstance(self.was, list):
+            return f"write target_modules: [{', '.join(map(str, self.was))}] in the method's block"
+        return (
+            "write the method's block as that adapter has it: in its adapter_config.json, which `registry pull` writes"
+        )
 
 
 class BaseNotAdaptable(InputRefused):
@@ -223,19 +231,34 @@ def start_from(model: Any, folder: Path) -> None:
         StartDiffers: it is of another configuration than the one that was prepared.
         WeightsMismatch: names or shapes are not those of the model.
     """
-    prepared = model.peft_config["default"]
-    saved = config_json(read_config(folder, type(prepared)), None)
-    now = config_json(prepared, None)
     tensors = read_tensors(folder / WEIGHTS)
-    expected = adapter_state(model)
-    # equal tensors are of the same modules, in whichever words a configuration names them
-    told_by_tensors = {"target_modules"} if tensors.keys() == expected.keys() else set()
-    compared = {key for key in now if not OF_THE_BEGINNING.fullmatch(key)}
-    for key in sorted(compared - told_by_tensors):
-        if saved.get(key) != now[key]:
-            raise StartDiffers(key, saved.get(key), now[key])
-    require_same_keys(folder, expected=expected, found=tensors)
+    require_same_start(model, _config_values(folder), tensors.keys())
+    require_same_keys(folder, expected=adapter_state(model), found=tensors)
     set_state(model, tensors, folder)
+
+
+def require_same_start(model: Any, saved: Mapping[str, Any], tensors: Collection[str]) -> None:
+    """Raise unless a saved adapter is of the configuration that a model was prepared with; no tensor is read.
+
+    Args:
+        model: that was prepared, with weights or without.
+        saved: the adapter's `adapter_config.json`.
+        tensors: the names of its tensors.
+
+    Raises:
+        StartDiffers: it is of another one.
+        AdapterConfigRefused: see `load_adapter`.
+    """
+    prepared = model.peft_config["default"]
+    was = config_json(_parsed_config(saved, type(prepared)), None)
+    now = config_json(prepared, None)
+    compared = {key for key in now if not OF_THE_BEGINNING.fullmatch(key)}
+    # equal tensors are of the same modules, in whichever words a configuration names them
+    if "target_modules" in compared and set(tensors) == adapter_state(model).keys():
+        compared.remove("target_modules")
+    for key in sorted(compared):
+        if was.get(key) != now[key]:
+            raise StartDiffers(key, was.get(key), now[key])
 
 
 def set_state(model: Any, state: Mapping[str, Any], folder: Path) -> None:
@@ -280,7 +303,10 @@ def read_config(folder: Path, config_type: type[PeftConfig]) -> PeftConfig:
     Raises:
         AdapterConfigRefused: see `load_adapter`.
     """
-    value = _config_values(folder)
+    return _parsed_config(_config_values(folder), config_type)
+
+
+def _parsed_config(value: Mapping[str, Any], config_type: type[PeftConfig]) -> PeftConfig:
     wanted = _peft_type(config_type)
     if value.get("peft_type") != wanted:
         raise AdapterConfigRefused(f"its peft_type is not {wanted}")

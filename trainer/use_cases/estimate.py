@@ -55,7 +55,7 @@ from peft_registry.trainer.use_cases.train_costs import (
     recorded_speed,
 )
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
-from peft_registry.trainer.use_cases.train_work import tasks_of_plan
+from peft_registry.trainer.use_cases.train_work import require_fitting_method, tasks_of_plan
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.memory import Shape, Trace
@@ -370,6 +370,7 @@ def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Obs
     require_measurable(config, data, tokenizer, context_length=context_length)
     shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in first_epoch(config, data, tokenizer)]
     _, rows, tokens, _ = max(shapes)
+    require_fitting_method(registry, plan, folder)
     part = plan.scope.half
     tasks = tasks_of_plan(registry, plan, folder)
     costs = costs_of(registry, plan, data, tokenizer, parts={part, SCREENED, FULL}, tasks=tasks)

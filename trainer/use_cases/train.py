@@ -55,7 +55,12 @@ from peft_registry.trainer.use_cases.train_start import (
     require_usable,
     run_from_beginning,
 )
-from peft_registry.trainer.use_cases.train_work import data_of_plan, tasks_of_plan, train_as_planned
+from peft_registry.trainer.use_cases.train_work import (
+    data_of_plan,
+    require_fitting_method,
+    tasks_of_plan,
+    train_as_planned,
+)
 
 if TYPE_CHECKING:
     from peft_registry.trainer.runs.shared_base import SharedBase
@@ -148,6 +153,7 @@ def train_and_register(
             heard = log.observing(observe)
             is_resumed = resume is not None
             data, texts = data_of_plan(registry, plan, kept, folder, is_resumed=is_resumed, observe=heard)
+            require_fitting_method(registry, plan, texts)
             tasks = tasks_of_plan(registry, plan, texts)
             if is_arm:  # all arms are asked the same, whatever each costs to train
                 plan = with_part(plan, plan.scope.half)

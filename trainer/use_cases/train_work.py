@@ -16,7 +16,7 @@ from peft_registry.schemas.progress import Observe, Said, Warned
 from peft_registry.schemas.run import KeptRun
 from peft_registry.trainer.inputs.benchmark_tasks import load_file_tasks
 from peft_registry.trainer.inputs.guards import warnings_about_prompt
-from peft_registry.trainer.inputs.start import fetched
+from peft_registry.trainer.inputs.start import fetched, saved_config
 from peft_registry.trainer.runs.folder import has_checkpoint, read_state
 from peft_registry.trainer.runs.launch import RegisteredElsewhere, WorkerJob, run_workers
 from peft_registry.trainer.runs.resume import Keeper, changed_libraries
@@ -70,6 +70,30 @@ def data_of_plan(
     require_sources_not_stopped(registry, "train", config.name, sources)
     Keeper(folder, kept if is_resumed else None).data(data.identities)
     return data, texts.folder
+
+
+def require_fitting_method(registry: Registry, plan: TrainingPlan, texts: Path) -> None:
+    """Raise where the method refuses the base's layers or a starting adapter has others: a model without weights shows it.
+
+    Args:
+        registry: holds the starting adapter.
+        plan: what is trained.
+        texts: the folder with the configuration of its base.
+
+    Raises:
+        InputRefused: the method block names layers that the base does not have, or that the method does not take.
+        StartDiffers: the starting adapter is of another configuration.
+    """
+    from peft_registry.trainer.methods.peft_io import require_same_start
+    from peft_registry.trainer.training.without_weights import prepared_without_weights
+
+    model = prepared_without_weights(texts, plan.loaded.config)
+    if model is None or plan.start is None:
+        return
+    manifest = stored_manifest(registry, plan.start.manifest_digest)
+    saved = saved_config(registry, manifest)
+    if saved is not None:
+        require_same_start(model, saved, {tensor.name for tensor in listed_tensors(manifest.weights)})
 
 
 def tasks_of_plan(registry: Registry, plan: TrainingPlan, texts: Path) -> "tuple[BenchmarkTask, ...]":

@@ -27,16 +27,26 @@ from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.registry.records.trained_templates import trained_template
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.verify import verify_version
+from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.schemas.progress import Advanced
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
+from peft_registry.trainer.bases.tensor_files import read_tensors
 from peft_registry.trainer.embedded import embedded_base, example_rows
-from peft_registry.trainer.inputs.start import StartSettingsDiffer
+from peft_registry.trainer.inputs.start import StartSettingsDiffer, other_settings
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
-from peft_registry.trainer.methods.peft_io import StartDiffers, adapter_state, start_from, suppress_warnings
+from peft_registry.trainer.methods.peft_io import (
+    StartDiffers,
+    adapter_state,
+    require_same_start,
+    start_from,
+    suppress_warnings,
+)
+from peft_registry.trainer.training.without_weights import prepared_without_weights
+from peft_registry.trainer.use_cases import train
 from peft_registry.trainer.use_cases.forgetting import StepNotMeasured, forgetting_of
 from peft_registry.trainer.use_cases.train import train_and_register
 from peft_registry.trainer.use_cases.train_plan import plan_training
@@ -284,12 +294,25 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora": {},
     "rslora": {"lora__use_rslora": True},
     "dora": {"lora__use_dora": True},
+    "some layers": {"lora__target_modules": ["self_attn.q_proj", "model.layers.1.mlp.up_proj"]},
+    "a layer less": {"lora__target_modules": ["q_proj", "v_proj"], "lora__exclude_modules": ["v_proj"]},
     "patterns": {"lora__rank_pattern": {"q_proj": 2}, "lora__alpha_pattern": {"v_proj": 4.0}},
     **{one: {"method": one} for one in ("lora_pro", "qlora", "bottleneck", "ia3", "prompt_tuning", "prefix_tuning")},
     "vera": {"method": "vera", "vera__r": 8},
     "oft": {"method": "oft", "oft__block_size": 8},
     "loha": {"method": "loha", "loha__module_dropout": 0.5},
 }
+
+
+def require_accepted_without_weights(adapter: Path, base: Path, config: TrainingFile) -> None:
+    """What is compared before a weight is read knows an adapter of this very file; a whole model has nothing to compare."""
+    without = prepared_without_weights(base, config)
+    assert without is not None
+    if config.method != "full":
+        saved = json.loads((adapter / "adapter_config.json").read_text())
+        names = read_tensors(adapter / "adapter_model.safetensors").keys()
+        assert other_settings(saved, names, config) == ((), ())
+        require_same_start(without, saved, names)
 
 
 @pytest.mark.parametrize("case", METHODS)
@@ -310,6 +333,7 @@ def test_training_begins_at_the_function_of_the_adapter(case: str, tmp_path: Pat
                 parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
     (tmp_path / "adapter").mkdir()
     method.save(one, tmp_path / "adapter", base=None)
+    require_accepted_without_weights(tmp_path / "adapter", folder, config)
     other = prepared(9)
     with torch.no_grad():
         assert not torch.equal(other(input_ids=ids).logits, one(input_ids=ids).logits)
@@ -326,8 +350,21 @@ Refusal = Callable[[Home], tuple[str, ...]]
 REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "another scale": (("lora.alpha=32",), 2, "lora.alpha 32 in place of 16"),
     "another rank": (("lora.r=4", "lora.alpha=16"), 2, "lora.r 4 in place of 8"),
-    "rsLoRA": (("lora.use_rslora=true",), 2, "use_rslora"),
-    "other modules": (("lora.target_modules=[q_proj]",), 2, "target_modules"),
+    "rsLoRA": (("lora.use_rslora=true",), 2, "lora.use_rslora true in place of false"),
+    "a pattern": (("lora.rank_pattern={q_proj: 2}",), 2, "write `lora: {r: 8, alpha: 16, rank_pattern: {}}`"),
+    "other modules": (
+        ("lora.target_modules=[q_proj]",),
+        2,
+        "lora.target_modules [q_proj] in place of [down_proj, gate",
+    ),
+    "no layer": (("lora.target_modules=[query]",), 2, "lora.target_modules [query] in place of [down_proj, gate"),
+    "fewer modules by another key": (("lora.exclude_modules=[q_proj]",), 2, "another configuration"),
+    "all modules": (("continue_from=FEW",), 2, "write target_modules: [q_proj, v_proj] in the method's block"),
+    "one module more": (
+        ("continue_from=FEW", "lora.target_modules=[q_proj, v_proj, o_proj]"),
+        2,
+        "write `lora: {r: 8, alpha: 16, target_modules: [q_proj, v_proj]}`",
+    ),
     "another method": (("method=ia3",), 2, "of the method lora"),
     "full fine-tuning": (("method=full",), 2, "of the method lora"),
     "a hybrid": (("method=hybrid",), 2, "continue_from"),
@@ -340,15 +377,25 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def few(trained: Home) -> Version:
+    """An adapter on some of the layers."""
+    words = ("name=few", "lora.target_modules=[v_proj, q_proj]")
+    return train_and_register(trained.registry, trained.alone, words).version
+
+
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_gone_on_from_is_refused_by_name(
-    case: str, trained: Home, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_gone_on_from_is_refused_by_name_before_the_base_is_read(
+    case: str, trained: Home, few: Version, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train, "checked_base", lambda *_, **__: pytest.fail("the base was read first"))
     words, code, named = REFUSED[case]
+    words = tuple(word.replace("FEW", few.label) for word in words)
     start = () if any(word.startswith("continue_from=") for word in words) else ("continue_from=tutor-first:1",)
-    where = ["--home", str(trained.home), "--no-mirror"]
-    assert run(["train", str(trained.alone), "name=refused", *start, *words, *where]) == code
-    assert named in capsys.readouterr().err
+    where = ["--home", str(trained.home)]
+    for more in (["--no-mirror"], ["--dry-run"]):
+        assert run(["train", str(trained.alone), "name=refused", *start, *words, *where, *more]) == code
+        assert named in " ".join(capsys.readouterr().err.split())
     with pytest.raises(KnownError):
         version_named(trained.registry, "refused")
 

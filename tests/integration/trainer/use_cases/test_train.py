@@ -339,6 +339,22 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_own_remedy(unread: Pl
         assert problem.fix in caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("lora.target_modules=[query]",), "no layer of this base is named by lora.target_modules"),
+        (("lora.rank_pattern={query: 2}",), "no adapted layer matches"),
+        (("method=full", "full.freeze=[model]"), "leaves nothing to train"),
+    ],
+)
+def test_layers_that_the_base_does_not_have_are_refused_before_a_weight_is_read(
+    unread: Place, words: tuple[str, ...], says: str
+) -> None:
+    for asked in (unread.train, lambda *words: estimate_run(unread.registry, unread.folder / "train.yml", words)):
+        with pytest.raises(KnownError, match=says):
+            asked(*words, "name=other")
+
+
 @pytest.mark.parametrize("words", [("base=absent",), ("data.train.path=absent.jsonl",), ("method=ia3", "lora.r=8")])
 def test_an_estimate_refuses_what_the_run_refuses(unread: Place, words: tuple[str, ...]) -> None:
     with pytest.raises(KnownError) as of_run:
