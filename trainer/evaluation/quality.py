@@ -26,6 +26,7 @@ from peft_registry.schemas.evaluation import ArmName, DatasetUsed
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.data.dataset import LoadedData, Task
+from peft_registry.trainer.data.formats import RowReading
 from peft_registry.trainer.data.prompting import AS_TYPED, Prompting
 from peft_registry.trainer.data.tokenize import prompt_ids
 from peft_registry.trainer.evaluation.answer_metrics import (
@@ -239,6 +240,7 @@ def read_answers(path: Path, *, name: str, own: OwnMetric | None = None) -> Answ
     return Answers(dataset, tuple(rows), own, as_numbers=True in numbers)
 
 
+_OF_CLASSES = ("accuracy", "macro_f1")
 # what evaluation.quality and training.early_stopping may name and not all rows have: what it is, and which rows have it
 MEASURED_OF_ROWS: Mapping[str, tuple[str, str]] = {
     "accuracy": ("the share of rows whose class is the likeliest", "two classes or more"),
@@ -263,7 +265,7 @@ def require_fitting(names: Sequence[str], data: LoadedData, *, key: str) -> None
     for name in names:
         if name == "loss":
             continue
-        if name in ("accuracy", "macro_f1"):
+        if name in _OF_CLASSES:
             fits = len(data.classes) > 1
         elif not tasks:
             raise AnswersNotRead(key, name, data.row_format)
@@ -271,6 +273,24 @@ def require_fitting(names: Sequence[str], data: LoadedData, *, key: str) -> None
             fits = name != "number_match" or all(number_of(task.answer) is not None for task in tasks)
         if not fits:
             raise MetricOfOtherRows(key, name, *MEASURED_OF_ROWS[name])
+
+
+def require_fitting_format(names: Sequence[str], reading: RowReading, *, key: str) -> None:
+    """Raise where no rows of this format have what a file wants to know of them: known before a row is read as tokens.
+
+    Args:
+        names: of figures.
+        reading: how the held-out rows are read.
+        key: of the training file that names them.
+
+    Raises:
+        AnswersNotRead, MetricOfOtherRows: as `require_fitting`.
+    """
+    for name in names:
+        if name in _OF_CLASSES and reading.row_format != "classification":
+            raise MetricOfOtherRows(key, name, *MEASURED_OF_ROWS[name])
+        if name not in ("loss", *_OF_CLASSES) and not reading.has_tasks:
+            raise AnswersNotRead(key, name, reading.row_format)
 
 
 def held_out_answers(

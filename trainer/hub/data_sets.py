@@ -23,6 +23,9 @@ from peft_registry.trainer.hub.places import SharedCache
 from peft_registry.trainer.hub.repositories import list_repository
 from peft_registry.trainer.hub.shared_cache import cached_snapshot, names_in, require_blob
 
+# of the names of files that a repository has those that are wanted
+Choice = Callable[[tuple[str, ...]], tuple[str, ...]]
+
 _PART = re.compile(r"-\d{5}-of-(?P<total>\d{5})(?=\.[^/]*$)")
 
 # the words for each split in the names of files, the one that is looked for first in front
@@ -77,6 +80,35 @@ def locate_locally_or_on_hub(folder: Path, observe: Observe = ignore) -> Locate:
     return locate
 
 
+def locate_on_this_machine(folder: Path) -> Locate:
+    """The same without a question to the Hub: of its data sets what this user's cache has, see `only_on_hub`."""
+    here = in_folder(folder)
+
+    def locate(source: TrainSource, split: Split) -> Located:
+        cached = _in_cache(source, split) if is_hub_id(source.path, folder) else None
+        return here(source, split) if cached is None else cached
+
+    return locate
+
+
+def only_on_hub(source: TrainSource, split: Split, folder: Path) -> bool:
+    """Whether the rows of a data set would have to be fetched first.
+
+    Raises:
+        CorruptDownload: the bytes of a file in the cache are not those of its name.
+    """
+    return is_hub_id(source.path, folder) and _in_cache(source, split) is None
+
+
+def _in_cache(source: TrainSource, split: Split) -> Located | None:
+    cached = _cached_files(source.path, _choice_of(source, split), revision=source.revision, cache=None)
+    return None if cached is None else cached.located(source.path)
+
+
+def _choice_of(source: TrainSource, split: Split) -> Choice:
+    return lambda names: chosen_files(source.path, names, split=split, source=source)
+
+
 def fetch_data(
     source: TrainSource,
     split: Split,
@@ -103,7 +135,7 @@ def fetch_data(
     """
     return fetch_files(
         source.path,
-        lambda names: chosen_files(source.path, names, split=split, source=source),
+        _choice_of(source, split),
         revision=source.revision,
         cache=cache,
         endpoint=endpoint,
@@ -114,7 +146,7 @@ def fetch_data(
 
 def fetch_files(
     repository: str,
-    choose: Callable[[tuple[str, ...]], tuple[str, ...]],
+    choose: Choice,
     *,
     revision: str | None = None,
     cache: Path | None = None,
@@ -154,7 +186,7 @@ def fetch_files(
         cached = _CachedFiles(place.folder, names, listing.commit)
     more = f" and {len(cached.names) - 1} more" if len(cached.names) > 1 else ""
     observe(Said("data", f"{repository} at {cached.commit[:12]}: {cached.names[0]}{more}"))
-    return Located(repository, tuple(cached.folder / name for name in cached.names), cached.commit)
+    return cached.located(repository)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +195,11 @@ class _CachedFiles:
     names: tuple[str, ...]
     commit: str
 
+    def located(self, repository: str) -> Located:
+        return Located(repository, tuple(self.folder / name for name in self.names), self.commit)
 
-def _cached_files(
-    repository: str, choose: Callable[[tuple[str, ...]], tuple[str, ...]], *, revision: str | None, cache: Path | None
-) -> _CachedFiles | None:
+
+def _cached_files(repository: str, choose: Choice, *, revision: str | None, cache: Path | None) -> _CachedFiles | None:
     """The files that are chosen among those of a snapshot, each compared with its name in the cache; None where they are not there.
 
     Raises:

@@ -7,6 +7,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from peft_registry.registry.disk.hashing import hash_file
+from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.records.sources import Source
+from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.progress import Observe, ignore
@@ -78,18 +82,44 @@ def require_readable_rows(loaded: LoadedConfig) -> None:
     A file that is missing is told by `collect_absent`, and a data set of the Hub is looked at once it is fetched.
 
     Raises:
-        InputRefused: a column is absent, or nobody can tell how the rows are to be read.
+        InputRefused: a column is absent, nobody can tell how the rows are to be read, or their format has not what is measured.
     """
-    data = loaded.config.data
-    sources = [data.train] + ([data.validation.as_source()] if data.validation.path is not None else [])
-    for source in sources:
+    from peft_registry.trainer.evaluation.quality import require_fitting_format
+
+    config = loaded.config
+    train, validation = config.data.train, config.data.validation
+    stopping = config.training.early_stopping
+    measured = {
+        "evaluation.quality": config.evaluation.quality,
+        "training.early_stopping.metric": () if stopping is None else (stopping.metric,),
+    }
+    for source in [train] if validation.path is None else [train, validation.as_source()]:
         path = loaded.resolve(source.path)
-        if path.is_file():
-            # any chat template will do: whether the tokenizer has one is asked with the tokenizer
-            open_data(source, Located(path.name, (path,)), chat_template="")
+        if not path.is_file():
+            continue
+        # any chat template will do: whether the tokenizer has one is asked with the tokenizer
+        _, reading = open_data(source, Located(path.name, (path,)), chat_template="")
+        if source is train and validation.path is not None:
+            continue  # the figures are of the other rows
+        for key, names in measured.items():
+            require_fitting_format(names, reading, key=key)
 
 
-def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ignore) -> None:
+def require_data_not_stopped(registry: Registry, loaded: LoadedConfig) -> None:
+    """Raise where a file of rows is recalled; a data set of the Hub has a digest once its files are here.
+
+    Raises:
+        VersionStopped: it is.
+    """
+    parts = (loaded.config.data.train, loaded.config.data.validation)
+    files = [loaded.resolve(part.path) for part in parts if part.path is not None]
+    sources = [Source(hash_file(path).sha256, f"the data {path.name}") for path in files if path.is_file()]
+    require_sources_not_stopped(registry, "train", loaded.config.name, sources)
+
+
+def collect_absent(
+    problems: Problems, loaded: LoadedConfig, load: "LoadSuite", observe: Observe = ignore, *, fetches: bool = True
+) -> None:
     """Find every data file that is not there and every question that nothing answers, before the base is hashed.
 
     Args:
@@ -97,11 +127,17 @@ def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", 
         loaded: the training file.
         load: gives the suites of the home.
         observe: hears of texts that are fetched.
+        fetches: whether the Hub is asked for a text to retain; else one that is only there is not looked at.
     """
     from peft_registry.trainer.data.containers import DataFileMissing
     from peft_registry.trainer.evaluation.retention import check_retained
     from peft_registry.trainer.evaluation.suites import check_asked
-    from peft_registry.trainer.hub.data_sets import is_hub_id, locate_locally_or_on_hub
+    from peft_registry.trainer.hub.data_sets import (
+        is_hub_id,
+        locate_locally_or_on_hub,
+        locate_on_this_machine,
+        only_on_hub,
+    )
 
     def is_absent(path: str) -> bool:
         return not loaded.resolve(path).exists() and not is_hub_id(path, loaded.folder)
@@ -114,8 +150,11 @@ def collect_absent(problems: Problems, loaded: LoadedConfig, load: "LoadSuite", 
     problems.attempt(lambda: check_asked(loaded.config.evaluation, load))
     for task in loaded.config.evaluation.tasks:
         problems.attempt(partial(require_task, loaded, task))
-    locate = locate_locally_or_on_hub(loaded.folder, observe)
+    folder = loaded.folder
+    locate = locate_locally_or_on_hub(folder, observe) if fetches else locate_on_this_machine(folder)
     for source in retention:
+        if not fetches and only_on_hub(source, "test", folder):
+            continue
         if source.path is not None and not source.ships and is_absent(source.path):
             problems.add(DataFileMissing(loaded.resolve(source.path), key="evaluation.retention"))
         else:

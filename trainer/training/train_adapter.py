@@ -21,7 +21,7 @@ from peft_registry.trainer.bases.loading import load_base, load_tokenizer
 from peft_registry.trainer.bases.offload import waiting_in
 from peft_registry.trainer.bases.sharding import base_to_spread
 from peft_registry.trainer.data.collate import Batches, padding_id
-from peft_registry.trainer.data.dataset import LoadedData, load_data, require_room
+from peft_registry.trainer.data.dataset import LoadedData, Locate, load_data, require_room
 from peft_registry.trainer.evaluation.losses import held_out
 from peft_registry.trainer.evaluation.quality import (
     Answers,
@@ -79,6 +79,7 @@ def read_data(
     base_folder: Path,
     base_record: BaseRecord,
     vocabulary: int | None = None,
+    locate: Locate | None = None,
     observe: Observe = ignore,
 ) -> LoadedData:
     """The rows as tokens, for which no weight is needed: what is wrong with them is said in seconds.
@@ -89,6 +90,7 @@ def read_data(
         base_folder: has the tokenizer of the base, checked by the caller; its weights may be missing.
         base_record: for the context length.
         vocabulary: how many tokens the base has an embedding for; None where nobody knows.
+        locate: where a data set is; None for a file, else the Hub.
         observe: hears of progress.
 
     Raises:
@@ -104,7 +106,7 @@ def read_data(
         seed=config.training.seed,
         vocabulary=vocabulary,
         chooses=config.chooses,
-        locate=locate_locally_or_on_hub(data_folder, observe),
+        locate=locate or locate_locally_or_on_hub(data_folder, observe),
         observe=observe,
     )
     require_measurable(config, data, tokenizer, context_length=base_record.context_length)

@@ -18,14 +18,14 @@ from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.intake.model_code import CONFIG_MAX_BYTES, refuse_code_in_config
-from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
-from peft_registry.schemas.config import OffloadBlock, TrainingFile
+from peft_registry.schemas.config import OffloadBlock, TrainingFile, TrainSource
+from peft_registry.schemas.dataset import Split
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.evaluation import Part
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
-from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.progress import Observe, Said, ignore
 from peft_registry.schemas.sharding import check_processes, obstacle_to_sharding
 from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, unknown
@@ -41,6 +41,7 @@ from peft_registry.trainer.costs.fit import (
     judge_claim,
 )
 from peft_registry.trainer.evaluation.scope import FULL, SCREENED
+from peft_registry.trainer.hub.repositories import endpoint_or_default
 from peft_registry.trainer.inputs.evaluation import load_suites, report_power
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file
 from peft_registry.trainer.machine.environment import Hardware, choose_hardware
@@ -55,7 +56,7 @@ from peft_registry.trainer.use_cases.train_costs import (
     recorded_speed,
 )
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
-from peft_registry.trainer.use_cases.train_work import require_fitting_method, tasks_of_plan
+from peft_registry.trainer.use_cases.train_work import require_fitting_method, rows_of_plan, tasks_of_plan
 
 if TYPE_CHECKING:
     from peft_registry.trainer.costs.memory import Shape, Trace
@@ -65,6 +66,7 @@ _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
 _FEWEST_THAT_SPREAD = 2
+NO_TOKENIZER = "without a tokenizer nobody can count the tokens"
 
 
 class UnknownArchitecture(InputRefused):
@@ -109,7 +111,7 @@ def estimate_run(
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
         # refuses what the run would refuse; how many processes there will be is not in the file
         launch = Launch(nproc=max(question.devices, _FEWEST_THAT_SPREAD))
-        plan = plan_training(registry, config_path, overrides, launch=launch, observe=observe)
+        plan = plan_training(registry, config_path, overrides, launch=launch, fetches=False, observe=observe)
         loaded = plan.loaded
         base = plan.base
         without_weights = checked_folder(
@@ -281,11 +283,12 @@ class _Workload:
     costs: RunCosts | None = None
     part: Part | None = SCREENED  # of each suite that the run would ask
     tokenizer_bytes: int = 0
+    uncounted: str = NO_TOKENIZER
 
     def scored_of(self, part: Part | None) -> Value:
         """The tokens that an evaluation reads."""
         if self.costs is None:
-            return unknown("without a tokenizer nobody can count the tokens of the suites")
+            return unknown(f"{self.uncounted} of the suites")
         method = (
             f"tokens of the suites × {SUITE_ARMS} arms (base, base again, adapted), "
             f"and of the guard text, the held-out rows, their answers, the texts to retain and the tasks × {TEXT_ARMS}"
@@ -299,7 +302,7 @@ class _Workload:
     def written(self) -> Value:
         """The tokens of answers that are written one at a time, at most."""
         if self.costs is None:
-            return unknown("without a tokenizer nobody can count the tokens of answers")
+            return unknown(f"{self.uncounted} of answers")
         return derived(self.costs.written, "tokens", method=f"the longest answer to each row × {TEXT_ARMS} arms")
 
     def scoring_hours(self, part: Part | None, speed: Value) -> Value:
@@ -334,7 +337,7 @@ def _read_config(path: Path) -> Any:
         ) from error
 
 
-def _assumed(config: TrainingFile) -> _Workload:
+def _assumed(config: TrainingFile, why: str = NO_TOKENIZER) -> _Workload:
     from peft_registry.trainer.costs.memory import Shape
 
     rows = config.training.per_device_train_batch_size
@@ -342,42 +345,40 @@ def _assumed(config: TrainingFile) -> _Workload:
     return _Workload(
         Shape(rows, tokens, rows * (tokens - 1)),
         "assumed: every row fills training.max_length and every token carries loss",
-        unknown("without a tokenizer nobody can count the tokens of the data"),
+        unknown(f"{why} of the data"),
+        uncounted=why,
     )
 
 
 def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Observe) -> _Workload:
-    """The data as the run would read them: the largest batch, and the tokens of all epochs and of the evaluation."""
+    """The data as the run would read them: the largest batch, and the tokens of all epochs and of the evaluation.
+
+    Nothing is fetched: of rows that are only on the Hub the largest batch is assumed.
+    """
     from peft_registry.trainer.bases.loading import load_tokenizer
     from peft_registry.trainer.costs.memory import Shape
-    from peft_registry.trainer.data.dataset import load_data
-    from peft_registry.trainer.training.train_adapter import require_measurable
+    from peft_registry.trainer.hub.data_sets import locate_on_this_machine
 
-    loaded = plan.loaded
     config = plan.loaded.config
+    away = _only_on_hub(plan.loaded)
+    if away:
+        require_fitting_method(registry, plan, folder)
+        observe(Said("hub", f"a training asks {endpoint_or_default(None)} for {', '.join(away)}; nothing was fetched"))
+        why = f"with {', '.join(away)} only on the Hub nobody can count the tokens"
+        return replace(_assumed(config, why), tokenizer_bytes=tokenizer_bytes(folder))
     tokenizer = load_tokenizer(folder)
-    training = config.training
-    data = load_data(
-        config.data,
-        folder=loaded.folder,
-        tokenizer=tokenizer,
-        max_length=training.max_length,
-        seed=training.seed,
-        chooses=config.chooses,
-        observe=observe,
-    )
-    context_length = required_base(registry, plan.base).record.context_length
-    require_measurable(config, data, tokenizer, context_length=context_length)
+    locate = locate_on_this_machine(plan.loaded.folder)
+    data = rows_of_plan(registry, plan, folder, locate=locate, observe=observe)
     shapes = [(batch.tokens, *batch.shape, batch.supervised) for batch in first_epoch(config, data, tokenizer)]
     _, rows, tokens, _ = max(shapes)
     require_fitting_method(registry, plan, folder)
     part = plan.scope.half
     tasks = tasks_of_plan(registry, plan, folder)
-    costs = costs_of(registry, plan, data, tokenizer, parts={part, SCREENED, FULL}, tasks=tasks)
+    costs = costs_of(registry, plan, data, tokenizer, parts={part, SCREENED, FULL}, tasks=tasks, locate=locate)
     if config.evaluation.half == "auto":
         part = costs.default_part
         report_power(load_suites(registry, config.evaluation.bias, half=part), observe)
-    sooner = "" if training.early_stopping is None else "; early stopping may end it sooner"
+    sooner = "" if config.training.early_stopping is None else "; early stopping may end it sooner"
     return _Workload(
         Shape(rows, tokens, max(shape[3] for shape in shapes)),
         "measured: the largest batch of the first epoch",
@@ -390,6 +391,19 @@ def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Obs
         part,
         tokenizer_bytes(folder),
     )
+
+
+def _only_on_hub(loaded: LoadedConfig) -> tuple[str, ...]:
+    """The data sets and texts to retain that a training fetches first: neither here nor in this user's cache."""
+    from peft_registry.trainer.hub.data_sets import only_on_hub
+
+    data = loaded.config.data
+    parts: list[tuple[TrainSource, Split]] = [(data.train, "train")]
+    if data.validation.path is not None:
+        parts.append((data.validation.as_source(), "validation"))
+    parts += [(source, "test") for source in loaded.config.evaluation.retention if not source.ships]
+    names = (source.path for source, split in parts if only_on_hub(source, split, loaded.folder))
+    return tuple(dict.fromkeys(names))
 
 
 def tokenizer_bytes(folder: Path) -> int:

@@ -52,7 +52,7 @@ from peft_registry.trainer.use_cases.train_start import (
     begun_run,
     logged_beginning,
     registered_before,
-    require_usable,
+    require_usable_key,
     run_from_beginning,
 )
 from peft_registry.trainer.use_cases.train_work import (
@@ -149,7 +149,7 @@ def train_and_register(
             write_state(folder, running)
             if resume is None:
                 require_readable_list(registry.files.begun)
-            require_usable(registry, plan.loaded)
+            require_usable_key(registry, plan.loaded.config.name)
             heard = log.observing(observe)
             is_resumed = resume is not None
             data, texts = data_of_plan(registry, plan, kept, folder, is_resumed=is_resumed, observe=heard)
@@ -195,7 +195,7 @@ def _registered_again(registry: Registry, plan: TrainingPlan, key_id: str, obser
     records = records_of(registry, version)
     if records.run is None or not isinstance(records.modification, ModificationRecord):
         return None
-    require_usable(registry, plan.loaded)
+    require_usable_key(registry, plan.loaded.config.name)
     observe(Said("run", f"this file, base and data gave {version.label} before; --again trains it anew"))
     said = Repetition(plan.loaded.config.project, facts_of_run(plan, records.run), registry.clock())
     register_again(registry, version, said, observe=observe)

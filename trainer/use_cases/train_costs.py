@@ -34,7 +34,7 @@ from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 
 if TYPE_CHECKING:
     from peft_registry.trainer.data.collate import Batch
-    from peft_registry.trainer.data.dataset import LoadedData
+    from peft_registry.trainer.data.dataset import LoadedData, Locate
     from peft_registry.trainer.evaluation.questions import Request
     from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
 
@@ -136,6 +136,7 @@ def costs_of(
     parts: Iterable[Part | None],
     tasks: "Sequence[BenchmarkTask]" = (),
     reuse: bool = True,
+    locate: "Locate | None" = None,
 ) -> RunCosts:
     """Count the work of a plan. What several texts begin with is counted for each, though it is computed once.
 
@@ -147,8 +148,10 @@ def costs_of(
         parts: those whose evaluation is counted.
         tasks: that its file asks.
         reuse: whether what the base has answered before is taken.
+        locate: where a text to retain is; None for a file, else the Hub.
     """
     from peft_registry.trainer.evaluation.scoring import encode
+    from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 
     config = plan.loaded.config
     context_length = required_base(registry, plan.base).record.context_length
@@ -165,7 +168,8 @@ def costs_of(
     counter = _Counter(tokenizer, length, lambda request: knows("base", request))
     rest = sum(
         (*_answers(plan, data, counter), *(_of_task(task, counter) for task in tasks)),
-        _passages(plan, counter) + _rows(plan, data, tokenizer, context_length),
+        _passages(plan, counter)
+        + _rows(plan, data, tokenizer, context_length, locate or locate_locally_or_on_hub(plan.loaded.folder)),
     )
     scored: dict[Part | None, int] = {}
     kept: dict[Part | None, int] = {}
@@ -278,14 +282,14 @@ def _rows(
     data: "LoadedData",
     tokenizer: Any,  # of transformers
     context_length: int | None,
+    locate: "Locate",
 ) -> _Texts:
     """The held-out rows and the texts to retain, whose losses are never kept."""
     from peft_registry.trainer.evaluation.retention import retained
-    from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 
     texts = retained(
         plan.loaded.config.evaluation.retention,
-        locate=locate_locally_or_on_hub(plan.loaded.folder),
+        locate=locate,
         tokenizer=tokenizer,
         longest=context_length,
     )

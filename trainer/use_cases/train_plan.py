@@ -35,7 +35,12 @@ from peft_registry.trainer.data.dataset import require_room
 from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_file
 from peft_registry.trainer.inputs.base import recorded_base, usable_base
 from peft_registry.trainer.inputs.evaluation import load_suites, report_power
-from peft_registry.trainer.inputs.guards import collect_absent, require_readable_rows, warnings_about
+from peft_registry.trainer.inputs.guards import (
+    collect_absent,
+    require_data_not_stopped,
+    require_readable_rows,
+    warnings_about,
+)
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned, require_same_settings
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
@@ -96,6 +101,7 @@ def plan_training(
     resume: KeptRun | None = None,
     launch: Launch | None = None,
     is_arm: bool = False,
+    fetches: bool = True,
     observe: Observe = ignore,
 ) -> TrainingPlan:
     """Check what the file asks for, and find what it names.
@@ -107,6 +113,7 @@ def plan_training(
         resume: the stopped run that is to be resumed.
         launch: the processes to train in; None for this one, or as many as the resumed run had.
         is_arm: whether a comparison trains it: its overrides may be for the methods of other arms.
+        fetches: whether the Hub is asked for texts to retain.
         observe: hears of data that is fetched, and of what a comparison over each suite can show, where the file says which part is
             asked; of an arm the comparison says it.
 
@@ -133,10 +140,12 @@ def plan_training(
     if pins is not None:
         loaded = pins[0]
     scope = problems.attempt(lambda: scope_of_file(config.evaluation, loaded.folder))
-    suites = _suites(problems, registry, loaded, None if scope is None else scope.half, observe)
+    half = None if scope is None else scope.half
+    suites = _suites(problems, registry, loaded, half, observe, fetches=fetches)
     if scope is not None:
         problems.attempt(scope.guard)
     problems.attempt(lambda: require_readable_rows(loaded))
+    problems.attempt(lambda: require_data_not_stopped(registry, loaded))
     if base is not None:
         problems.attempt(lambda: require_room(config, required_base(registry, base).record.context_length))
     if resume is not None and base is not None:
@@ -209,7 +218,13 @@ def _facts(
 
 
 def _suites(
-    problems: Problems, registry: Registry, loaded: LoadedConfig, half: Part | None, observe: Observe
+    problems: Problems,
+    registry: Registry,
+    loaded: LoadedConfig,
+    half: Part | None,
+    observe: Observe,
+    *,
+    fetches: bool,
 ) -> "list[LoadedSuite]":
     """The suites that the file asks for; each data file that is absent and each question that nothing answers is a problem."""
     suites: list[LoadedSuite] = []
@@ -218,7 +233,7 @@ def _suites(
         suites.extend(load_suites(registry, [name], half=half))
         return suites[-1]
 
-    collect_absent(problems, loaded, load, observe)
+    collect_absent(problems, loaded, load, observe, fetches=fetches)
     return suites
 
 

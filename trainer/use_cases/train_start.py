@@ -10,7 +10,7 @@ from peft_registry.registry.disk.process_identity import this_process
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.signed_records import records_of
-from peft_registry.registry.records.sources import Source, own_key
+from peft_registry.registry.records.sources import own_key
 from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.registry.records.tries import contents_digest, plan_digest, rows_digest
 from peft_registry.registry.verification.signed_versions import signed_versions
@@ -95,16 +95,13 @@ def _data_paths(loaded: LoadedConfig) -> list[tuple[str, Path]]:
     return [(part.path, loaded.resolve(part.path)) for part in parts if part.path is not None]
 
 
-def require_usable(registry: Registry, loaded: LoadedConfig) -> None:
-    """Raise where a file that a run would read, or the key that would register it, is recalled, before any process begins.
+def require_usable_key(registry: Registry, name: str) -> None:
+    """Raise where the key that would register a result is recalled, before any process begins.
 
     Raises:
         VersionStopped: it is.
     """
-    parts = (loaded.config.data.train, loaded.config.data.validation)
-    files = [loaded.resolve(part.path) for part in parts if part.path is not None]
-    sources = [Source(hash_file(path).sha256, f"the data {path.name}") for path in files if path.is_file()]
-    require_sources_not_stopped(registry, "train", loaded.config.name, [own_key(registry), *sources])
+    require_sources_not_stopped(registry, "train", name, [own_key(registry)])
 
 
 def registered_before(registry: Registry, loaded: LoadedConfig, base: Version) -> Version | None:

@@ -24,7 +24,7 @@ from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 from peft_registry.trainer.use_cases.train_run import TrainingRun
 
 if TYPE_CHECKING:
-    from peft_registry.trainer.data.dataset import LoadedData
+    from peft_registry.trainer.data.dataset import LoadedData, Locate
     from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
     from peft_registry.trainer.runs.shared_base import SharedBase
     from peft_registry.trainer.training.train_adapter import Trained
@@ -51,25 +51,46 @@ def data_of_plan(
         DataChanged: they are not those that the resumed run began with.
         BaseRecordMissing, BaseBytesMissing, WrongBase: of the base, as `checked_base`.
     """
-    from peft_registry.trainer.training.train_adapter import read_data
-
-    manifest = stored_manifest(registry, plan.base.manifest_digest)
     texts = checked_folder(
         registry, plan.base, folder / "texts", only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
     )
+    data = rows_of_plan(registry, plan, texts.folder, observe=observe)
+    Keeper(folder, kept if is_resumed else None).data(data.identities)
+    return data, texts.folder
+
+
+def rows_of_plan(
+    registry: Registry, plan: TrainingPlan, texts: Path, *, locate: "Locate | None" = None, observe: Observe
+) -> "LoadedData":
+    """The rows of a plan as tokens.
+
+    Args:
+        registry: knows what is recalled.
+        plan: what is trained.
+        texts: the folder with the tokenizer of its base.
+        locate: where a data set is; None for a file, else the Hub.
+        observe: hears of progress.
+
+    Raises:
+        InputRefused: the data are refused.
+        VersionStopped: they are recalled, which may be known only once they are read.
+    """
+    from peft_registry.trainer.training.train_adapter import read_data
+
     config = plan.loaded.config
+    manifest = stored_manifest(registry, plan.base.manifest_digest)
     data = read_data(
         config,
         data_folder=plan.loaded.folder,
-        base_folder=texts.folder,
+        base_folder=texts,
         base_record=required_base(registry, plan.base).record,
         vocabulary=rows_of_vocabulary(listed_tensors(manifest.weights)),
+        locate=locate,
         observe=observe,
     )
     sources = (Source(identity.sha256, f"the data {identity.name}") for identity in data.identities)
     require_sources_not_stopped(registry, "train", config.name, sources)
-    Keeper(folder, kept if is_resumed else None).data(data.identities)
-    return data, texts.folder
+    return data
 
 
 def require_fitting_method(registry: Registry, plan: TrainingPlan, texts: Path) -> None:

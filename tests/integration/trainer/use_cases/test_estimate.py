@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.schemas.config import TrainSource
 from peft_registry.trainer.costs.fit import MalformedSize, parse_size
+from peft_registry.trainer.hub.data_sets import fetch_data
+from tests.builders.training import colour_rows, write_rows
+from tests.servers.hub import FakeHub, serving
 
 CONFIG = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 300}
 CONFIG |= {"num_attention_heads": 4, "num_key_value_heads": 2, "dtype": "float32"}
@@ -82,6 +86,35 @@ def test_the_guard_text_and_the_texts_to_retain_are_scored_and_counted(
     both = answer(capsys, *words, f"evaluation.guard_text={guard}", f"evaluation.retention=[{{path: {kept}}}]")
     assert both["scored"]["value"] - many["scored"]["value"] >= 2 * 7 * 50
     assert "guard text" in both["scored"]["method"] and "retain" in both["scored"]["method"]
+
+
+def test_of_rows_of_the_hub_a_dry_run_says_what_is_known_here_and_what_the_training_asks(
+    example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    words = ["train", str(example), "--dry-run", "data.train={path: lab/tiny}", "evaluation.bias=[]"]
+    words += ["--home", str(example.parent.parent / "home")]
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    write_rows(repository / "train.jsonl", colour_rows(24))
+    with serving(FakeHub(repository, kind="datasets")) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+        for more in ([], [f"evaluation.retention=[{{path: lab/tiny}}, {{path: {example.parent / 'example.jsonl'}}}]"]):
+            assert run([*words, *more]) == 0
+            told = capsys.readouterr()
+            assert f"a training asks {hub.endpoint} for lab/tiny; nothing was fetched" in " ".join(told.err.split())
+            assert "assumed: every row fills training.max_length" in told.out
+            assert "with lab/tiny only on the Hub nobody can count the tokens" in told.out
+        assert run([*words, "lora.target_modules=[query]"]) == 2, "what needs no rows is refused"
+        assert hub.asked == []
+        fetch_data(TrainSource(path="lab/tiny"), "train")
+        asked = len(hub.asked)
+        known = answer(capsys, *words)
+        assert hub.asked[asked:] == []
+    here = ["data.train={path: " + str(repository / "train.jsonl") + "}"]
+    local = answer(capsys, *words, *here)
+    assert known["batch_source"].startswith("measured")
+    assert (known["batch"], known["tokens"]) == (local["batch"], local["tokens"])
 
 
 def test_a_dry_run_is_the_same_answer(example: Path, capsys: pytest.CaptureFixture[str]) -> None:

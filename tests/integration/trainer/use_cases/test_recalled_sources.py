@@ -18,10 +18,13 @@ from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.schemas.base_model import BaseOrigin
+from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import ignore
+from peft_registry.trainer.hub.data_sets import fetch_data
 from peft_registry.trainer.merge.request import MergeRequest
 from peft_registry.trainer.use_cases import load, train
+from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.follow_base import base_of_model
 from peft_registry.trainer.use_cases.load import LoadedVersion, load_tokenizer_of, load_version
 from peft_registry.trainer.use_cases.merge import merge_and_register
@@ -30,6 +33,7 @@ from tests.builders.homes import NOW, a_home, reopened
 from tests.builders.lineage import register_made_from
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 from tests.builders.training import a_base_folder, colour_rows, write_rows
+from tests.servers.hub import FakeHub, serving
 
 APPROVER = a_p256_key(7)
 FILE = """\
@@ -52,6 +56,17 @@ class Place:
 
     def train(self, *overrides: str) -> None:
         train_and_register(self.registry, self.folder / "train.yml", overrides)
+
+    def dry_run(self, *overrides: str) -> None:
+        estimate_run(self.registry, self.folder / "train.yml", overrides)
+
+    def require_refused(self, match: str, *overrides: str) -> None:
+        """Training is refused, and a dry run by the very same words."""
+        with pytest.raises(VersionStopped, match=match) as of_run:
+            self.train(*overrides)
+        with pytest.raises(VersionStopped) as of_dry_run:
+            self.dry_run(*overrides)
+        assert f"{of_dry_run.value}" == f"{of_run.value}"
 
 
 @pytest.fixture
@@ -84,8 +99,8 @@ def recall_data(registry: Registry, digest: Digest) -> None:
 
 def test_a_recalled_base_is_not_trained_on_nor_loaded(place: Place) -> None:
     recall(place.registry, "tiny", APPROVER, reason="its licence was withdrawn")
+    place.require_refused("its licence was withdrawn")
     for refused in (
-        place.train,
         lambda: load_version(place.registry, version_named(place.registry, "tiny"), place.folder),
         lambda: load_tokenizer_of(place.registry, version_named(place.registry, "tiny"), place.folder),
         lambda: load_tokenizer_of(place.registry, version_named(place.registry, "helper"), place.folder),
@@ -97,15 +112,29 @@ def test_a_recalled_base_is_not_trained_on_nor_loaded(place: Place) -> None:
 @pytest.mark.parametrize("name", ["rows.jsonl", "held-out.jsonl"])
 def test_recalled_data_is_not_trained_on(place: Place, name: str) -> None:
     recall_data(place.registry, hash_file(place.folder / name).sha256)
-    with pytest.raises(VersionStopped, match=name):
-        place.train()
+    place.require_refused(name)
+
+
+def test_recalled_data_of_the_hub_is_refused_by_a_dry_run_that_finds_it_in_the_cache(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = place.folder / "rows.jsonl"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place.folder / "hub"))
+    repository = place.folder / "repository"
+    repository.mkdir()
+    (repository / "train.jsonl").write_bytes(rows.read_bytes())
+    with serving(FakeHub(repository, kind="datasets")) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+        fetch_data(TrainSource(path="lab/tiny"), "train")
+        recall_data(place.registry, hash_file(rows).sha256)
+        place.require_refused("the data lab/tiny", "data.train.path=lab/tiny")
 
 
 def test_a_recalled_adapter_is_neither_continued_nor_merged_nor_loaded(place: Place) -> None:
     recall(place.registry, "helper", APPROVER, reason="it insults people")
     helper = version_named(place.registry, "helper")
+    place.require_refused("it insults people", "continue_from=helper:1")
     for refused in (
-        lambda: place.train("continue_from=helper:1"),
         lambda: merge_and_register(place.registry, MergeRequest(("helper:1",))),
         lambda: load_version(place.registry, helper, place.folder),
     ):

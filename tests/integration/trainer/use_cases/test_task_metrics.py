@@ -29,6 +29,7 @@ from peft_registry.trainer.evaluation.quality import AnswersNotRead, MetricOfOth
 from peft_registry.trainer.use_cases.add_base import intake_base
 from peft_registry.trainer.use_cases.estimate import estimate_run
 from peft_registry.trainer.use_cases.train import train_and_register
+from peft_registry.trainer.use_cases.train_plan import plan_training
 from tests.builders.homes import NOW
 from tests.builders.mirror import projection_of
 
@@ -207,6 +208,9 @@ def test_a_metric_that_does_not_fit_the_rows_is_refused_before_training_and_by_a
         train_and_register(trained.registry, trained.folder / "train.yml", overrides)
     with pytest.raises(refused, match=f"evaluation.quality asks for {metric}"):
         estimate_run(trained.registry, trained.folder / "train.yml", overrides)
+    if (metric, file) != ("number_match", "prompt_completion"):  # whose answers have to be read
+        with pytest.raises(refused, match=f"evaluation.quality asks for {metric}"):
+            plan_training(trained.registry, trained.folder / "train.yml", overrides)
 
 
 def test_a_held_out_row_without_room_for_its_answer_is_refused_before_training(trained: Trained) -> None:

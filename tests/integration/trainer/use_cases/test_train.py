@@ -1,6 +1,7 @@
 """`registry train` in process: what is recorded of the command and the facts, and what a repeated training says."""
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from peft_registry.registry.records.signed_records import records_of
 from peft_registry.registry.records.tries import tries_of_run
 from peft_registry.registry.use_cases.add_base import add_base
 from peft_registry.registry.use_cases.announce_edition import EditionNotAnnounced
+from peft_registry.registry.use_cases.pull_base import WrongBase
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
@@ -353,6 +355,30 @@ def test_layers_that_the_base_does_not_have_are_refused_before_a_weight_is_read(
     for asked in (unread.train, lambda *words: estimate_run(unread.registry, unread.folder / "train.yml", words)):
         with pytest.raises(KnownError, match=says):
             asked(*words, "name=other")
+
+
+def test_no_byte_of_a_base_of_100_gigabytes_is_read_to_refuse_a_file_or_to_know_an_equal_training(
+    place: Place, first: TrainOutcome
+) -> None:
+    """Its weights are stretched meanwhile: whoever looks finds another base than the one that was registered."""
+    weights = place.folder / "base" / "model.safetensors"
+    size = weights.stat().st_size
+    os.truncate(weights, 100 * 10**9)
+    try:
+        for words, says in {
+            "data.train.format=messages": "no column `messages`",
+            "evaluation.quality=[macro_f1]": "evaluation.quality asks for macro_f1",
+            "training.max_length=100000": "the base reads 128 tokens",
+            "lora.target_modules=[query]": "no layer of this base is named",
+            "evaluation.bias=[nothing]": "no suite 'nothing'",
+        }.items():
+            with pytest.raises(KnownError, match=re.escape(says)):
+                place.train("name=other", words)
+        assert place.train()[0].version == first.version
+        with pytest.raises(WrongBase):
+            place.train("name=other")
+    finally:
+        os.truncate(weights, size)
 
 
 @pytest.mark.parametrize("words", [("base=absent",), ("data.train.path=absent.jsonl",), ("method=ia3", "lora.r=8")])
