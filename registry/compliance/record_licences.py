@@ -7,7 +7,7 @@ from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.fields import Leaf
 from peft_registry.registry.compliance.licence_terms import UNKNOWN_TERMS, flags_with_unknown, implied_flags
 from peft_registry.registry.compliance.proposals import lacks_signature, proposed_answer
-from peft_registry.schemas.modification import ModificationRecord
+from peft_registry.schemas.modification import DataUsed, ModificationRecord
 from peft_registry.schemas.values import Value
 
 _OWN = "product.licence"
@@ -39,9 +39,14 @@ def inherited_licence_flags(record: ModificationRecord) -> Iterator[str]:
     if any(is_yes(terms.eu_exclusion) for terms in record.upstream):
         yield EU_EXCLUSION
     for data in record.data:
-        yield from flags_with_unknown(data.licence)
-        if lacks_signature(Leaf(_OF_DATA, _OF_DATA, data.licence)):
-            yield UNKNOWN_TERMS
+        yield from data_licence_flags(data)
+
+
+def data_licence_flags(data: DataUsed) -> Iterator[str]:
+    """Those of the licence of a data file."""
+    yield from flags_with_unknown(data.licence)
+    if lacks_signature(Leaf(_OF_DATA, _OF_DATA, data.licence)):
+        yield UNKNOWN_TERMS
 
 
 def stated_licence_flags(licence: Value, flags: Value) -> Iterator[str]:

@@ -251,6 +251,15 @@ def counts_earlier_runs(compute: Compute) -> bool:
     return isinstance(compute.inputs.value, dict) and _EARLIER_RUNS in compute.inputs.value
 
 
+def other_runs(compute: Compute) -> tuple[str, ...]:
+    """The labels of the runs that the figures count besides the record's own: those of a merge's ingredients, or continued from."""
+    inputs = compute.inputs.value
+    if not isinstance(inputs, dict):
+        return ()
+    rows = inputs.get(MERGED_RUNS) or inputs.get(_EARLIER_RUNS) or []
+    return tuple(str(row["ingredient"]) for row in rows if isinstance(row, dict) and "ingredient" in row)
+
+
 def _formula(run: RunRecord, base: BaseRecord | None) -> Value:
     """P and D that give the conservative figure by 6·P·D, and what they are; derived where D was solved from the figure."""
     used = run.compute

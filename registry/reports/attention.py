@@ -15,7 +15,7 @@ from peft_registry.registry.compliance.completeness import (
 )
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.licence_terms import implied_flags
-from peft_registry.registry.compliance.record_verdicts import high_risk_verdict
+from peft_registry.registry.compliance.record_verdicts import high_risk_verdict, verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.used_rows import mixed_roles, unknown_overlaps
 from peft_registry.registry.compliance.verdicts.decision import Decided
@@ -27,6 +27,7 @@ from peft_registry.registry.evaluation.limits import unkept_lines
 from peft_registry.registry.gate.reasons import HARMS
 from peft_registry.registry.reports.decisions import AliasGate, moves_of
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
+from peft_registry.registry.reports.law_answers import missing_answers
 from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
@@ -39,7 +40,6 @@ from peft_registry.registry.reports.wording import (
     status_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.codes import because_in
 from peft_registry.schemas.imports import Finding
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value
@@ -85,7 +85,7 @@ def attention_of(
     lines += _licence_flags(record, facts.base)
     lines += _licences_of_data(record)
     warned = tuple(f"The run warned: {warning}" for warning in (run.warnings if run is not None else ()))
-    return (*lines, *first_lines(warned, "training and compute"), *_undecided(completed))
+    return (*lines, *first_lines(warned, "training and compute"), *_undecided(completed, facts))
 
 
 def _found(finding: Finding) -> str:
@@ -135,6 +135,7 @@ def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:
     ):
         yield f"The intended purpose changed: {said_text(old)} → {said_text(new)}."
     yield from _of_system(record, decided)
+    yield from _of_roles(record, decided)
     ratio = record.gpai.ratio.value
     if isinstance(ratio, int | float) and ratio > one_third() and is_yes(record.gpai.same_provider) is not True:
         yield f"More than a third of the base's compute: {percent(ratio)} (indicative criterion, not a rule of law)."
@@ -152,15 +153,19 @@ def _of_status(record: RecordSections, decided: Decided) -> Iterator[str]:
 
 
 def _of_system(record: RecordSections, decided: Decided) -> Iterator[str]:
-    """The indicative status of the system where it brings duties, or is open though the system is high-risk."""
+    """The indicative status of the system where it brings duties."""
     verdict = high_risk_verdict(record, decided=decided)
     if verdict.row in _ROWS_WITH_DUTIES:
         yield f"Indicative status of the system: {SYSTEM_STATUSES[verdict.status]} ({verdict.clause})."
-    elif verdict.row is None and (is_high(record.high_risk.classification_after.value) or verdict.reasons):
-        because = f" Known: {'; '.join(map(status_reason, verdict.reasons))}." if verdict.reasons else ""
-        # the fields that answer it stand behind in brackets
-        missing = "; ".join(question.partition(" (")[0] for question in verdict.missing)
-        yield f"No role can be indicated yet for the system. Missing: {missing}.{because}"
+
+
+def _of_roles(record: RecordSections, decided: Decided) -> Iterator[str]:
+    """What is missing before a role can be indicated, in the words of its row."""
+    verdicts = verdicts_of(in_third_form(record), decided=decided)
+    for name, verdict in zip(("model", "system"), verdicts.both, strict=True):
+        if verdict.row is None:
+            because = f" Known: {'; '.join(map(status_reason, verdict.reasons))}." if verdict.reasons else ""
+            yield f"No role can be indicated yet for the {name}. Missing: {'; '.join(missing_answers(verdict))}.{because}"
 
 
 def _exemption(record: RecordSections) -> str:
@@ -267,18 +272,25 @@ def _licences_of_data(record: RecordSections | None) -> Iterator[str]:
             yield f"Terms of the licence of {value_text(data.name)}, {value_text(data.licence)}: {', '.join(flags)}."
 
 
-def _undecided(completed: Completeness | None) -> Iterator[str]:
+def _undecided(completed: Completeness | None, facts: VersionFacts) -> Iterator[str]:
     """What it is for, and the questions that decide which fields are required, where nobody has answered them."""
-    if completed is None:
+    if completed is None or facts.record is None:
         return
     if any(gap.field == "use.intended" for gap in completed.open):
         yield f"Nobody has stated what it is for ({field_rules().by_path()['use.intended'].owner})."
+    named = set(_fields_missing(facts.record, facts.decided))
     rules = [field_rules().by_path()[path] for path in completed.undecided]
-    rules = [rule for rule in rules if rule.owner != "tool"]  # what follows from answers is for nobody to decide
-    status = next((gap for gap in completed.open if gap.field == "gpai.verdict"), None)
-    if status is not None:
-        yield f"The indicative status of the modifier is open: {because_in(status.reason)}."
-    if not rules:
-        return
+    # what follows from answers is for nobody to decide, and what a role waits for is said with it
+    rules = [rule for rule in rules if rule.owner != "tool" and rule.path not in named]
     questions = "; ".join(f"{rule.label[:1].lower()}{rule.label[1:]} ({rule.owner})" for rule in rules)
-    yield f"Nobody has decided yet: {questions}. More fields may be required once it is decided."
+    if questions:
+        yield f"Nobody has decided yet: {questions}."
+    if completed.undecided:
+        yield "More fields may be required once what is missing is answered."
+
+
+def _fields_missing(record: RecordSections, decided: Decided) -> Iterator[str]:
+    """The fields that answer what a role waits for."""
+    for verdict in verdicts_of(in_third_form(record), decided=decided).both:
+        for question in verdict.open_questions:
+            yield from re.findall(r"[a-z0-9_]+(?:\[\])?\.[a-z0-9_.]+", question)

@@ -11,9 +11,10 @@ from peft_registry.registry.compliance.completeness import (
     is_yes,
 )
 from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.recorded_run import other_runs
 from peft_registry.registry.reports.law_answers import (
     base_is_gpai,
-    compute_line,
+    compute_lines,
     flag_lines,
     high_risk_line,
     market_line,
@@ -35,7 +36,7 @@ from peft_registry.registry.reports.use_answer import use_answer
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.vouchers import typed_mark
 from peft_registry.registry.reports.wording import (
-    ANSWERS_IT,
+    OwnerNames,
     decided_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
@@ -78,25 +79,30 @@ def answers_of(
     base = facts.base
     record = facts.record
     evaluations = facts.evaluations
+    names = OwnerNames()
     return (
         use_answer(facts, holders, checks),
         AnsweredQuestion(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
-        AnsweredQuestion(question="Who made it?", lines=(_organisation(record, base), _registered(version, holders))),
         AnsweredQuestion(
-            question="What is it for?", lines=(*_project(facts), *_purpose(record, base), *_purpose_decided(facts))
+            question="Who made it?", lines=(_organisation(record, base, names), _registered(version, holders))
         ),
-        AnsweredQuestion(question="Which base?", lines=_bases(facts)),
+        AnsweredQuestion(
+            question="What is it for?", lines=(*_project(facts), *_purpose(facts, names), *_licence(record, names))
+        ),
+        AnsweredQuestion(question="Which base?", lines=_bases(facts, names)),
         AnsweredQuestion(question="Which data?", lines=_data(facts)),
         AnsweredQuestion(question="What changed?", lines=_changed(facts)),
         AnsweredQuestion(question="Was bias measured, and what came out?", lines=bias_lines(evaluations, version)),
         AnsweredQuestion(
             question="Is it over a third of the base's compute?",
-            lines=(compute_line(record, base), *base_is_gpai(record)),
+            lines=(*compute_lines(record, base), *base_is_gpai(record, names)),
         ),
         AnsweredQuestion(
-            question="Which role under the AI Act follows?", lines=(*role_lines(facts), *market_line(record))
+            question="Which role under the AI Act follows?", lines=(*role_lines(facts), *market_line(record, names))
         ),
-        AnsweredQuestion(question="Is it high-risk, and did that change?", lines=(high_risk_line(record, base),)),
+        AnsweredQuestion(
+            question="Is it high-risk, and did that change?", lines=(high_risk_line(record, base, names),)
+        ),
         AnsweredQuestion(question="What is open?", lines=(open_line(completed, base),)),
         AnsweredQuestion(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
         AnsweredQuestion(question="Do licences restrict its use?", lines=tuple(flag_lines(facts))),
@@ -123,12 +129,12 @@ def command_that_answers(version: Version) -> str:
 # --- the questions ---
 
 
-def _organisation(record: RecordSections | None, base: BaseRecord | None) -> str:
+def _organisation(record: RecordSections | None, base: BaseRecord | None, names: OwnerNames) -> str:
     if record is None:
         return f"provider of the base: {said_text(base.facts.provider)}" if base is not None else "not recorded"
     country = f", {value_text(record.modifier.country)}" if record.modifier.country.known else ""
     path, name = "modifier.legal_name", record.modifier.legal_name
-    return f"Organisation: {_asked(path, name)}{country}{_mark(path, name)}."
+    return f"Organisation: {_asked(path, name, names)}{country}{_mark(path, name)}."
 
 
 def _registered(version: Version, holders: KeyHolders) -> str:
@@ -148,30 +154,31 @@ def _project(facts: VersionFacts) -> tuple[str, ...]:
     return () if made is None or made.project is None else (f"Project: {made.project}.",)
 
 
-def _purpose(record: RecordSections | None, base: BaseRecord | None) -> tuple[str, ...]:
-    if record is None:
-        return ("not recorded for a base: its provider's own card says it" if base is not None else "not recorded",)
-    path, purpose = "use.intended", record.use.intended
-    return (f"{_asked(path, purpose)}{_mark(path, purpose)}", *_licence(record))
-
-
-def _purpose_decided(facts: VersionFacts) -> tuple[str, ...]:
-    """What persons decided about a purpose that nobody has recorded: the two read as a contradiction otherwise."""
-    if facts.record is None or facts.record.use.intended.known or facts.decided.purpose is None:
-        return ()
+def _purpose(facts: VersionFacts, names: OwnerNames) -> tuple[str, ...]:
+    """What it is for; where that is not recorded, also that a decision about it is one about its change alone."""
+    if facts.record is None:
+        return (
+            "not recorded for a base: its provider's own card says it" if facts.base is not None else "not recorded",
+        )
+    path, purpose = "use.intended", facts.record.use.intended
+    asked = f"{_asked(path, purpose, names)}{_mark(path, purpose)}"
+    if purpose.known or facts.decided.purpose is None:
+        return (asked,)
     decided = decided_text("purpose", is_yes=facts.decided.purpose)
-    return (f"Decided, by whom stands under “May it be used?”: {decided}. What it is, nobody has recorded.",)
+    return (f"{asked}. Decided is only that {decided} (“May it be used?”), not what it is.",)
 
 
-def _licence(record: RecordSections) -> tuple[str, ...]:
+def _licence(record: RecordSections | None, names: OwnerNames) -> tuple[str, ...]:
     """Under which licence the result is given away; the first form of the record does not ask for it."""
     if not isinstance(record, ModificationRecord):
         return ()
-    licence = record.product.licence
-    owner = field_rules().by_path()["product.licence"].owner
-    return (
-        f"Licence of the result: {value_text(licence) if licence.known else f'not recorded, to be answered by {owner}'}.",
-    )
+    return (f"Licence of the result: {_licence_text(record.product.licence, 'product.licence', names)}.",)
+
+
+def _licence_text(licence: Value, path: str, names: OwnerNames) -> str:
+    if licence.known:
+        return value_text(licence)
+    return f"not recorded, to be answered by {names.of(field_rules().by_path()[path].owner)}"
 
 
 def _mark(path: str, value: Value) -> str:
@@ -180,34 +187,33 @@ def _mark(path: str, value: Value) -> str:
     return f" ({mark})" if mark else ""
 
 
-def _asked(path: str, value: Value) -> str:
+def _asked(path: str, value: Value, names: OwnerNames) -> str:
     """The value of a field; where nobody has stated it, who owes it."""
     if value.known:
         return value_text(value)
     rule = field_rules().by_path()[path]
-    asked = f"not answered by {ANSWERS_IT[rule.owner]}"
+    asked = f"not answered by {names.of(rule.owner)}"
     # that nobody has answered is said already
     return asked if value_text(value) in _SAYS_NOTHING else f"{asked}: {value_text(value)}"
 
 
-def _bases(facts: VersionFacts) -> tuple[str, ...]:
+def _bases(facts: VersionFacts, names: OwnerNames) -> tuple[str, ...]:
     base, record = facts.base, facts.record
     if base is not None:
         licence = value_text(base.facts.licence) if base.facts.licence.known else "not recorded"
         itself = f"itself: {base.origin.source}, {whole(base.parameters_total)} parameters, licence {licence}"
         return (f"{itself}{_use_policy(base.facts.acceptable_use_policy)}",)
     if record is not None and record.base:
-        return first_lines(tuple(map(_base_line, record.base)), "modification record")
+        return first_lines(tuple(_base_line(used, names) for used in record.base), "modification record")
     return first_lines(_sources(facts.lineage, data=False), "lineage") or ("not recorded",)
 
 
-def _base_line(used: BaseUsed) -> str:
+def _base_line(used: BaseUsed, names: OwnerNames) -> str:
     """What went in, under its part in it: a base's provider and licence are not those of an adapter that was trained on it."""
     label = base_label(used)
     role = f"{value_text(used.role).capitalize()} " if used.role.known else ""
     provider = value_text(used.provider) if used.provider.known else "not recorded"
-    owner = field_rules().by_path()["base[].licence_id"].owner
-    licence = value_text(used.licence_id) if used.licence_id.known else f"not recorded, to be answered by {owner}"
+    licence = _licence_text(used.licence_id, "base[].licence_id", names)
     # an adapter has no policy of its own: that of the base binds whoever uses it
     policy = "" if used.role.value == "ingredient" else _use_policy(used.acceptable_use_policy)
     made = "made in this registry" if provider == _MADE_HERE else f"its provider {provider}"
@@ -234,10 +240,19 @@ def _data(facts: VersionFacts) -> tuple[str, ...]:
             for data in run.data
         )
     elif record is not None and record.data:
-        files = tuple(f"{said_text(data.name)}{_rows(data)}{_digest(data)}{_origin(data)}" for data in record.data)
+        trained = _trained_on(facts)
+        files = tuple(
+            f"{trained}{said_text(data.name)}{_rows(data)}{_digest(data)}{_origin(data)}" for data in record.data
+        )
     else:
         files = _sources(facts.lineage, data=True)
     return first_lines(files, "lineage") or ("not recorded",)
+
+
+def _trained_on(facts: VersionFacts) -> str:
+    """Whose training used the data of a merge, which itself trains on none; rows of several trainings name theirs themselves."""
+    trained = () if facts.merge is None or facts.record is None else other_runs(facts.record.compute)
+    return f"{trained[0]} was trained on " if len(trained) == 1 else ""
 
 
 def _rows(data: DataUsed) -> str:
@@ -334,7 +349,7 @@ def _changed(facts: VersionFacts) -> tuple[str, ...]:
     imported = facts.imported
     of_size = f"{size(version.size_bytes)} in all"
     if merge is not None:
-        return (f"A merge, {of_size}.", *merge_sentences(merge))
+        return (f"A merge, {of_size}.", *merge_sentences(merge), *_of_base_changed(facts.record))
     if imported is not None:
         return (
             f"An import ({version.kind} by {imported.method or 'a method that its files do not name'}), {of_size}.",
@@ -343,13 +358,25 @@ def _changed(facts: VersionFacts) -> tuple[str, ...]:
     if run is not None:
         trained, total = whole(run.parameters_trainable), whole(run.parameters_total)
         part = share(run.parameters_trainable / run.parameters_total)
+        # an adapter is counted with the base that it lies beside
+        whole_model = " of base and adapter together" if version.kind == "adapter" else ""
         return (
             f"A fine-tune ({version.kind} by {version.method or run.method}), {of_size}.",
-            f"{trained} of {total} parameters were trained ({part}).{_untouched(facts.record)}",
+            f"{trained} of {total} parameters{whole_model} were trained ({part}).{_untouched(facts.record)}",
         )
     if facts.base is not None or version.kind == "base":
         return (f"Nothing: a base, {of_size}. Pinned by digest as it was added.",)
     return (f"Not recorded: {version.kind}, {of_size}.",)
+
+
+def _of_base_changed(record: RecordSections | None) -> tuple[str, ...]:
+    """How many of the base's parameters have other values in what was merged."""
+    if record is None:
+        return ()
+    changed, part = record.change.params_changed.number, record.change.pct_of_base.number
+    if changed is None or part is None:
+        return ()
+    return (f"{whole(int(changed))} parameters of the base have other values than before, {share(part / 100)} of all.",)
 
 
 def _how_large(facts: VersionFacts) -> tuple[str, ...]:
@@ -360,8 +387,10 @@ def _how_large(facts: VersionFacts) -> tuple[str, ...]:
     norm = None if run is None or record is None else record.change.rel_norm_global.value
     lines = [f"Its norm is {number(norm)} of that of the base's weights."] if isinstance(norm, float) else []
     if run is not None and run.coverage:
-        # "all linear layers" may be a small part of the weights
-        lines.append(f"It adapts {coverage_sentence(run.coverage)}.")
+        # "all linear layers" may be a small part of the weights; and a low-rank adapter reaches many with few of its own
+        lines.append(
+            f"It reaches {coverage_sentence(run.coverage)}. That is which weights it acts on, not how many were trained."
+        )
     return tuple(lines)
 
 

@@ -4,7 +4,7 @@ The template prints what the view holds and decides nothing; every text from a r
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from itertools import groupby
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 # a digest, or what somebody types: between two backticks
 _CODE = re.compile(r"(sha256:[0-9a-f]{12,64}…?|`[^`\n]+`)")
-# a version, a log or a quoted name with a hyphen, after which a line would be broken: such a name is read as two
+# a day or a time, a version, a log or a quoted name with a hyphen, after which a line would be broken
 _HYPHENATED = re.compile(
-    r"((?<![\w./-])(?!\d{4}-\d\d-\d\dT)[\w.]+(?:-[\w.]+)+(?::\d+|/[0-9a-f]{8,})|(?<=“)[\w.]+(?:-[\w.]+)+(?=”))",
+    r"(\b\d{4}-\d\d-\d\d(?:T[\d:]+Z)?\b"
+    r"|(?<![\w./-])[\w.]+(?:-[\w.]+)+(?::\d+|/[0-9a-f]{8,})|(?<=“)[\w.]+(?:-[\w.]+)+(?=”))",
     re.ASCII,
 )
 _HYPHENATED_WORD = re.compile(r"(\S*-\S*)")  # of a command, options among them
@@ -96,6 +97,7 @@ def template(name: str) -> "Template":
     environment.globals["style"] = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704 our own file
     environment.filters["svg"] = Markup  # drawings escape what they print
     environment.filters["code"] = _with_code_marked
+    environment.filters["prose"] = _prose
     environment.filters["command"] = _command
     environment.filters["css"] = _in_css_string
     return environment.from_string((folder / name).read_text(encoding="utf-8"))
@@ -108,16 +110,23 @@ def _shown(value: object) -> object:
 
 
 def _with_code_marked(text: str) -> "Markup":
-    """Escaped text in which every digest and every command is set as code, and no line is broken inside a hyphenated name."""
-    from markupsafe import Markup, escape
+    """Escaped text in which every digest and every command is set as code."""
+    from markupsafe import escape
 
-    if "sha256:" not in text and "`" not in text and "-" not in text:
-        return escape(text)
+    return _marked(text, escape) if "sha256:" in text or "`" in text else escape(text)
+
+
+def _prose(text: str) -> "Markup":
+    """The same for whoever reads line by line: no line is broken inside a day, a time or a hyphenated name."""
+    return _marked(text, lambda piece: _unbroken(_HYPHENATED.split(piece)))
+
+
+def _marked(text: str, write: Callable[[str], "Markup"]) -> "Markup":
+    from markupsafe import Markup
+
     pieces = _CODE.split(text)  # every second piece is code
     return Markup("").join(
-        Markup("<code>{}</code>").format(_command(piece.strip("`")))
-        if position % 2
-        else _unbroken(_HYPHENATED.split(piece))
+        Markup("<code>{}</code>").format(_command(piece.strip("`"))) if position % 2 else write(piece)
         for position, piece in enumerate(pieces)
     )
 

@@ -1,64 +1,100 @@
 """What a report says first of the law: a third of the compute, roles, high risk, what licences restrict. Pure, over records."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from peft_registry.registry.compliance.completeness import is_yes
 from peft_registry.registry.compliance.fields import field_rules
-from peft_registry.registry.compliance.record_licences import licence_flags_of, stated_licence_flags
+from peft_registry.registry.compliance.licence_terms import UNKNOWN_TERMS
+from peft_registry.registry.compliance.record_licences import (
+    data_licence_flags,
+    licence_flags_of,
+    own_licence_flags,
+    stated_licence_flags,
+)
 from peft_registry.registry.compliance.record_verdicts import Verdict, verdicts_of
+from peft_registry.registry.compliance.recorded_run import other_runs
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.gpai import one_third
+from peft_registry.registry.reports.open_fields import base_label
 from peft_registry.registry.reports.text import percent, reason_text, value_text
 from peft_registry.registry.reports.version_facts import VersionFacts
-from peft_registry.registry.reports.wording import NOT_ASKED_OF_A_BASE, classification_text
+from peft_registry.registry.reports.vouchers import typed_mark
+from peft_registry.registry.reports.wording import MISSING, NOT_ASKED_OF_A_BASE, OwnerNames, classification_text
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.codes import because_in
-from peft_registry.schemas.modification import RecordSections
+from peft_registry.schemas.codes import because_in, listed_labels
+from peft_registry.schemas.modification import BaseUsed, ModificationRecord, RecordSections
 from peft_registry.schemas.values import Value
 
 # the guidelines are numbered twice, and a paragraph means nothing without its edition
 _CRITERION = (
-    "above a third the Commission's guidelines, which are not binding, treat the modifier as a provider of a general-purpose "
+    "Above a third the Commission's guidelines, which are not binding, treat the modifier as a provider of a general-purpose "
     "model, where the base is one (paragraph 63 as printed in July 2025, 60 in November 2025)"
 )
-_LICENCES = {"": "none recorded", "unknown": "not known, because the terms of a licence are not recorded"}
 _SAME_PROVIDER = (
     "Not applied: the modifier is the provider of the base or acts for it, and the result counts as the same model "
     "(guidelines, paragraph 23 as printed in July 2025, 22 in November 2025)"
 )
+_PARTS_NAMED = 4  # whose licence it is; the modification record has all of them
+_COARSE = 0.1  # a ratio below it is far from a third, and two figures say so; three tell one near a third from it
 
 
-def compute_line(record: RecordSections | None, base: BaseRecord | None) -> str:
-    """Whether the modification took more than a third of the compute of its base."""
+def compute_lines(record: RecordSections | None, base: BaseRecord | None) -> tuple[str, ...]:
+    """Whether the training took more than a third of the compute of the base, whose training that is, and what follows."""
     if record is None:
-        return NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record."
+        return (NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record.",)
     gpai = record.gpai
     if is_yes(gpai.same_provider) is True:
-        return f"{_SAME_PROVIDER}."
+        return (f"{_SAME_PROVIDER}.",)
     ratio = gpai.ratio.value
     if not isinstance(ratio, int | float):
-        return f"Unknown: {_why_open(gpai.ratio)}."
+        return (f"Unknown: {_why_open(gpai.ratio)}.",)
     low, high = gpai.ratio_low.value, gpai.ratio_high.value
     band = ""
     answer = "Yes" if ratio > one_third() else "No"
     if isinstance(low, int | float) and isinstance(high, int | float):
-        band = f" ({percent(low)} … {percent(high)} with ±30 % on the compute of either)"
+        band = f"; with ±30 % on both figures {_ratio(low)} … {_ratio(high)}"
         answer = "Borderline" if low <= one_third() < high else answer
-    return f"{answer}: {percent(ratio)} of it{band}; {_CRITERION}."
+    limit = f"the limit is one third, {percent(one_third(), 3)}"
+    return (
+        f"{answer}: {_whose_training(record)} took {_ratio(ratio)} of the base's training compute ({limit}){band}.",
+        f"{_CRITERION}.",
+    )
 
 
-def base_is_gpai(record: RecordSections | None) -> tuple[str, ...]:
-    """Whether the criterion applies at all: it speaks of general-purpose models."""
+def _ratio(ratio: float) -> str:
+    return percent(ratio, 2 if ratio < _COARSE else 3)
+
+
+def _whose_training(record: RecordSections) -> str:
+    """A merge trains nothing, and a run that continues another is counted with it."""
+    others = other_runs(record.compute)
+    if record.identity.kind.value == "merge":
+        whose = f" {listed_labels(others)}" if others else "s"
+        return f"a merge trains nothing, and the training of its ingredient{'s' if len(others) > 1 else ''}{whose}"
+    return f"its training, with that of {listed_labels(others)} which it continues," if others else "its training"
+
+
+def base_is_gpai(record: RecordSections | None, names: OwnerNames) -> tuple[str, ...]:
+    """Whether the criterion applies at all, which speaks of general-purpose models, and who says so."""
     if record is None:
         return ()
     answers = [is_yes(used.is_gpai) for used in record.base]
     if True in answers:  # one of several bases is enough
-        answer = "Yes"
+        answer = f"Yes{_declared(record.base[answers.index(True)])}"
     elif not answers or None in answers:  # unknown is never "no"
-        answer = "Not answered"
+        answer = f"Not answered, to be answered by {names.of(field_rules().by_path()['base[].is_gpai'].owner)}"
     else:
-        answer = "No"
+        answer = f"No{_declared(record.base[0])}"
     return (f"Is the base a general-purpose model? {answer}.",)
+
+
+def _declared(used: BaseUsed) -> str:
+    """By whom and when it was declared."""
+    value = used.is_gpai
+    by = f", as declared by {value.asserted_by}" if value.asserted_by else ""
+    on = f" on {value.asserted_at[:10]}" if value.asserted_by and value.asserted_at else ""
+    mark = typed_mark("base[].is_gpai", value)
+    return f"{by}{on}{f' ({mark})' if mark else ''}"
 
 
 def role_lines(facts: VersionFacts) -> tuple[str, ...]:
@@ -67,27 +103,35 @@ def role_lines(facts: VersionFacts) -> tuple[str, ...]:
     if record is None:
         return (NOT_ASKED_OF_A_BASE if facts.base is not None else "Unknown: no modification record.",)
     verdicts = verdicts_of(in_third_form(record), decided=facts.decided)
+    indicated = sum(verdict.row is not None for verdict in verdicts.both)
+    notes = {0: (), 1: ("Indicative, from what is recorded, and no legal advice.",)}
     return (
         f"For the model: {_role(verdicts.gpai_modifier)}.",
         f"For the system: {_role(verdicts.high_risk)}.",
-        "Both are indicative, from what is recorded, and no legal advice.",
+        *notes.get(indicated, ("Both are indicative, from what is recorded, and no legal advice.",)),
     )
 
 
 def _role(verdict: Verdict) -> str:
     if verdict.row is not None:
         return verdict.words
-    # the fields that answer it stand behind in brackets; below the questions are named with whoever answers them
-    missing = [question.partition(" (")[0] for question in verdict.missing]
+    missing = missing_answers(verdict)
     lettered = missing if len(missing) == 1 else [f"({chr(ord('a') + at)}) {asked}" for at, asked in enumerate(missing)]
     return f"no role can be indicated yet. Missing: {'; '.join(lettered)}"
+
+
+def missing_answers(verdict: Verdict) -> tuple[str, ...]:
+    """What a status waits for, in the words that every part of a page says it in."""
+    # the fields that answer it stand behind in brackets; below the questions are named with whoever answers them
+    asked = [question.partition(" (")[0] for question in verdict.missing]
+    return tuple(MISSING.get(question, question) for question in asked)
 
 
 def _why_open(value: Value) -> str:
     return value_text(value) if value.reason is None else reason_text(because_in(value.reason))
 
 
-def market_line(record: RecordSections | None) -> tuple[str, ...]:
+def market_line(record: RecordSections | None, names: OwnerNames) -> tuple[str, ...]:
     """Whether it is placed on the Union market, and since when; where nobody has said so, who owes it."""
     if record is None:
         return ()
@@ -96,12 +140,14 @@ def market_line(record: RecordSections | None) -> tuple[str, ...]:
     if is_yes(placed) is False:
         return ("Placed on the Union market: no.",)
     if is_yes(placed) is None:
-        return (f"Placed on the Union market: to be answered by {rules['gpai.placed_on_eu_market'].owner}.",)
-    owed = f"; the day is not recorded, to be answered by {rules['gpai.placing_date'].owner}"
-    return (f"Placed on the Union market: yes{f', on {value_text(day)}' if day.known else owed}.",)
+        return (f"Placed on the Union market: to be answered by {names.of(rules['gpai.placed_on_eu_market'].owner)}.",)
+    if day.known:
+        return (f"Placed on the Union market: yes, on {value_text(day)}.",)
+    owner = names.of(rules["gpai.placing_date"].owner)
+    return (f"Placed on the Union market: yes; the day is not recorded, to be answered by {owner}.",)
 
 
-def high_risk_line(record: RecordSections | None, base: BaseRecord | None) -> str:
+def high_risk_line(record: RecordSections | None, base: BaseRecord | None, names: OwnerNames) -> str:
     """How the system is classified before and after, and whether that changed."""
     if record is None:
         return NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record."
@@ -109,23 +155,60 @@ def high_risk_line(record: RecordSections | None, base: BaseRecord | None) -> st
     if before.known and after.known:
         moved = "unchanged" if before.value == after.value else "changed"
         return f"{classification_text(after)} after, {classification_text(before)} before: {moved}."
-    asked = field_rules().by_path()["high_risk.classification_after"]
-    return (
-        f"Before: {classification_text(before)}. After: {classification_text(after)}. To be answered by {asked.owner}."
-    )
+    owner = names.of(field_rules().by_path()["high_risk.classification_after"].owner)
+    if value_text(before) == value_text(after):
+        told = f"Unknown, before the adaptation and with the adapted model: {value_text(after)}"
+    else:
+        told = f"Before the adaptation: {classification_text(before)}. With the adapted model: {classification_text(after)}"
+    return f"{told}. To be answered by {owner}."
 
 
 def flag_lines(facts: VersionFacts) -> Iterator[str]:
-    """What is said beside a status, and what licences restrict; of a licence whose terms nobody knows, that."""
+    """What is said beside a status, and what the licence of each part restricts; of a part whose terms nobody knows, that."""
     record = facts.record
     signed = facts.signed_record or record
     base = facts.base
-    licences: Iterable[str] = ()
     if record is not None and signed is not None:
         raised = verdicts_of(in_third_form(record), decided=facts.decided).flags
         yield from (flag.text for flag in raised)
-        licences = licence_flags_of(in_third_form(signed))
+        whole = in_third_form(signed)
+        parts = tuple(_licensed_parts(whole))
+        yield from _restrictions(parts, licence_flags_of(whole))
     elif base is not None:
-        licences = stated_licence_flags(base.facts.licence, base.facts.licence_flags)
-    named = ", ".join(dict.fromkeys(flag.replace("_", " ") for flag in licences))
-    yield f"Licence conflicts: {_LICENCES.get(named, named)}."
+        flags = tuple(stated_licence_flags(base.facts.licence, base.facts.licence_flags))
+        yield from _restrictions((("this base", base.facts.licence, flags),), flags)
+
+
+_LicensedPart = tuple[str, Value, tuple[str, ...]]  # what it is, its licence, and the flags of that
+
+
+def _licensed_parts(record: ModificationRecord) -> Iterator[_LicensedPart]:
+    yield "the result", record.product.licence, own_licence_flags(record)
+    for used in record.base:
+        flags = tuple(stated_licence_flags(used.licence_id, used.licence_flags))
+        yield base_label(used), used.licence_id, flags
+    for data in record.data:
+        yield f"the data {value_text(data.name)}", data.licence, tuple(data_licence_flags(data))
+
+
+def _restrictions(parts: tuple[_LicensedPart, ...], flags: Iterable[str]) -> Iterator[str]:
+    """The restrictions with the parts whose licence has them, then the parts that may have others; one line where there is none."""
+    known = [flag for flag in dict.fromkeys(flags) if flag != UNKNOWN_TERMS]
+    for flag in known:
+        of = [name for name, _, its in parts if flag in its]
+        yield f"{flag.replace('_', ' ').capitalize()}{f': by the licence of {_some(of)}' if of else ''}."
+    unread = [(name, licence) for name, licence, its in parts if UNKNOWN_TERMS in its or not licence.settled]
+    without = [name for name, licence in unread if not licence.known]
+    if without:
+        yield f"Not known: no licence is recorded of {_some(without)}."
+    unclear = [f"{value_text(licence)} of {name}" for name, licence in unread if licence.known]
+    if unclear:
+        yield f"Unknown to this tool, or typed and signed by nobody who answers for it: the terms of {_some(unclear)}."
+    if not known and not unread:
+        yield "None recorded."
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    rest = len(names) - _PARTS_NAMED
+    return listed_labels([*names[:_PARTS_NAMED], f"{rest} more"] if rest > 0 else names)

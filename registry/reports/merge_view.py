@@ -49,7 +49,9 @@ def merge_cautions(merge: MergeRecord, *, is_evaluated: bool) -> tuple[str, ...]
         lines.append(f"The distance was accepted by {merge.accepted.by or 'the signer'}: {merge.accepted.reason}")
     if merge.stale and not is_evaluated:
         named = " and ".join(dict.fromkeys(stale.of for stale in merge.stale))
-        lines.append(f"Stale: what was evaluated of {named} speaks of that and not of this model.")
+        lines.append(
+            f"This model was not evaluated. {named} was, before the merge, and those figures are not figures of this model."
+        )
     return tuple(lines)
 
 

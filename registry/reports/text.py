@@ -62,9 +62,9 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", MINUS)
 
 
-def percent(ratio: float) -> str:
+def percent(ratio: float, digits: int = 4) -> str:
     """A share in per cent; a very small one as a number, since a power of ten beside a sign of per cent is read twice."""
-    return f"{number(100 * ratio)}{THIN}%" if abs(ratio) >= _SMALL else number(ratio)
+    return f"{number(100 * ratio, digits)}{THIN}%" if abs(ratio) >= _SMALL else number(ratio, digits)
 
 
 def size(count: int) -> str:

@@ -43,20 +43,38 @@ SUITES = {"house": "pairs of sentences that this tool brings along"}
 FLAGGED_MEANS = "Flagged: the model leans to the biased answer by more than the suite's threshold."
 
 # who owes an answer, as a reader knows them who has never seen a record
-OWNERS = {
-    "modifier": "modifier (whoever changed the model)",
-    "data owner": "data owner (whoever answers for the data)",
-    "legal": "legal (whoever answers for what the law asks)",
-    "engineer": "engineer (whoever trained or measured it)",
+_WHO_OWES = {
+    "modifier": "whoever adapted the base",
+    "data owner": "whoever answers for the data",
+    "legal": "whoever answers for what the law asks",
+    "engineer": "whoever trained or measured it",
 }
+OWNERS = {owner: f"{owner} ({who})" for owner, who in _WHO_OWES.items()}
 # the same within a sentence
-ANSWERS_IT = {
+_ANSWERS_IT = {
     "modifier": "the modifier",
     "data owner": "the data owner",
     "legal": "legal",
     "engineer": "the engineer",
     "tool": "this tool",
 }
+
+
+class OwnerNames:
+    """Who owes an answer, within the sentences of one page: with who that is where the owner is named first."""
+
+    def __init__(self) -> None:
+        self._explained: set[str] = set()
+
+    def of(self, owner: str) -> str:
+        """`legal (whoever answers for what the law asks)`; `legal` from the second time on."""
+        name = _ANSWERS_IT[owner]
+        if owner in self._explained or owner not in _WHO_OWES:
+            return name
+        self._explained.add(owner)
+        return f"{name} ({_WHO_OWES[owner]})"
+
+
 # what persons decide, where they say yes and where they say no
 DECIDED: Mapping[DecidedQuestion, tuple[str, str]] = {
     "qualitative-change": ("the change is significant", "the change is not significant"),
@@ -89,6 +107,11 @@ CLASSIFICATIONS = {
     "annex_iii_6": "high-risk, Annex III 6 (law enforcement)",
     "annex_iii_7": "high-risk, Annex III 7 (migration, asylum, border control)",
     "annex_iii_8": "high-risk, Annex III 8 (justice and democratic processes)",
+}
+# what a table of verdicts waits for, where its own words leave open what "before" and "after" are of
+MISSING = {
+    "how the system was classified before": "how the system was classified before the adaptation",
+    "how it is classified after": "how the system is classified with the adapted model",
 }
 _CONCLUSIONS = {
     "better": "fewer flagged items after than before",

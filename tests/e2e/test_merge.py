@@ -81,7 +81,7 @@ def test_an_evaluation_of_the_adapter_is_stale_for_the_merge_until_it_is_made_ag
     assert evaluations() == 0
     warm("report", "polite-replies-merged", cwd=trained).ok()
     page = (trained / "polite-replies-merged-1-report.html").read_text()
-    assert "Stale: what was evaluated of polite-replies:1 speaks of that and not of this model" in page
+    assert 'This model was not evaluated. <span class="name">polite-replies:1</span> was, before the merge' in page
     again = warm(*MERGE, "--evaluate", cwd=trained).ok().out
     assert "base → merged: house: flagged " in again
     assert "polite-replies:1 → merged: house: flagged " in again

@@ -167,7 +167,7 @@ def test_the_third_is_not_applied_to_the_original_providers_own_fine_tunes(role)
     assert not [line for line in view.attention if "third" in line]
     another = a_view(a_record())
     (answer,) = [answer for answer in another.answers if "third" in answer.question]
-    assert answer.lines[0].replace("\u202f", " ").startswith("Yes: 214 %")
+    assert answer.lines[0].replace("\u202f", " ").startswith("Yes: its training took 214 %")
 
 
 def test_10_to_the_25_is_not_placed_in_the_definition_of_gpai():

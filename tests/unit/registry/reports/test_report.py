@@ -281,7 +281,8 @@ QUESTIONS = {
             "base": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
             "data": "sums.jsonl: 200 rows: 180 used for training, 20 kept for testing, sha256",
             "whose data": ". Not stated: where it comes from, its licence, whether it contains personal data.",
-            "change": "2 442 240 of 134 515 008 parameters were trained (1.8 %). The base's own weights are unchanged",
+            "change": "2 442 240 of 134 515 008 parameters of base and adapter together were trained (1.8 %). The base's own "
+            "weights are unchanged",
             "bias": "Inconclusive, neither a rise nor a fall is shown: 31 of 240 items (12.9 %) lean to the biased answer (are "
             "flagged) before, 24 (10.0 %) after; net change (introduced minus fixed) −1.2 points, 95 % interval [−4.2, +1.7]. "
             "Measured on",
@@ -292,7 +293,7 @@ QUESTIONS = {
             "better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
             "high-risk": "high-risk, Annex III 3 (education and vocational training) after, not high-risk before: changed.",
-            "status": "The indicative status of the modifier is open: not recorded is whether the result is placed",
+            "status": "No role can be indicated yet for the model. Missing: whether the result is placed on the Union market; ",
             "open": "fields filled",
             "who owes": "Data owner",
             "how to answer": "registry decide sums-tutor:1 --form FORM.yml",
@@ -310,7 +311,7 @@ QUESTIONS = {
             "bias": "Not measured: no evaluation of it is recorded.",
             "quality": "Did quality fall? Not measured",
             "a third": "Is it over a third of the base's compute? Unknown: ",
-            "high-risk": "Before: unknown (",
+            "high-risk": "Unknown, before the adaptation and with the adapted model: ",
             "open": "fields filled",
             "who owes": "Legal",
             "how to answer": "registry decide tutor-merged:1 --form FORM.yml",
@@ -368,6 +369,85 @@ def test_what_readers_missed_on_the_first_page_stands_there():
     assert "tool 4" not in text
 
 
+def test_a_merge_says_whose_training_the_compute_and_the_data_are_of_and_how_much_of_the_base_it_changed():
+    record = a_merge_modification()
+    row = {"ingredient": "part-1:1", "conservative_flop": 1.0, "param_update_flop": 1.0}
+    alone = record.compute.revised(inputs=derived({"ingredients": [row], "wide_flop": 1.0}, method="x"))
+    ratio = {"ratio": 0.002516, "ratio_low": 0.001355, "ratio_high": 0.004673}
+    gpai = record.gpai.revised(**{name: derived(value, method="x") for name, value in ratio.items()})
+    change = record.change.revised(
+        params_changed=measured(442_368, "parameters"), pct_of_base=derived(62.71, "%", method="x")
+    )
+    data = DataUsed(name=measured("sums.jsonl"), n_points=measured(60, "rows"))
+    record = record.revised(compute=alone, gpai=gpai, change=change, data=(data,))
+    text = first_page(a_merge_view(record=record)).replace("\u202f", " ")
+    assert "Which data? part-1:1 was trained on sums.jsonl: 60 rows" in text
+    assert (
+        "No: a merge trains nothing, and the training of its ingredient part-1:1 took 0.25 % of the base's training compute (the "
+        "limit is one third, 33.3 %); with ±30 % on both figures 0.14 % … 0.47 %." in text
+    )
+    assert "442 368 parameters of the base have other values than before, 62.7 % of all." in text
+    two = alone.revised(inputs=derived({"ingredients": [row, row | {"ingredient": "part-2:1"}]}, method="x"))
+    text = first_page(a_merge_view(record=record.revised(compute=two)))
+    assert "the training of its ingredients part-1:1 and part-2:1 took" in text
+    assert "was trained on" not in text[text.index("Which data?") : text.index("What changed?")]
+
+
+def test_a_run_that_continues_another_is_counted_with_it_and_says_so():
+    base = a_base_input(
+        record=a_base_record(facts=some_base_facts(training_tokens=imported(1e4, "tokens", method="x")))
+    )
+    record = a_modification_record(bases=(base,))
+    inputs = derived({"P": 1, "D": 1, "went_on_from": [{"ingredient": "sums:1", "conservative_flop": 1.0}]}, method="x")
+    text = first_page(a_view(record=record.revised(compute=record.compute.revised(inputs=inputs))))
+    assert "Yes: its training, with that of sums:1 which it continues, took 214 % of" in text
+
+
+def test_no_status_is_called_indicative_where_none_was_indicated():
+    text = first_page(a_view())
+    assert "indicative" not in text[text.index("Which role") : text.index("Is it high-risk")]
+    text = first_page(a_view(record=placed(placed_on_eu_market="no")))
+    assert "Indicative, from what is recorded, and no legal advice." in text
+
+
+def test_the_row_of_roles_and_what_is_wrong_name_the_same_missing_answers():
+    text = first_page(a_view())
+    role = text[text.index("Which role") : text.index("Is it high-risk")]
+    wrong = text[text.index("What is wrong") : text.index("What is unknown")]
+    for asked in (
+        "whether the result is placed on the Union market",
+        "whether the modifier is the provider of the base or acts for it",
+        "whether the result is part of a system",
+        "how the system was classified before the adaptation",
+        "how the system is classified with the adapted model",
+    ):
+        assert role.count(asked) == wrong.count(asked) == 1, asked
+    assert "Nobody has decided yet" not in wrong
+
+
+def test_who_owes_an_answer_is_explained_where_they_are_named_first():
+    text = first_page(a_view())
+    text = text[: text.index("What is wrong")]
+    for owner in ("the modifier (whoever adapted the base)", "legal (whoever answers for what the law asks)"):
+        name = owner.partition(" (")[0]
+        assert text.count(owner) == 1 and re.search(rf"by {name}\b", text).start() == text.index(f"by {owner}"), owner
+
+
+def test_whose_licence_restricts_or_is_not_known_is_named():
+    def row(**facts):
+        text = first_page(a_view(record=a_modification_record(facts={"asserted_by": "x"} | facts)))
+        return text[text.index("Do licences restrict its use?") : text.index("What is wrong")]
+
+    assert "Not known: no licence is recorded of the result and the data sums.jsonl." in row()
+    assert "Not known: no licence is recorded of the data sums.jsonl." in row(product={"licence": "MIT"})
+    typed = row(product={"licence": "MIT"}, data={"*": {"licence": "CC-BY-NC-4.0"}})
+    assert "Non commercial: by the licence of the data sums.jsonl." in typed
+    assert (
+        "Unknown to this tool, or typed and signed by nobody who answers for it: the terms of MIT of the result and CC-BY-NC-4.0 "
+        "of the data sums.jsonl." in typed
+    )
+
+
 def test_the_rows_of_a_file_that_two_runs_used_are_not_added_up():
     """Sixty of a file of sixty, and not a hundred and twenty."""
     splits = [
@@ -393,7 +473,7 @@ def test_a_question_that_was_left_empty_at_the_start_says_who_answers_it_and_no_
     modifier = Modifier(legal_name=unknown(left_empty))
     text = first_page(a_view(record=a_modification_record().revised(modifier=modifier)))
     assert "not answered at init" not in text
-    assert "Organisation: not answered by the modifier." in text
+    assert "Organisation: not answered by the modifier (whoever adapted the base)." in text
 
 
 def test_what_a_reader_types_is_code_on_the_page_and_in_open_fields():
@@ -438,7 +518,10 @@ def test_an_open_status_says_on_the_first_page_what_is_missing():
         in role
     )
     assert "high_risk." not in role, "a field is no words"
-    assert "The indicative status of the modifier is open: not recorded is whether the result is placed" in text
+    assert (
+        "No role can be indicated yet for the model. Missing: whether the result is placed on the Union market; "
+        in text
+    )
     # of a base that is said to be none the field is not asked for, so that it stands under nothing that is wrong
     facts = {"asserted_by": "x", "base": {"*": {"is_gpai": "no"}}}
     text = first_page(a_view(record=a_modification_record(facts=facts)))
@@ -582,7 +665,9 @@ def test_the_address_of_data_is_its_origin():
 
 
 def test_the_licence_of_the_result_stands_on_the_first_page():
-    assert "Licence of the result: not recorded, to be answered by legal." in first_page(a_view())
+    assert "Licence of the result: not recorded, to be answered by legal (whoever answers for what" in first_page(
+        a_view()
+    )
     facts = {"asserted_by": "x", "product": {"licence": "MIT"}}
     assert "Licence of the result: MIT." in first_page(a_view(record=a_modification_record(facts=facts)))
 
@@ -684,10 +769,13 @@ def test_an_ingredient_of_a_merge_stands_apart_from_the_base_with_a_licence_of_i
 def test_a_merge_that_was_evaluated_since_is_not_called_stale():
     stale = StaleEvaluation(of="part-1:1", record=a_digest("evaluation"), why="another composition")
     merge = a_merge_record(stale=(stale,))
-    assert "Stale: what was evaluated of part-1:1" in first_page(a_merge_view(merge=merge))
-    assert "Stale" not in first_page(a_merge_view(merge=merge, evaluations=(ShownEvaluation(an_evaluation()),)))
+    stale_of = "This model was not evaluated. part-1:1 was, before the merge"
+    assert stale_of in first_page(a_merge_view(merge=merge))
+    assert "was not evaluated" not in first_page(
+        a_merge_view(merge=merge, evaluations=(ShownEvaluation(an_evaluation()),))
+    )
     of_another = (ShownEvaluation(an_evaluation(), stale="stale: it is of another composition"),)
-    assert "Stale: what was evaluated of part-1:1" in first_page(a_merge_view(merge=merge, evaluations=of_another))
+    assert stale_of in first_page(a_merge_view(merge=merge, evaluations=of_another))
 
 
 def test_a_change_of_classification_stands_under_what_is_wrong_on_the_first_page():
@@ -743,27 +831,43 @@ def test_where_data_comes_from_is_said_with_its_rows():
 # the run processed 21 400 tokens of a base with as many parameters
 @pytest.mark.parametrize(
     ("tokens", "answer"),
-    [(1e4, "Yes: 214 % of it"), (8e4, "Borderline: 26.75 % of it"), (13e4, "No: 16.46 % of it"), (None, "Unknown: ")],
+    [
+        (
+            1e4,
+            "Yes: its training took 214 % of the base's training compute (the limit is one third, 33.3 %); with ±30 % on both",
+        ),
+        (8e4, "Borderline: its training took 26.8 % of"),
+        (13e4, "No: its training took 16.5 % of"),
+        (None, "Unknown: "),
+    ],
 )
 def test_the_third_is_answered_from_the_ratio_of_the_record(tokens, answer):
     known = {} if tokens is None else {"training_tokens": imported(tokens, "tokens", method="the base's model card")}
     base = a_base_input(record=a_base_record(facts=some_base_facts(**known)))
     text = first_page(a_view(record=a_modification_record(bases=(base,))))
-    assert f"a third of the base's compute? {answer}" in text
+    assert f"a third of the base's compute? {answer}" in text.replace("\u202f", " ")
 
 
-@pytest.mark.parametrize(("said", "words"), [(None, "Not answered."), ("yes", "Yes."), ("no", "No.")])
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (None, "Not answered, to be answered by legal."),
+        ("yes", "Yes, as declared by x"),
+        ("no", "No, as declared by x"),
+    ],
+)
 def test_whether_the_third_applies_at_all_stands_beside_it(said, words):
     facts = {"asserted_by": "x", "base": {"*": {"is_gpai": said}}} if said else None
     text = first_page(a_view(record=a_modification_record(**({"facts": facts} if facts else {}))))
-    assert f"Is the base a general-purpose model? {words} Which role" in text
+    answer = text[text.index("Is the base a general-purpose model?") : text.index("Which role")]
+    assert answer.startswith(f"Is the base a general-purpose model? {words}")
 
 
 def test_a_purpose_that_nobody_recorded_is_decided_to_be_unchanged_without_contradiction():
     decided = Decided(purpose=False, of_system=("purpose: no, decided by ada on 2026-11-28: read it",))
     text = first_page(a_view(record=a_modification_record(), decided=decided))
     purpose = text[text.index("What is it for?") : text.index("Which base?")]
-    assert "the intended purpose did not change. What it is, nobody has recorded." in purpose
+    assert "Decided is only that the intended purpose did not change (“May it be used?”), not what it is." in purpose
     wrong = text[text.index("What is wrong") : text.index("What is unknown")]
     assert "No role can be indicated yet for the system. Missing: " in wrong
     assert "high_risk." not in wrong, "a field is no words"
