@@ -145,6 +145,9 @@ class ReportView(Frozen):
     rule_set: str
     answers: tuple[AnsweredQuestion, ...]  # those that decide something
     behind: tuple[AnsweredQuestion, ...]  # what an auditor asks of them
+    marks: tuple[
+        str, ...
+    ]  # what stands beside the verdict in equal letters: that it is not released, not cleared, not complete
     attention: tuple[str, ...]  # what is wrong or needs a decision, the worst first
     owed: tuple[Owed, ...]
     answered_by: str  # the command that takes answers

@@ -17,6 +17,8 @@ from peft_registry.schemas.modification import ModificationRecord, RecordSection
 from peft_registry.schemas.values import unknown
 
 Record = TypeVar("Record", bound=RecordSections)
+DECIDED_BESIDE = "not answered in the record; by a signed decision"
+"""How the reason of a field begins that a person has decided beside the record."""
 _CHANGE = "gpai.qualitative_change"
 _DECIDED: dict[str, tuple[str, ...]] = {
     "purpose": ("high_risk.intended_purpose_changed",),
@@ -45,7 +47,7 @@ def with_decisions(record: Record, decided: Decided) -> Record:
     reasons = {}
     for text in (*decided.of_model, *decided.of_system):
         for path in _DECIDED.get(text.partition(":")[0], ()):
-            reasons[path] = f"not answered in the record; by a signed decision, {text}"
+            reasons[path] = f"{DECIDED_BESIDE}, {text}"
     values = {leaf.path: leaf.value for leaf in leaves(record)}
     told = {path: reason for path, reason in reasons.items() if path in values and not values[path].known}
     if not told:

@@ -27,7 +27,7 @@ from peft_registry.registry.evaluation.limits import unkept_lines
 from peft_registry.registry.gate.reasons import HARMS
 from peft_registry.registry.reports.decisions import AliasGate, moves_of
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
-from peft_registry.registry.reports.law_answers import missing_answers
+from peft_registry.registry.reports.law_answers import fields_missing, missing_answers
 from peft_registry.registry.reports.merge_view import merge_cautions
 from peft_registry.registry.reports.text import first_lines, number, percent, said_text, value_text
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
@@ -227,7 +227,7 @@ def _capability(shown: ShownEvaluation) -> Iterator[str]:
     undecided = shown.undecided_capability
     if undecided is not None:
         yield (
-            f"{undecided.dataset}: whether it lost quality is open. The loss on this text may have risen by up to "
+            f"Whether it lost quality on {undecided.dataset} text is open: its loss may have risen by up to "
             f"{number(undecided.change.high)} ({100 * undecided.change.level:g} % interval), and a rise of "
             f"{number(undecided.allowed)} ({percent(undecided.allowed_share)}) is allowed by this tool. A model that became "
             "worse at everything flags fewer items too, so fewer flagged items are not presented as an improvement."
@@ -278,7 +278,7 @@ def _undecided(completed: Completeness | None, facts: VersionFacts) -> Iterator[
         return
     if any(gap.field == "use.intended" for gap in completed.open):
         yield f"Nobody has stated what it is for ({field_rules().by_path()['use.intended'].owner})."
-    named = set(_fields_missing(facts.record, facts.decided))
+    named = fields_missing(facts.record, facts.decided)
     rules = [field_rules().by_path()[path] for path in completed.undecided]
     # what follows from answers is for nobody to decide, and what a role waits for is said with it
     rules = [rule for rule in rules if rule.owner != "tool" and rule.path not in named]
@@ -287,10 +287,3 @@ def _undecided(completed: Completeness | None, facts: VersionFacts) -> Iterator[
         yield f"Nobody has decided yet: {questions}."
     if completed.undecided:
         yield "More fields may be required once what is missing is answered."
-
-
-def _fields_missing(record: RecordSections, decided: Decided) -> Iterator[str]:
-    """The fields that answer what a role waits for."""
-    for verdict in verdicts_of(in_third_form(record), decided=decided).both:
-        for question in verdict.open_questions:
-            yield from re.findall(r"[a-z0-9_]+(?:\[\])?\.[a-z0-9_.]+", question)

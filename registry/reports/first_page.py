@@ -13,8 +13,8 @@ from peft_registry.registry.compliance.completeness import (
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.recorded_run import other_runs
 from peft_registry.registry.reports.law_answers import (
-    base_is_gpai,
     compute_lines,
+    due_lines,
     flag_lines,
     high_risk_line,
     market_line,
@@ -22,7 +22,7 @@ from peft_registry.registry.reports.law_answers import (
 )
 from peft_registry.registry.reports.measured_answers import bias_details, bias_lines, how_measured, quality_lines
 from peft_registry.registry.reports.merge_view import merge_distances, merge_sentences
-from peft_registry.registry.reports.open_fields import base_label, open_line
+from peft_registry.registry.reports.open_fields import base_label, open_lines
 from peft_registry.registry.reports.text import (
     first_lines,
     number,
@@ -40,7 +40,7 @@ from peft_registry.registry.reports.wording import (
     decided_text,
 )
 from peft_registry.schemas.base_model import BaseRecord
-from peft_registry.schemas.codes import code
+from peft_registry.schemas.codes import code, listed_labels
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.lineage import Lineage
@@ -67,7 +67,8 @@ def answers_of(
 ) -> tuple[AnsweredQuestion, ...]:
     """The questions in the order in which they are asked, each with its answer or why there is none.
 
-    What somebody asks who has never seen the project comes first, and fills one page; what an auditor asks of figures follows.
+    Whether it may be used comes first, then what it is, what was measured of it, what the law makes of that, what proves all of it,
+    and at last what is open. What an auditor asks of figures is in `answers_behind`.
 
     Args:
         facts: what is recorded.
@@ -82,20 +83,20 @@ def answers_of(
     names = OwnerNames()
     return (
         use_answer(facts, holders, checks),
-        AnsweredQuestion(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
-        AnsweredQuestion(
-            question="Who made it?", lines=(_organisation(record, base, names), _registered(version, holders))
-        ),
         AnsweredQuestion(
             question="What is it for?", lines=(*_project(facts), *_purpose(facts, names), *_licence(record, names))
+        ),
+        AnsweredQuestion(
+            question="Who made it?", lines=(_organisation(record, base, names), _registered(version, holders))
         ),
         AnsweredQuestion(question="Which base?", lines=_bases(facts, names)),
         AnsweredQuestion(question="Which data?", lines=_data(facts)),
         AnsweredQuestion(question="What changed?", lines=_changed(facts)),
         AnsweredQuestion(question="Was bias measured, and what came out?", lines=bias_lines(evaluations, version)),
+        AnsweredQuestion(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
         AnsweredQuestion(
             question="Is it over a third of the base's compute?",
-            lines=(*compute_lines(record, base), *base_is_gpai(record, names)),
+            lines=compute_lines(record, base, names),
         ),
         AnsweredQuestion(
             question="Which role under the AI Act follows?", lines=(*role_lines(facts), *market_line(record, names))
@@ -103,9 +104,10 @@ def answers_of(
         AnsweredQuestion(
             question="Is it high-risk, and did that change?", lines=(high_risk_line(record, base, names),)
         ),
-        AnsweredQuestion(question="What is open?", lines=(open_line(completed, base),)),
-        AnsweredQuestion(question="Did quality fall?", lines=quality_lines(evaluations, facts.run, base)),
         AnsweredQuestion(question="Do licences restrict its use?", lines=tuple(flag_lines(facts))),
+        AnsweredQuestion(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
+        AnsweredQuestion(question="How long is it kept, and what falls due?", lines=due_lines(facts, holders, checks)),
+        AnsweredQuestion(question="What is open?", lines=open_lines(completed, base, names)),
     )
 
 
@@ -162,8 +164,11 @@ def _purpose(facts: VersionFacts, names: OwnerNames) -> tuple[str, ...]:
         )
     path, purpose = "use.intended", facts.record.use.intended
     asked = f"{_asked(path, purpose, names)}{_mark(path, purpose)}"
-    if purpose.known or facts.decided.purpose is None:
+    if purpose.known:
         return (asked,)
+    asked = f"{asked[:1].upper()}{asked[1:]}"
+    if facts.decided.purpose is None:
+        return (f"{asked}.",)
     decided = decided_text("purpose", is_yes=facts.decided.purpose)
     return (f"{asked}. Decided is only that {decided} (“May it be used?”), not what it is.",)
 
@@ -400,21 +405,25 @@ def _untouched(record: RecordSections | None) -> str:
 
 
 def _intact(version: Version, holders: KeyHolders, checks: PageChecks) -> Iterator[str]:
-    """Whether the evidence is what was signed, by whom, since when by whose clock, and who says which keys count."""
+    """Whether it is what was signed, since when by whose clock, who says which keys count, and how a reader checks a copy."""
     verification = checks.verification
     if verification is None:
         yield "Not checked for this page."
     elif verification.verdict == "broken":
-        yield "No: bytes or records are not those that were signed, as stands under “What is wrong”."
+        yield "No: bytes or records are not those that were signed; which is under “What is wrong”."
     elif verification.verdict == "unverified":
         yield "Not certain: something could not be checked here."
     else:
-        yield "Yes: bytes and records are those that were signed, as checked when this page was written."
+        yield "Yes (verified): the registry's copy is what listed keys signed, as checked when this page was written."
     logged = [check.text for check in verification.checks if check.step == "log"] if verification is not None else []
     log = f" Log: {logged[0]}." if logged else ""
-    yield f"Signed by {holders.who(version.key_id)}, registered {version.registered_at} by the registry's own clock.{log}"
-    if holders.roots:
-        yield f"Which keys count is signed by the holders of the root keys: {', '.join(holders.roots)}."
+    yield f"Registered {version.registered_at} by the registry's own clock.{log}"
+    verify = "A copy that you hold: `registry verify FOLDER --trust TRUST_FILE` (“How to verify”)."
+    if not holders.roots:
+        yield verify
+        return
+    holds = "holds the root key and decides" if len(holders.roots) == 1 else "hold the root keys and decide"
+    yield f"{listed_labels(holders.roots)} {holds} which keys count. {verify}"
 
 
 def _in_words(value: Value) -> str:

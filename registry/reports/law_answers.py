@@ -1,5 +1,6 @@
 """What a report says first of the law: a third of the compute, roles, high risk, what licences restrict. Pure, over records."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from peft_registry.registry.compliance.completeness import is_yes
@@ -13,11 +14,13 @@ from peft_registry.registry.compliance.record_licences import (
 )
 from peft_registry.registry.compliance.record_verdicts import Verdict, verdicts_of
 from peft_registry.registry.compliance.recorded_run import other_runs
+from peft_registry.registry.compliance.retention import basis_of
 from peft_registry.registry.compliance.superseding import in_third_form
+from peft_registry.registry.compliance.verdicts.decision import Decided
 from peft_registry.registry.compliance.verdicts.gpai import one_third
 from peft_registry.registry.reports.open_fields import base_label
 from peft_registry.registry.reports.text import percent, reason_text, value_text
-from peft_registry.registry.reports.version_facts import VersionFacts
+from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.vouchers import typed_mark
 from peft_registry.registry.reports.wording import MISSING, NOT_ASKED_OF_A_BASE, OwnerNames, classification_text
 from peft_registry.schemas.base_model import BaseRecord
@@ -35,19 +38,20 @@ _SAME_PROVIDER = (
     "(guidelines, paragraph 23 as printed in July 2025, 22 in November 2025)"
 )
 _PARTS_NAMED = 4  # whose licence it is; the modification record has all of them
+_FIELD = re.compile(r"[a-z0-9_]+(?:\[\])?\.[a-z0-9_.]*[a-z0-9_]")  # its path within a sentence
 _COARSE = 0.1  # a ratio below it is far from a third, and two figures say so; three tell one near a third from it
 
 
-def compute_lines(record: RecordSections | None, base: BaseRecord | None) -> tuple[str, ...]:
+def compute_lines(record: RecordSections | None, base: BaseRecord | None, names: OwnerNames) -> tuple[str, ...]:
     """Whether the training took more than a third of the compute of the base, whose training that is, and what follows."""
     if record is None:
         return (NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record.",)
     gpai = record.gpai
     if is_yes(gpai.same_provider) is True:
-        return (f"{_SAME_PROVIDER}.",)
+        return (f"{_SAME_PROVIDER}.", _base_is_gpai(record, names))
     ratio = gpai.ratio.value
     if not isinstance(ratio, int | float):
-        return (f"Unknown: {_why_open(gpai.ratio)}.",)
+        return (f"Unknown: {_why_open(gpai.ratio)}.", _base_is_gpai(record, names))
     low, high = gpai.ratio_low.value, gpai.ratio_high.value
     band = ""
     answer = "Yes" if ratio > one_third() else "No"
@@ -56,7 +60,8 @@ def compute_lines(record: RecordSections | None, base: BaseRecord | None) -> tup
         answer = "Borderline" if low <= one_third() < high else answer
     limit = f"the limit is one third, {percent(one_third(), 3)}"
     return (
-        f"{answer}: {_whose_training(record)} took {_ratio(ratio)} of the base's training compute ({limit}){band}.",
+        f"{answer}: {_whose_training(record)} took {_ratio(ratio)} of the base's training compute ({limit}){band}. "
+        f"{_base_is_gpai(record, names)}",
         f"{_CRITERION}.",
     )
 
@@ -74,10 +79,8 @@ def _whose_training(record: RecordSections) -> str:
     return f"its training, with that of {listed_labels(others)} which it continues," if others else "its training"
 
 
-def base_is_gpai(record: RecordSections | None, names: OwnerNames) -> tuple[str, ...]:
+def _base_is_gpai(record: RecordSections, names: OwnerNames) -> str:
     """Whether the criterion applies at all, which speaks of general-purpose models, and who says so."""
-    if record is None:
-        return ()
     answers = [is_yes(used.is_gpai) for used in record.base]
     if True in answers:  # one of several bases is enough
         answer = f"Yes{_declared(record.base[answers.index(True)])}"
@@ -85,7 +88,7 @@ def base_is_gpai(record: RecordSections | None, names: OwnerNames) -> tuple[str,
         answer = f"Not answered, to be answered by {names.of(field_rules().by_path()['base[].is_gpai'].owner)}"
     else:
         answer = f"No{_declared(record.base[0])}"
-    return (f"Is the base a general-purpose model? {answer}.",)
+    return f"Is the base a general-purpose model? {answer}."
 
 
 def _declared(used: BaseUsed) -> str:
@@ -125,6 +128,19 @@ def missing_answers(verdict: Verdict) -> tuple[str, ...]:
     # the fields that answer it stand behind in brackets; below the questions are named with whoever answers them
     asked = [question.partition(" (")[0] for question in verdict.missing]
     return tuple(MISSING.get(question, question) for question in asked)
+
+
+def fields_missing(record: RecordSections, decided: Decided) -> frozenset[str]:
+    """The fields that answer what a role waits for, without positions."""
+    verdicts = verdicts_of(in_third_form(record), decided=decided)
+    return frozenset(
+        path
+        for verdict in verdicts.both
+        for question in verdict.open_questions
+        for path in _FIELD.findall(question)
+        # what follows from the role that the modifier claims is answered by that
+        for path in (path, *(("modifier.role_claimed",) if path == "gpai.same_provider" else ()))
+    )
 
 
 def _why_open(value: Value) -> str:
@@ -212,3 +228,23 @@ def _some(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     rest = len(names) - _PARTS_NAMED
     return listed_labels([*names[:_PARTS_NAMED], f"{rest} more"] if rest > 0 else names)
+
+
+def due_lines(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> tuple[str, ...]:
+    """How long the documentation is kept and why, what holds it, since when rules apply, and until when the keys count."""
+    lines = []
+    record = facts.record
+    if record is not None:
+        until = record.retention.until
+        last = f", so until {value_text(until)}" if until.known else ""
+        lines.append(f"Its documentation: {value_text(basis_of(record.retention, record.gpai))}{last}.")
+    lines += [f"On hold: {hold}." for hold in checks.holds]
+    if record is not None:
+        verdicts = verdicts_of(in_third_form(record), decided=facts.decided)
+        # since when a model's duties apply and are fined `registry record verdict` says
+        day = verdicts.high_risk.applies_since
+        lines += [f"{day[:1].upper()}{day[1:]}."] if day else []
+    if holders.expires_at:
+        ends = holders.expires_at[:10]
+        lines.append(f"The trust file, which says whose keys count, ends on {ends} unless it is renewed.")
+    return tuple(lines) or ("Nothing that is recorded.",)

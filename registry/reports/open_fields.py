@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from peft_registry.registry.compliance.answered_only import DECIDED_BESIDE
 from peft_registry.registry.compliance.completeness import (
     Completeness,
 )
@@ -10,7 +11,7 @@ from peft_registry.registry.reports.text import (
     reason_text,
     value_text,
 )
-from peft_registry.registry.reports.wording import OWNERS
+from peft_registry.registry.reports.wording import OWNERS, READERS_LABELS, OwnerNames
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.modification import BaseUsed, RecordSections
@@ -21,52 +22,70 @@ from peft_registry.schemas.values import Value
 NOT_ASKED = "Nobody: this tool measures or derives it"
 _NOT_FOUND_OUT = "not found out yet: "
 _ITEMS_NAMED = 3  # whose field it is; each stands under "open fields"
-_FIELDS_NAMED = 4  # of each owner; all of them stand under "open fields"
+_FIELDS_NAMED = 12  # of each owner; all of them stand under "open fields"
 
 
-def open_line(completed: Completeness | None, base: BaseRecord | None) -> str:
-    """How much is open, in one line.
+def open_lines(
+    completed: Completeness | None, base: BaseRecord | None, names: OwnerNames | None = None
+) -> tuple[str, ...]:
+    """How much is open, and how much of that each owner owes.
 
     Args:
         completed: the fields of the modification record, counted; None where there is no record.
         base: where the version is one: facts that nobody declared are open of it.
+        names: whom the page has explained already.
     """
     if completed is not None:
-        return f"{_without_tool(completed)}."
+        return _counted(completed, names or OwnerNames())
     if base is None:
-        return "No modification record."
+        return ("No modification record.",)
     unknown = [rule for rule, value in base.facts if isinstance(value, Value) and not value.known]
     return (
         f"{len(unknown)} facts of the base are not declared: {', '.join(unknown).replace('_', ' ')}."
         if unknown
-        else "Nothing."
+        else "Nothing.",
     )
 
 
-def _without_tool(completed: Completeness) -> str:
-    """The counts, with no owner named `tool`."""
-    owners = ", ".join(
-        f"{'for this tool to measure or derive' if owner == 'tool' else owner} {count}"
-        for owner, count in completed.by_owner
-    )
-    named = f" ({owners})" if owners else ""
-    return f"{completed.filled} of {completed.total} fields filled, {len(completed.open)} open{named}"
+def _counted(completed: Completeness, names: OwnerNames) -> tuple[str, ...]:
+    """The counts by owner; what this tool finds out by itself is owed by nobody, and stands apart from people."""
+    counts = f"{completed.filled} of {completed.total} fields filled, {len(completed.open)} open"
+    if not completed.open:
+        return (f"{counts}.",)
+    owed = [(owner, count) for owner, count in completed.by_owner if owner != "tool"]
+    people = ", ".join(f"{names.of(owner)} {count}" for owner, count in owed)
+    asked = f" To be answered by {people}." if people else ""
+    by_tool = sum(count for owner, count in completed.by_owner if owner == "tool")
+    measured = f" {by_tool} of them this tool measures or derives, and has not yet." if by_tool else ""
+    return (f"{counts}.{asked}{measured} Each is named under “What is unknown, and who owes it”.",)
 
 
-def owed_of(completed: Completeness | None, record: RecordSections | None) -> tuple[Owed, ...]:
-    """Who owes an answer: how many, and the first of them in words."""
+def owed_of(
+    completed: Completeness | None, record: RecordSections | None, first: frozenset[str] = frozenset()
+) -> tuple[Owed, ...]:
+    """Who owes an answer: how many, and which in words.
+
+    Args:
+        completed: the fields of the record, counted; None where there is no record.
+        record: of which they are.
+        first: the fields, without positions, that are named before the others: what a role waits for.
+    """
     if completed is None or record is None:
         return ()
     rows = []
+    by_weight = sorted(completed.open, key=lambda gap: FieldPath.parse(gap.field).rule not in first)
     for owner, count in completed.by_owner:
         asked: dict[str, list[str]] = {}  # by label, whose fields they are
-        for gap in completed.open:
+        for gap in by_weight:
             if gap.owner == owner:
-                asked.setdefault(gap.label or gap.field, []).append(whose_field(record, gap.field))
-        first = dict(list(asked.items())[:_FIELDS_NAMED])
-        named = "; ".join(f"{label}{_of_whom(names)}" for label, names in first.items())
-        rest = count - sum(map(len, first.values()))
-        text = named + (f"; {rest} more below" if rest > 0 else "")
+                label = READERS_LABELS.get(FieldPath.parse(gap.field).rule, gap.label or gap.field)
+                if str(gap.reason).startswith(DECIDED_BESIDE):
+                    label += " (decided beside the record, which does not say it yet)"
+                asked.setdefault(label, []).append(whose_field(record, gap.field))
+        named = dict(list(asked.items())[:_FIELDS_NAMED])
+        text = "; ".join(f"{label}{_of_whom(of)}" for label, of in named.items())
+        rest = count - sum(map(len, named.values()))
+        text += f"; {rest} more under “Open fields”" if rest > 0 else ""
         if owner == "tool":
             rows.append(Owed(owner=NOT_ASKED, count=count, text=_NOT_FOUND_OUT + text))
         else:

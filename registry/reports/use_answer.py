@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from peft_registry.registry.compliance.completeness import Completeness
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.words import STATUSES
@@ -17,6 +18,7 @@ from peft_registry.schemas.values import Value
 
 _TERMS_CHARACTERS = 120  # of the terms of a base in the first sentence; the row about the base has more
 _BLOCKED = "blocked_art5"
+_NOT_CLEARED = "Not cleared for the market"
 _NOT_RELEASED = "Not released: no alias points at it, and nobody has approved it."
 
 
@@ -33,6 +35,25 @@ def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> 
     record = _digest_to_name(facts.signed_record or facts.record, facts.statements)
     lines = decision_lines(facts.version, facts.statements, holders.who, record, checks.gates)
     return AnsweredQuestion(question="May it be used?", lead=" ".join(_sentences(facts, checks)), lines=lines)
+
+
+def marks_of(facts: VersionFacts, checks: PageChecks, completed: Completeness | None) -> tuple[str, ...]:
+    """What is to be seen beside the verdict on the signatures, which is no verdict on the model: a few words each."""
+    return tuple(_marks(facts, checks, completed))
+
+
+def _marks(facts: VersionFacts, checks: PageChecks, completed: Completeness | None) -> Iterator[str]:
+    gates = checks.gates.values()
+    if not facts.version.aliases:
+        yield "not released"
+    elif any(gate.closed_by for gate in gates):
+        yield "release conditions not met"
+    if any(gate.cautions for gate in gates):
+        yield "caution"
+    if any(sentence.startswith(_NOT_CLEARED) for sentence in _not_cleared(facts)):
+        yield _NOT_CLEARED.lower()
+    if completed is not None and completed.open:
+        yield f"{len(completed.open)} {'field' if len(completed.open) == 1 else 'fields'} open"
 
 
 def _digest_to_name(record: RecordSections | None, statements: Sequence[StoredStatement]) -> Digest | None:
@@ -119,7 +140,7 @@ def _not_cleared(facts: VersionFacts) -> Iterator[str]:
         return
     verdicts = verdicts_of(in_third_form(record), decided=facts.decided)
     if verdicts.gpai_modifier.status == _BLOCKED:
-        yield f"Not cleared for the market: {STATUSES[_BLOCKED]}."
+        yield f"{_NOT_CLEARED}: {STATUSES[_BLOCKED]}."
         return
     is_open = {
         "purpose": not record.use.intended.known,
@@ -128,7 +149,7 @@ def _not_cleared(facts: VersionFacts) -> Iterator[str]:
     }
     named = [name for name, is_so in is_open.items() if is_so]
     if named:
-        yield f"Not cleared for the market: its {listed_labels(named)} {'is' if len(named) == 1 else 'are'} open."
+        yield f"{_NOT_CLEARED}: its {listed_labels(named)} {'is' if len(named) == 1 else 'are'} open."
     else:
         yield "No clearance for the market follows: purpose, licence and role are recorded below, and a person decides."
 

@@ -48,11 +48,13 @@ class VersionFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeyHolders:
-    """Whom the trust file names for each key id, in which role it lists it, and who holds the root keys that sign that file."""
+    """Whom the trust file names for each key id, in which role it lists it, who holds the root keys that sign that file, and the
+    time from which on it decides nothing; empty where there is no file."""
 
     persons: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     roots: tuple[str, ...] = ()
+    expires_at: str = ""
 
     def who(self, key_id: str) -> str:
         """Whose key it is, as a part of a sentence."""

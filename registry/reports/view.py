@@ -21,9 +21,11 @@ from peft_registry.registry.reports.evaluation_view import (
     transitions_of,
 )
 from peft_registry.registry.reports.first_page import answers_behind, answers_of, command_that_answers
+from peft_registry.registry.reports.law_answers import fields_missing
 from peft_registry.registry.reports.merge_view import merge_figures
 from peft_registry.registry.reports.open_fields import named_gaps, owed_of
 from peft_registry.registry.reports.text import THIN, first_lines, number, plain, size, value_text, whole
+from peft_registry.registry.reports.use_answer import marks_of
 from peft_registry.registry.reports.verification_text import how_to_verify
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, RecordHistory, VersionFacts
 from peft_registry.registry.reports.vouchers import Vouchers, vouchers_of
@@ -141,8 +143,9 @@ def build_report_view(
         ),
         answers=answers_of(facts, completed, holders, checks),
         behind=answers_behind(facts),
+        marks=marks_of(facts, checks, completed),
         attention=attention_of(facts, completed, holders, checks),
-        owed=owed_of(completed, record),
+        owed=owed_of(completed, record, frozenset() if record is None else fields_missing(record, facts.decided)),
         answered_by=command_that_answers(version),
         change=(*_change(fields, facts.merge), *_template(facts.template)),
         training=_training(run),

@@ -25,10 +25,7 @@ from peft_registry.schemas.evaluation import (
 from peft_registry.schemas.values import Value
 
 NOTICE = "Decision support, not legal advice."
-VERIFIED_MEANS = (
-    "Signatures intact (verified): bytes and records are those that listed keys signed. That approves "
-    "nothing and judges no quality."
-)
+VERIFIED_MEANS = "An intact signature approves nothing and judges no quality."
 NO_CLAIM = str(code("no_claim"))
 
 UNVERIFIED_MEANS = (
@@ -46,7 +43,7 @@ FLAGGED_MEANS = "Flagged: the model leans to the biased answer by more than the 
 _WHO_OWES = {
     "modifier": "whoever adapted the base",
     "data owner": "whoever answers for the data",
-    "legal": "whoever answers for what the law asks",
+    "legal": "whoever answers for the law",
     "engineer": "whoever trained or measured it",
 }
 OWNERS = {owner: f"{owner} ({who})" for owner, who in _WHO_OWES.items()}
@@ -112,6 +109,13 @@ CLASSIFICATIONS = {
 MISSING = {
     "how the system was classified before": "how the system was classified before the adaptation",
     "how it is classified after": "how the system is classified with the adapted model",
+}
+# labels that say to a reader of a record alone what they are of
+READERS_LABELS = {
+    "modifier.role_claimed": "Role that the modifier claims, which says whether it is the provider of the base",
+    "high_risk.classification_before": "How the system was classified before the adaptation",
+    "high_risk.classification_after": "How the system is classified with the adapted model, or that it is part of none",
+    "high_risk.intended_purpose_before": "What the system was for before the adaptation",
 }
 _CONCLUSIONS = {
     "better": "fewer flagged items after than before",

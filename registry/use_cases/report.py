@@ -119,6 +119,7 @@ class ReportInputs:
                 "persons": dict(self.holders.persons),
                 "roles": dict(self.holders.roles),
                 "roots": list(self.holders.roots),
+                "trust_expires_at": self.holders.expires_at,
                 **({} if self.decided == NOBODY else {"decided": self.decided.model_dump(mode="json")}),
             }
         )
@@ -258,7 +259,7 @@ def report_inputs(
 def _holders(trust: TrustPolicy) -> KeyHolders:
     persons = {key.key_id: key.person for key in trust.keys}
     roots = tuple(dict.fromkeys(persons[key_id] for key_id in trust.roots if key_id in persons))
-    return KeyHolders(persons, {key.key_id: key.role for key in trust.keys}, roots)
+    return KeyHolders(persons, {key.key_id: key.role for key in trust.keys}, roots, trust.expires_at)
 
 
 def _added_later(version: Version, records: Records, persons: Mapping[str, str]) -> dict[Digest, str]:

@@ -100,7 +100,8 @@ def printed(*arguments: str, at: str = THEN) -> tuple[int, str]:
 
 
 def normalised(text: str) -> str:
-    """Without the only thing that a command prints of the code at hand: its version and its rules, in the last line of a page."""
+    """Without the only thing that a command prints of the code at hand: its version, in two places of a page, and its rules."""
+    text = re.sub(r"(?<= · by registry )[^<]+", "VERSION", text)
     text = re.sub(r"(?<=<p>registry )\S+(?= · rule set )", "VERSION", text)
     return re.sub(r"(?<= · rule set )\S+ of the fields, \S+ of the verdicts", "RULES", text)
 

@@ -114,7 +114,7 @@ def test_the_page_of_a_dossier_tells_the_gate_of_the_policy_that_lies_there(
     place: Path, registry: Registry, tmp_path: Path
 ) -> None:
     page = make_report_in(read_folder(place / "office", Examiner(registry.trust, NOW))).decode()
-    assert "Release conditions of the policy bank: met as of " in page
+    assert "Release conditions of the policy bank (<code>sha256:" in page and "</code>): met as of " in page
     shutil.copytree(place / "office", tmp_path / "office")
     (policy,) = (tmp_path / "office" / "policies").iterdir()
     policy.unlink()
