@@ -1,6 +1,6 @@
 """The indicative verdicts about a version, or about all of them, by the shipped rules or by others. Nothing is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -186,11 +186,7 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
         with registry.database.reading():
             page = signed_page(registry, after=after, limit=_VERSIONS_AT_ONCE)
             around = elsewhere(registry)
-            for number, version in enumerate(page.versions):
-                if number % _READ_AHEAD == 0:
-                    some = page.versions[number : number + _READ_AHEAD]
-                    with suppress(KnownError):  # of which of them, its own reading says
-                        read_statements_ahead(registry, {other.manifest_digest for other in some})
+            for version in _with_statements_ahead(registry, page.versions):
                 versions += 1
                 said = version_statements(registry, version, around)
                 if said.record is None:
@@ -207,6 +203,16 @@ def replay(registry: Registry, rules: VerdictRules) -> Replay:
         rules=rules.version,
         notice=notice_of(rules),
     )
+
+
+def _with_statements_ahead(registry: Registry, versions: Sequence[Version]) -> Iterator[Version]:
+    """These versions, the statements about the next few of which are read together."""
+    for number, version in enumerate(versions):
+        if number % _READ_AHEAD == 0:
+            some = versions[number : number + _READ_AHEAD]
+            with suppress(KnownError):  # of which of them, its own reading says
+                read_statements_ahead(registry, {other.manifest_digest for other in some})
+        yield version
 
 
 def _changes(

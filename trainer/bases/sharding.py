@@ -10,7 +10,7 @@
 - In 4 bits the packed numbers are spread, and each process keeps the scales of all blocks: an eighth of a bit a weight.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -105,6 +105,7 @@ def _blocks(model: Any) -> Iterator[Any]:
 
 
 def _stand_in(model: Any, device: str) -> None:
+    """Put one zero in the place of each parameter, seen in the shape of its weights."""
     packed = {id(layer) for layer in quantized_layers(model)}
     made: dict[int, torch.nn.Parameter] = {}
     kept = list(model.parameters())  # their ids stay their own while they live
@@ -114,15 +115,27 @@ def _stand_in(model: Any, device: str) -> None:
                 continue
             if id(parameter) not in made:
                 is_packed = id(module) in packed and name == "weight"
-                zero = torch.zeros((), dtype=torch.uint8 if is_packed else parameter.dtype, device=device)
-                seeming = zero.expand(packed_shape(module) if is_packed else parameter.shape)
-                made[id(parameter)] = torch.nn.Parameter(seeming, requires_grad=False)
-                setattr(made[id(parameter)], _STANDS_IN, True)
-                if is_packed:  # peft asks the weight how it is quantized
-                    for attribute in ("compress_statistics", "quant_type", "quant_storage"):
-                        setattr(made[id(parameter)], attribute, getattr(parameter, attribute))
+                made[id(parameter)] = _packed_zero(module, device) if is_packed else _zero(parameter, device)
             module._parameters[name] = made[id(parameter)]
     del kept
+
+
+def _zero(parameter: torch.nn.Parameter, device: str) -> torch.nn.Parameter:
+    return _seen_as(parameter.shape, parameter.dtype, device)
+
+
+def _packed_zero(layer: Any, device: str) -> torch.nn.Parameter:
+    """In the place of the weight of a layer in 4 bits."""
+    zero = _seen_as(packed_shape(layer), torch.uint8, device)
+    for attribute in ("compress_statistics", "quant_type", "quant_storage"):  # peft asks the weight how it is quantized
+        setattr(zero, attribute, getattr(layer.weight, attribute))
+    return zero
+
+
+def _seen_as(shape: Sequence[int], dtype: torch.dtype, device: str) -> torch.nn.Parameter:
+    parameter = torch.nn.Parameter(torch.zeros((), dtype=dtype, device=device).expand(shape), requires_grad=False)
+    setattr(parameter, _STANDS_IN, True)
+    return parameter
 
 
 def spread(model: Any, folder: Path) -> None:
