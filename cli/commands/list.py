@@ -92,31 +92,34 @@ def list_command(
     signer, alias, gate, recalled, registered. `--facets` shows their types, operators and examples.
     """
     from peft_registry.cli.wiring import opened
-    from peft_registry.registry.records.checkpoints import covered_size
-    from peft_registry.registry.verification.signed_versions import require_found_as_signed, signed_page
 
     key = None if after is None else _page_key(after)
     is_question = any(option is not None for option in (where, sort, columns, cursor)) or output is ListOutput.csv
+    asked = _Question(where or "", sort, columns, cursor, name, kind, key, limit)
     with opened(home, checkpoint=checkpoint) as registry:
         if facets:
             _show_facets(registry, output)
-            return
-        if signed_by is not None and is_question:
+        elif signed_by is not None and is_question:
             raise OptionsExclusive("--signed-by", "--where, --sort, --columns, --cursor or CSV", _OF_A_KEY)
-        if is_question:
-            question = _Question(where or "", sort, columns, cursor, name, kind, key, limit)
-            _list_found(registry, question, output)
-            return
-        if signed_by is not None:
-            _list_signed_by(registry, signed_by, output, name=name, kind=kind, after=key)
-            return
-        page = signed_page(registry, name_prefix=name, kind=kind and kind.value, after=key, limit=limit)
-        versions = page.versions
-        require_found_as_signed(registry, versions)
-        covered = covered_size(registry)
-        lost = _with_lost_quality(registry, versions)
-        # JSON names the digest of the base
-        rows = _rows(registry, versions, covered, figures=figures) if output is ListOutput.text else []
+        elif is_question:
+            _list_found(registry, asked, output)
+        elif signed_by is not None:
+            _list_signed_by(registry, signed_by, asked, output)
+        else:
+            _list_page(registry, asked, output, figures=figures)
+
+
+def _list_page(registry: "Registry", asked: "_Question", output: ListOutput, *, figures: bool) -> None:
+    """A page of the versions, by name and number."""
+    from peft_registry.registry.records.checkpoints import covered_size
+    from peft_registry.registry.verification.signed_versions import require_found_as_signed, signed_page
+
+    kind = None if asked.kind is None else asked.kind.value
+    page = signed_page(registry, name_prefix=asked.name, kind=kind, after=asked.after, limit=asked.limit)
+    versions = page.versions
+    require_found_as_signed(registry, versions)
+    covered = covered_size(registry)
+    lost = _with_lost_quality(registry, versions)
     if output is ListOutput.json:
         console.out_json(
             [
@@ -127,7 +130,7 @@ def list_command(
             ]
         )
         return
-    if not versions and (name or kind or after):
+    if not versions and (asked.name or kind or asked.after):
         console.note("no registered version matches")
         console.next_step("registry list")
         return
@@ -135,12 +138,13 @@ def list_command(
         console.note("nothing is registered yet")
         console.next_step("registry base add embedded --name tiny")
         return
+    rows = _rows(registry, versions, covered, figures=figures)
     console.table([(*HEADINGS, *(FIGURES if figures else ())), *rows])
     if lost:
         labels = ", ".join(version.label for version in lost)
         console.line(f"quality lost: {labels} (`registry list --where quality=lost` holds that against what is signed)")
     if page.next is not None:
-        console.note(f"more than {limit}: continue with --after {page.next[0]}:{page.next[1]}")
+        console.note(f"more than {asked.limit}: continue with --after {page.next[0]}:{page.next[1]}")
     console.next_step(f"registry show {versions[0].label}")
 
 
@@ -244,15 +248,7 @@ def _page_key(after: str) -> tuple[str, int]:
     return start.name, start.number
 
 
-def _list_signed_by(
-    registry: "Registry",
-    key: str,
-    output: ListOutput,
-    *,
-    name: str | None,
-    kind: Kind | None,
-    after: tuple[str, int] | None,
-) -> None:
+def _list_signed_by(registry: "Registry", key: str, asked: _Question, output: ListOutput) -> None:
     """All of them: whoever asks after a key wants no page of the answer."""
     from peft_registry.registry.records.checkpoints import covered_size
     from peft_registry.registry.records.signed_by import versions_signed_by
@@ -265,9 +261,9 @@ def _list_signed_by(
     touched = [
         entry
         for entry in (replace(entry, version=version) for entry, version in zip(of_key, as_signed, strict=True))
-        if entry.version.name.startswith(name or "")
-        and (kind is None or entry.version.kind == kind.value)
-        and (after is None or (entry.version.name, entry.version.number) > after)
+        if entry.version.name.startswith(asked.name or "")
+        and (asked.kind is None or entry.version.kind == asked.kind.value)
+        and (asked.after is None or (entry.version.name, entry.version.number) > asked.after)
     ]
     if output is ListOutput.json:
         console.out_json(
