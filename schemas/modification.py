@@ -11,13 +11,12 @@ field means, who fills it, which clause it answers and when it is required is da
 not a legal test; no verdict in here is legal advice.
 """
 
-import json
 from collections.abc import Collection
 from functools import cache, lru_cache
 from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from peft_registry.schemas.codes import Said, code
 from peft_registry.schemas.document import Document
@@ -751,7 +750,7 @@ class ModificationPredicate(Document):
     @lru_cache(maxsize=STATEMENTS_KEPT)
     def _of_text(cls, text: bytes) -> Self:
         # from the text, not from what it was made of: whoever has that may change it
-        return cls._read(json.loads(text))
+        return cls._read(from_json(text))
 
     @classmethod
     def _read(cls, value: Any) -> Self:  # any JSON value, as for every document

@@ -63,7 +63,7 @@ class NodeRow(NamedTuple):
 class SqlSnapshot:
     """The tree inside one transaction, which nobody else writes to meanwhile.
 
-    Nodes come a path at a time (`read_path`): a query for each of them would take longer than everything else that reading an
+    Nodes come some paths at a time (`read_paths`): a query for each of them would take longer than everything else that reading an
     alias does.
     """
 
@@ -72,9 +72,9 @@ class SqlSnapshot:
         self._known: dict[Position, Node | None] = {}
         self._values: dict[bytes, bytes] = {}  # of the pairs that are known
 
-    def read_path(self, key: bytes) -> None:
-        """Read the nodes that a key's path is likely to pass, and those beside them, at once."""
-        self.read(_likely_path(key))
+    def read_paths(self, *keys: bytes) -> None:
+        """Read the nodes that the paths of keys are likely to pass, and those beside them, at once."""
+        self.read(position for key in keys for position in _likely_path(key))
 
     def read(self, positions: Iterable[Position]) -> None:
         """Read these nodes at once."""

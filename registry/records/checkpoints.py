@@ -28,7 +28,7 @@ from peft_registry.registry.records.snapshots import (
     read_leaf,
     snapshot_under,
 )
-from peft_registry.registry.records.views import View
+from peft_registry.registry.records.views import View, view_of
 from peft_registry.registry.signing import dsse
 from peft_registry.registry.signing.keys import Signer
 from peft_registry.registry.signing.statements import SignedStatement
@@ -215,12 +215,11 @@ def registration_proof(registry: Registry, version: Version) -> str | None:
 
 def entry_proof(registry: Registry, index: int) -> str | None:
     """The `.tlog-proof` text of an entry, or None while it is pending. Its `extra` is the leaf itself."""
-    with registry.database.read() as tx:
-        checkpoint = registry.recorded_checkpoint(tx)
+    with view_of(registry) as view:
+        checkpoint = view.once("recorded checkpoint", lambda: registry.recorded_checkpoint(view.tx))
         if checkpoint is None or note.read_unverified(checkpoint)[1] <= index:
             return None
-        # several proofs to one checkpoint have most nodes in common
-        store = registry.database.once_while_reading(tx, "log store", lambda: SqlLogStore(tx))
+        store = view.nodes.log
         return log.prove(store, index, checkpoint, extra=store.get_leaf(index))
 
 
@@ -444,7 +443,7 @@ def _follow_new_entries(view: View) -> None:
     if before is None:
         tree.clear()  # nothing was signed over what may be there
     for key in values:
-        tree.read_path(key)
+        tree.read_paths(key)
     nodes = prefix_tree.changed_nodes(values.items(), tree.get_node, root=signed_root)
     tree.write(nodes, values)
     at = max(changes.newest_time, view.registry.clock())

@@ -20,14 +20,14 @@ def completeness_proof(view: View, version: Version, stored: tuple[StoredStateme
     It shows the version's number too, and its aliases. `stored` are those of `View.statements` about its artifact; the view's trust
     says who keeps the log. None where the log says nothing of this artifact, and where no checkpoint decides.
     """
-    tx, newest = view.tx, view.newest
+    newest = view.newest
     covered = () if newest is None else covered_by(newest, stored)
     if newest is None or not covered:
         return None
-    # neighbours in a block of `reading` have most of the upper nodes in common
-    tree = view.once("snapshot tree", lambda: SqlSnapshot(tx))
-    path = _path_to(tree, snapshot.artifact_key(version.manifest_digest))
-    store = view.once("log store", lambda: SqlLogStore(tx))
+    tree, store = view.nodes.tree, view.nodes.log
+    key = snapshot.artifact_key(version.manifest_digest)
+    tree.read_paths(key, snapshot.version_key(version.name, version.number))
+    path = _path_to(tree, key)
     size, indexes = newest.size + 1, [statement.log_index or 0 for statement in covered]
     store.read((*merkle.frontier(size), *(node for index in indexes for node in merkle.path_nodes(index, size))))
     store.read_leaves(indexes)
@@ -44,7 +44,7 @@ def completeness_proof(view: View, version: Version, stored: tuple[StoredStateme
 
 
 def _path_to(tree: SqlSnapshot, key: bytes) -> prefix_tree.Path:
-    tree.read_path(key)
+    tree.read_paths(key)
     return prefix_tree.path_to(key, tree.get_node)
 
 

@@ -95,7 +95,7 @@ class TreeNodes:
 
     def __init__(self, tx: catalog.Transaction) -> None:
         self.log = SqlLogStore(tx)
-        self._rows = SqlSnapshot(tx)
+        self.tree = SqlSnapshot(tx)
         self._under: dict[
             str, tuple[merkle.ProvenEntries, prefix_tree.ProvenTree]
         ] = {}  # by checkpoint, as those below
@@ -110,7 +110,7 @@ class TreeNodes:
         log, tree = self._trees(newest)
         some_keys = tuple(keys)
         numbers = tuple(entries)
-        self._rows.read(position for key in some_keys for position in tree.unproven(key, LEVELS_AT_ONCE))
+        self.tree.read(position for key in some_keys for position in tree.unproven(key, LEVELS_AT_ONCE))
         self._keys_read.update((newest.checkpoint, key) for key in some_keys)
         self.log.read(place for index in numbers if index <= newest.size for place in log.unproven(index))
         self.log.read_leaves(numbers)
@@ -129,8 +129,8 @@ class TreeNodes:
         if place not in self._values:
             _, tree = self._trees(newest)
             if place not in self._keys_read:
-                self._rows.read(tree.unproven(key, LEVELS_AT_ONCE))
-            self._values[place] = tree.value_of(key, self._rows.presented)
+                self.tree.read(tree.unproven(key, LEVELS_AT_ONCE))
+            self._values[place] = tree.value_of(key, self.tree.presented)
         return self._values[place]
 
     def _proven_entry(self, newest: Snapshot, index: int) -> bytes:

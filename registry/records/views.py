@@ -206,6 +206,7 @@ class View:
         proven = self.once("statements as logged", dict[tuple[Digest, str | None], tuple[StoredStatement, ...]])
         key = (manifest, None if self.newest is None else self.newest.checkpoint)
         if rows is None and key in proven:
+            proven[key] = proven.pop(key)  # the last that is dropped
             return proven[key]
         stored = catalog.statements_of(self.tx, subject=manifest) if rows is None else rows
         self._require_all_said(manifest, stored)

@@ -217,7 +217,9 @@ def _inputs(registry: Registry, statements: tuple[StoredStatement, ...]) -> dict
     stated = [record for stored in statements if (record := _stated(stored)) is not None]
     here = {stored.digest for stored in statements}
     named = dict.fromkeys(entry.digest for record in stated for entry in record.inputs if entry.digest not in here)
-    lines = [envelope for digest in named if (envelope := _envelope(registry, digest)) is not None]
+    with registry.database.read() as tx:
+        stored = catalog.statements_with(tx, named)
+    lines = [stored[digest].envelope for digest in named if digest in stored]
     named_editions = {record.edition.name: record.edition for record in stated}.values()
     announced = [
         *(_announced(registry, edition, announcement_of) for edition in named_editions),
@@ -277,12 +279,6 @@ def _stated(stored: StoredStatement) -> ModificationPredicate | None:
         return stated_in(stored.statement)
     except ValidationError:
         return None
-
-
-def _envelope(registry: Registry, digest: Digest) -> bytes | None:
-    with registry.database.read() as tx:
-        stored = catalog.statement(tx, digest)
-    return None if stored is None else stored.envelope
 
 
 def _signers_keys(registry: Registry, key_ids: set[str]) -> dict[str, bytes]:

@@ -238,7 +238,7 @@ def test_what_proves_many_keys_is_read_at_once_and_is_what_a_path_by_itself_give
         assert proving == []
         for key in (*values, absent):
             alone = SqlSnapshot(tx)
-            alone.read_path(key)
+            alone.read_paths(key)
             assert prefix_tree.path_to(key, alone.get_node) == prefix_tree.path_to(key, together.get_node)
 
 
