@@ -17,9 +17,6 @@ from peft_registry.registry.compliance.record_verdicts import UNDETERMINED, verd
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database.catalog.facet_rows import facets_of_manifest
-from peft_registry.registry.evaluation.limits import readable_verdicts
-from peft_registry.registry.evaluation.lost_quality import lost_quality
-from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.registry.records.provenance import project_of
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.evaluation import CONTROL_ARMS, EvaluationRecord
@@ -176,6 +173,13 @@ def verdict_facets(records: Sequence[RecordSections], *, is_decided: bool) -> tu
 
 def evaluation_facets(evaluations: Sequence[EvaluationRecord]) -> tuple[Facet, ...]:
     """The figures of whole data sets for the arm that an evaluation is about, and whether limits and quality were kept."""
+    if not evaluations:
+        return ()
+    # numpy, and all that computes figures: most versions that are listed have none
+    from peft_registry.registry.evaluation.limits import readable_verdicts
+    from peft_registry.registry.evaluation.lost_quality import lost_quality
+    from peft_registry.registry.records.evaluations import newest_of_each
+
     figures: dict[str, float] = {}
     limits: str | None = None
     quality: str | None = None

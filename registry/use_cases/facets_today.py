@@ -11,11 +11,8 @@ from peft_registry.registry.compliance.answered_only import without_proposals
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.records.decisions import decided_by
 from peft_registry.registry.records.signed_records import elsewhere, version_statements
 from peft_registry.registry.records.stops import recalled_among
-from peft_registry.registry.use_cases.gate import gate_by_records
-from peft_registry.registry.use_cases.show_verdict import persons_decisions
 from peft_registry.schemas.facets import OF_TODAY, Words
 from peft_registry.schemas.version import Version
 
@@ -37,6 +34,10 @@ def facets_today(registry: Registry, versions: Sequence[Version], names: Iterabl
     # what many versions need of others is read once, and the log is proven once
     with registry.database.reading():
         if "verdict" in asked:
+            # and numpy with it, which a list without such a facet needs for nothing
+            from peft_registry.registry.records.decisions import decided_by
+            from peft_registry.registry.use_cases.show_verdict import persons_decisions
+
             around = elsewhere(registry)
             for version, words in zip(versions, today, strict=True):
                 said = version_statements(registry, version, around)
@@ -63,6 +64,8 @@ def meets_today(conditions: Iterable[Words], today: FacetsToday) -> bool:
 
 
 def _gates(registry: Registry, version: Version) -> Iterator[str]:
+    from peft_registry.registry.use_cases.gate import gate_by_records  # likewise
+
     for alias in version.aliases:
         gate = gate_by_records(registry, version, alias)
         if gate is None:
