@@ -45,8 +45,12 @@ class Work:
     signs: ClassVar[bool] = False
     at_once: ClassVar[int] = 1
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:
-        """What is done with an item; what it keeps open is closed with `closing`."""
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  whoever keeps something open needs it
+        """What is done with an item; what is kept between two is closed with `closing`. Here nothing is."""
+        return lambda item: answer_of(item, self.outcome(registry, item))
+
+    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+        """What the command comes to for one item by itself."""
         raise NotImplementedError
 
 
@@ -328,10 +332,11 @@ def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords) ->
         }
         for group in groups
     ]
-    return Outcome(asdict(summary) | {"failed": failed}, _lines(summary, groups, words), exit_code=exit_code(groups))
+    lines = [*_summary_lines(summary), *_failure_lines(groups, words)]
+    return Outcome(asdict(summary) | {"failed": failed}, lines, exit_code=exit_code(groups))
 
 
-def _lines(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> Iterator[Part]:
+def _summary_lines(summary: Summary) -> Iterator[Part]:
     shard = "" if summary.of_shard == summary.items else f"; shard {summary.shard} has {summary.of_shard}"
     items = "1 item" if summary.items == 1 else f"{summary.items} items"
     yield f"list     {summary.list}: {items}{shard}"
@@ -339,6 +344,9 @@ def _lines(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> I
     yield f"done     {summary.done}{before}"
     if summary.recorded is not None:
         yield f"recorded {summary.recorded}"
+
+
+def _failure_lines(groups: "Sequence[Failure]", words: ListWords) -> Iterator[Part]:
     for group in groups:
         what, why, fix = group.sentences
         yield f"failed   {len(group.items)} {group.reason} ({group.code}): {group.named}"

@@ -123,7 +123,7 @@ class ExportWork(Work):
     trust: Path | None
     root: tuple[str, ...]
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two versions
+    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept open
         """Check each item."""
         from peft_registry.cli.wiring import chosen_trust
         from peft_registry.registry.exports.vllm import DEFAULT_MAX_RANK

@@ -1,19 +1,17 @@
 """import: bringing in what was made elsewhere."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli.many import Act, Work, answer_of, over_many
+from peft_registry.cli.many import Work, over_many
 from peft_registry.cli.options import MirrorOption, ProjectOption
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
-    from peft_registry.registry.bulk.answers import Answer
     from peft_registry.registry.bulk.lists import Item
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.import_folder import ImportOutcome
@@ -74,15 +72,12 @@ class ImportWork(Work):
     project: str | None
     mirror: bool
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two sources
-        """Import each item by itself."""
+    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+        """Import an item."""
         from peft_registry.schemas.progress import ignore
 
-        def act(item: "Item") -> "Answer":
-            outcome = self.imported(registry, item.parts, ignore)
-            return answer_of(item, replace(outcome, json=outcome.json[0]))
-
-        return act
+        outcome = self.imported(registry, item.parts, ignore)
+        return replace(outcome, json=outcome.json[0])
 
     def imported(self, registry: "Registry", sources: Sequence[str], observe: "Observe") -> Outcome:
         """All of these, or none where one of them is refused."""

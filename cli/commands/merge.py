@@ -1,7 +1,6 @@
 """merge: folding adapters into their base."""
 
 import shlex
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Act, Work, answer_of, over_many
+from peft_registry.cli.many import Work, over_many
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -25,7 +24,6 @@ from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 from peft_registry.cli.wiring import typed_command
 
 if TYPE_CHECKING:
-    from peft_registry.registry.bulk.answers import Answer
     from peft_registry.registry.bulk.lists import Item
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.progress import Observe
@@ -146,17 +144,13 @@ class MergeWork(Work):
     check: bool
     mirror: bool
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two merges
-        """Merge each item by itself."""
+    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+        """Merge the adapters of an item."""
         from peft_registry.schemas.progress import ignore
 
-        def act(item: "Item") -> "Answer":
-            request = replace(self.request, references=item.parts)
-            command = tuple(shlex.split(_command(request))[1:])
-            merged = _merged(registry, request, check=self.check, mirror=self.mirror, command=command, observe=ignore)
-            return answer_of(item, merged)
-
-        return act
+        request = replace(self.request, references=item.parts)
+        command = tuple(shlex.split(_command(request))[1:])
+        return _merged(registry, request, check=self.check, mirror=self.mirror, command=command, observe=ignore)
 
 
 def _merged(

@@ -1,7 +1,6 @@
 """report: an HTML page about a version."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,13 +17,12 @@ from peft_registry.cli.dossier import (
     WithBaseOption,
     write_dossier,
 )
-from peft_registry.cli.many import Act, Work, answer_of, over_many
+from peft_registry.cli.many import Work, over_many
 from peft_registry.cli.options import KeyPassphraseOption, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, FileOnStdout, Home, Line, Outcome, Part, command, of_folder
 
 if TYPE_CHECKING:
     from peft_registry.cli.verifying import VerifyRequest
-    from peft_registry.registry.bulk.answers import Answer
     from peft_registry.registry.bulk.lists import Item
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.reports.whole_registry import WholeRegistry
@@ -114,7 +112,9 @@ def report(
     if is_artifact_folder(reference):
         return _report_folder(VerifyRequest(target=reference, home=home.folder, trust=trust, root=root), out, as_of)
     require_absent({"--trust": trust, "--root": root}, beside="a version of the registry")
-    return _report_version(home.registry, reference, out, as_of)
+    from peft_registry.registry.records.references import version_named
+
+    return _report_version(home.registry, version_named(home.registry, reference), out, as_of)
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,12 @@ class ReportWork(Work):
     out: Path
     as_of: str | None
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two pages
-        """Write a page for each item."""
+    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+        """Write the page of an item."""
         from peft_registry.registry.records.references import version_named
 
-        def act(item: "Item") -> "Answer":
-            version = version_named(registry, item.parts[0])
-            page = self.out / _file_of(version)
-            return answer_of(item, _report_version(registry, item.parts[0], str(page), self.as_of))
-
-        return act
+        version = version_named(registry, item.parts[0])
+        return _report_version(registry, version, str(self.out / _file_of(version)), self.as_of)
 
 
 @dataclass(frozen=True)
@@ -150,19 +146,16 @@ class DossierWork(Work):
     key_passphrase_file: Path | None
     with_base: bool
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept between two dossiers
-        """Write a dossier for each item."""
+    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+        """Write the dossier of an item."""
         from peft_registry.registry.records.references import version_named
 
-        def act(item: "Item") -> "Answer":
-            version = version_named(registry, item.parts[0])
-            folder = self.out / f"{version.name}-{version.number}"
-            request = DossierRequest(
-                item.parts[0], folder, self.recipient, self.key, self.key_passphrase_file, self.with_base
-            )
-            return answer_of(item, write_dossier(registry, request))
-
-        return act
+        version = version_named(registry, item.parts[0])
+        folder = self.out / f"{version.name}-{version.number}"
+        request = DossierRequest(
+            item.parts[0], folder, self.recipient, self.key, self.key_passphrase_file, self.with_base
+        )
+        return write_dossier(registry, request)
 
 
 def _file_of(version: "Version") -> str:
@@ -174,14 +167,12 @@ def _require_one_thing_on_stdout(home: Home, out: str | None) -> None:
         raise typer.BadParameter("stdout is taken by the JSON: name a file", param_hint="--out")
 
 
-def _report_version(registry: "Registry", reference: str, out: str | None, as_of: str | None) -> Outcome:
+def _report_version(registry: "Registry", version: "Version", out: str | None, as_of: str | None) -> Outcome:
     from peft_registry.cli.wiring import chosen_trust
-    from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.decide import count_deciding
     from peft_registry.registry.use_cases.gate import read_gate_policy
     from peft_registry.registry.use_cases.report import make_report
 
-    version = version_named(registry, reference)
     _, problem = chosen_trust(registry, None, None)
     page = make_report(registry, version, as_of=as_of, trust_problem=problem)
     if out == "-":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from peft_registry.registry.bulk.lists import Item
-from peft_registry.schemas.errors import EXIT_BUG, InputRefused, IntegrityBroken, KnownError, Unavailable
+from peft_registry.schemas.errors import EXIT_BUG, InputRefused, IntegrityBroken, KnownError, Unavailable, listed
 from peft_registry.schemas.identity import Digest
 
 LOST = "not-done"
@@ -137,8 +137,7 @@ class Failure:
     @property
     def named(self) -> str:
         """The first of them, for people."""
-        labels = [item.label or " ".join(item.parts) for item in self.items]
-        return ", ".join(labels[:SHOWN_LABELS]) + " …" * (len(labels) > SHOWN_LABELS)
+        return listed((item.label or " ".join(item.parts) for item in self.items), most=SHOWN_LABELS)
 
 
 def failures(answers: Iterable[Answer]) -> tuple[Failure, ...]:

@@ -105,9 +105,6 @@ class Shard:
         return f"{self.index}/{self.count}"
 
 
-WHOLE = Shard()
-
-
 def shard_of(text: str | None, variables: Mapping[str, str]) -> Shard:
     """The shard that was typed, or that Slurm or Kubernetes says; the whole list where nobody says any.
 
@@ -144,7 +141,7 @@ def _said(variables: Mapping[str, str]) -> Shard:
     if KUBERNETES_INDEX in variables:
         text = f"{KUBERNETES_INDEX}={variables[KUBERNETES_INDEX]}"
         raise ShardRefused(text, "Kubernetes does not tell a pod how many there are: give the job's completions as N")
-    return WHOLE
+    return Shard()
 
 
 def _shard(text: str, index: int, count: int) -> Shard:
