@@ -53,6 +53,11 @@ class Work:
         """What the command comes to for one item by itself."""
         raise NotImplementedError
 
+    @property
+    def written(self) -> str | None:
+        """A line that says where the files of the items lie; None where it writes none."""
+        return None
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -182,7 +187,7 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object], *, record: bo
         recorded = _recorded(home, job, shard, [known.get(item.parts) for item in mine], is_signed=record)
     done = before + sum(answer.is_done for answer in answers)
     summary = Summary(str(listed.digest), len(listed.items), str(shard), len(mine), done, before, recorded)
-    return _outcome(summary, failures(answers), words)
+    return _outcome(summary, failures(answers), words, written=work.written if done else None)
 
 
 def _recorded(
@@ -319,7 +324,7 @@ class Summary:
     recorded: str | None
 
 
-def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords) -> Outcome:
+def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords, *, written: str | None) -> Outcome:
     from peft_registry.registry.bulk.answers import exit_code
 
     failed = [
@@ -332,7 +337,7 @@ def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords) ->
         }
         for group in groups
     ]
-    lines = [*_summary_lines(summary), *_failure_lines(groups, words)]
+    lines = [*_summary_lines(summary), *([written] if written else []), *_failure_lines(groups, words)]
     return Outcome(asdict(summary) | {"failed": failed}, lines, exit_code=exit_code(groups))
 
 

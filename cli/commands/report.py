@@ -133,6 +133,10 @@ class ReportWork(Work):
         version = version_named(registry, item.parts[0])
         return _report_version(registry, version, str(self.out / _file_of(version)), self.as_of)
 
+    @property
+    def written(self) -> str:
+        return f"pages    written into {self.out}"
+
 
 @dataclass(frozen=True)
 class DossierWork(Work):
@@ -156,6 +160,10 @@ class DossierWork(Work):
             item.parts[0], folder, self.recipient, self.key, self.key_passphrase_file, self.with_base
         )
         return write_dossier(registry, request)
+
+    @property
+    def written(self) -> str:
+        return f"dossiers written into {self.out}"
 
 
 def _file_of(version: "Version") -> str:

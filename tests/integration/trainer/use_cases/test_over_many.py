@@ -147,10 +147,12 @@ def test_folders_of_a_list_are_imported_and_what_is_none_is_told(
     assert run(["import", "--where", "kind=adapter"]) == 2
 
 
-def test_pages_of_a_list_lie_in_one_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pages_of_a_list_lie_in_one_folder_which_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("pages").mkdir()
-    done = said(capsys, "report", "--where", "name=noise-0,noise-1", "--out", "pages", "--json-lines", "reported")
-    assert done["done"] == 2
+    words = ("report", "--where", "name=noise-0,noise-1", "--out", "pages", "--json-lines", "reported")
+    assert said(capsys, *words)["done"] == 2
+    assert run([*words]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"pages    written into {place / 'pages'}"
     assert sorted(path.name for path in Path("pages").iterdir()) == [
         "noise-0-1-report.html",
         "noise-1-1-report.html",
@@ -164,10 +166,13 @@ def test_dossiers_of_a_list_lie_each_in_a_folder_of_its_own_and_none_is_written_
 ) -> None:
     Path("dossiers").mkdir()
     words = ("report", "--where", "name=noise-0,noise-1", "--to", "downstream", "--out", "dossiers")
-    assert said(capsys, *words)["done"] == 2
+    assert run([*words]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"dossiers written into {place / 'dossiers'}"
     assert sorted(path.name for path in Path("dossiers").iterdir()) == ["noise-0-1", "noise-1-1"]
     (group,) = said(capsys, *words, code=7)["failed"]
     assert (len(group["items"]), group["reason"]) == (2, "destination-taken")
+    assert run([*words]) == 7
+    assert "written into" not in capsys.readouterr().out
 
 
 def test_what_a_server_would_refuse_of_a_list_is_grouped_by_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
