@@ -92,4 +92,4 @@ def test_two_persons_lift_it_and_neither_alone(walked: dict[str, object]) -> Non
     assert walked["still"] == walked["promote"]
     assert str(walked["twice"]).startswith("7 alex has already signed this")
     assert walked["lifted by two"] is None
-    assert re.match(r"7 .* is not quarantined: no quarantine of it stands", str(walked["undone"]))
+    assert re.match(r"7 .* is not quarantined: no quarantine of it is in force", str(walked["undone"]))
