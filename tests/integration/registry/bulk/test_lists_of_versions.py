@@ -135,7 +135,7 @@ REFUSED: list[tuple[list[str], int, str]] = [
     (["verify", "--shard", "0/3"], 2, "--where CONDITIONS or --list FILE is missing"),
     ([*VERIFY, "--retry", "not-done"], 2, "--json-lines FILE is missing"),
     ([*VERIFY, "--on", "slurm:gpu"], 2, "is not an executor"),
-    ([*VERIFY, "--on", "local:0"], 2, "does not say how many processes"),
+    ([*VERIFY, "--on", "local:0"], 2, "names no number of processes"),
     ([*VERIFY, "--require", "everything"], 2, "--require everything is not known"),
     (["verify", "--list", "gone"], 7, "gone"),
     (["verify", "--list", "empty"], 7, "names nothing"),
