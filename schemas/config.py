@@ -132,6 +132,7 @@ class TrainingBlock(Block):
 
     `device` is where it computes: `auto` takes a GPU that torch sees, else the processor; CUDA_VISIBLE_DEVICES says which GPU.
     `dtype` is the number format of the products: `auto` takes bf16 where the device has instructions for it, else fp32.
+    With `fp16` the loss is scaled, and a step that overflows all the same changes no weight.
     `packing` fills each place of a batch with rows up to `max_length`, side by side, none seeing another.
     `gradient_checkpointing` computes activations twice instead of keeping them. `sharding: full` spreads weights, gradients and the
     optimizer's state over the processes of `--nproc`, so that none holds the whole base. The state is kept for
@@ -148,7 +149,7 @@ class TrainingBlock(Block):
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     max_length: int = Field(default=512, ge=2)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     seed: int = Field(default=0, ge=0, lt=2**32)
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
@@ -163,16 +164,6 @@ class TrainingBlock(Block):
     save_minutes: float | None = Field(default=5.0, gt=0, le=100_000)
     audit_checkpoints: int | None = Field(default=None, ge=1, le=10_000)
     stop_on_spike: bool = True
-
-    @field_validator("dtype", mode="before")
-    @classmethod
-    def _is_no_format_that_needs_scaling(cls, value: Any) -> Any:  # what the file holds there
-        if value in ("fp16", "float16", "half"):
-            # small gradients are 0 in it, unless the loss is multiplied by a factor that follows the training
-            raise ValueError(
-                "auto, bf16 or fp32: fp16 loses small gradients without a scaled loss, which this loop does not have"
-            )
-        return value
 
 
 class RetentionSource(TrainSource):

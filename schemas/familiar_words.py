@@ -46,6 +46,7 @@ TRAINING_WORDS: Mapping[str, str] = {
     "max_sequence_length": "max_length",
     "lr_scheduler": "lr_scheduler_type",
     "bf16": "dtype",
+    "fp16": "dtype",
     "early_stopping_patience": "early_stopping.patience",
 }
 # word → block, by the name of a method whose settings are another block's
@@ -66,6 +67,7 @@ SWITCHES: Mapping[str, tuple[tuple[bool | int, object], ...]] = {
     "lora_target_linear": ((True, "all-linear"),),
     "pissa_init": ((True, "pissa"), (False, "kaiming")),
     "bf16": ((True, "bf16"), (False, "fp32")),
+    "fp16": ((True, "fp16"), (False, "auto")),
 }
 # words whose value is one text with the names of layers, or `all`
 LAYER_LISTS = frozenset({"lora_target_modules", "lora_target"})

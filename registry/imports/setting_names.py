@@ -20,7 +20,7 @@ OF_A_TRAINING_FILE = frozenset(
 )
 # word of another tool → name of the setting here; the rest is in `familiar_words`
 WORDS: Mapping[str, str] = {
-    **{word: key for word, key in TRAINING_WORDS.items() if word != "bf16"},
+    **{word: key for word, key in TRAINING_WORDS.items() if key != "dtype"},
     **{word: f"lora.{key}" for word, key in LORA_WORDS.items()},
     **{word: key for word, key in FILE_WORDS.items() if key in ("base", "method")},
     "optim": "optimizer",

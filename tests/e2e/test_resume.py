@@ -96,6 +96,24 @@ def test_after_ctrl_c_with_the_default_settings_a_run_resumes_to_the_same_weight
     assert resumed.value["weights_digest"] == whole["weights_digest"]
 
 
+@pytest.mark.full
+@pytest.mark.processes
+def test_a_killed_run_in_fp16_resumes_to_the_manifest_of_one_that_was_not_killed(
+    warm: WarmCommand, workplace: Path
+) -> None:
+    narrow = (*TRAIN, "base=tiny", "training.dtype=fp16", "training.num_train_epochs=2")
+    narrow += ("training.per_device_train_batch_size=1",)  # few tokens in a step have large gradients
+    running = warm.start(*narrow, cwd=workplace)
+    wait_until(lambda: state_of_the_run(workplace)["step"] >= 4)
+    running.kill()
+    assert running.wait().code == KILLED
+    resumed = warm("train", "--resume", "--no-mirror", "-o", "json", cwd=workplace).ok()
+    whole = warm(*narrow, "name=uninterrupted", "-o", "json", cwd=workplace).ok().value
+    assert resumed.value["weights_digest"] == whole["weights_digest"]
+    assert resumed.value["manifest_digest"] == whole["manifest_digest"]
+    assert warm("verify", "polite-replies:1", cwd=workplace).code == 0
+
+
 def test_without_resume_a_new_run_says_that_one_waits_and_supersedes_it_when_it_is_registered(
     warm: WarmCommand, killed: Path
 ) -> None:

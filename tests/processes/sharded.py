@@ -38,6 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora", "training__gradient_checkpointing": True},
     "full": {"method": "full", "training__learning_rate": 1e-3},
     "qlora": {"method": "qlora", "quantization": {}},
+    "fp16": {"method": "lora", "training__dtype": "fp16"},
 }
 LARGE = {  # 16 layers of 151 MB in fp32
     "hidden_size": 1536,
@@ -130,6 +131,7 @@ def facts_of(trained: Trained, processes: Processes, kept: Path) -> dict[str, An
     sizes = [(tensor.numel() * tensor.element_size(), part_of(tensor)) for tensor in parameters.values()]
     return {
         "losses": trained.result.curve.loss,
+        "passed_over": trained.result.passed_over,
         "resumed_at": trained.result.resumed_at,
         "share": sum(part.nbytes for _, part in sizes) / sum(whole for whole, _ in sizes),
         "bytes": {

@@ -11,7 +11,7 @@ their dequantized weight for each product, as bitsandbytes does.
 import logging
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -29,11 +29,12 @@ from peft_registry.trainer.bases.stored_weights import AS_LOADED
 from peft_registry.trainer.costs.twins import TwinOf
 from peft_registry.trainer.evaluation.scoring import token_budget_of
 from peft_registry.trainer.evaluation.wide_layers import wide_layers
-from peft_registry.trainer.machine.environment import Dtype
+from peft_registry.trainer.machine.environment import Dtype, Products
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.loop import training_mode
 from peft_registry.trainer.training.loss import MOST_LOGITS, cross_entropy_in_pieces, summed_cross_entropy
+from peft_registry.trainer.training.mixed_precision import autocast, autocast_format
 from peft_registry.trainer.training.optimizers import optimizer_for
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -110,7 +111,7 @@ class Trace:
 
 
 def trace_memory(
-    hf_config: Any, config: TrainingFile, shape: Shape, *, stored: Dtype, products: Dtype, longest_scored: int = 0
+    hf_config: Any, config: TrainingFile, shape: Shape, *, stored: Dtype, products: Products, longest_scored: int = 0
 ) -> Trace:
     """The moments of a run: backward pass, optimizer step, scoring. Loading needs less: a file's mapped pages can be taken back.
 
@@ -129,7 +130,7 @@ def trace_memory(
 
 
 @lru_cache(maxsize=64)
-def _trace_of(of: TwinOf, shape: Shape, stored: Dtype, products: Dtype, longest_scored: int) -> Trace:
+def _trace_of(of: TwinOf, shape: Shape, stored: Dtype, products: Products, longest_scored: int) -> Trace:
     hf_config, config = of.hf_config, of.config
     whole = METHODS[config.method].trains_base_weights
     filed = torch_dtype(getattr(hf_config, "dtype", None))  # read now: building the twin overwrites it
@@ -137,7 +138,7 @@ def _trace_of(of: TwinOf, shape: Shape, stored: Dtype, products: Dtype, longest_
     try:
         with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
             twin = _Twin(hf_config, config, stored)
-            step = twin.step(shape, autocast=products == "bf16" and stored == "fp32")
+            step = twin.step(shape, products=autocast_format(stored, products))
             scoring = twin.scoring(second_base=whole, longest=longest_scored)
     # a shape that depends on values: torch says so itself (RuntimeError), and code of an architecture that reads values from
     # tensors that have none fails where it uses them: as an index, a number of experts, a divisor
@@ -246,7 +247,7 @@ class _Twin:
         embedding = self.model.get_input_embeddings().weight
         return outside - (0 if embedding is self.model.get_output_embeddings().weight else _size(embedding))
 
-    def step(self, shape: Shape, *, autocast: bool) -> tuple[Moment, Moment]:
+    def step(self, shape: Shape, *, products: torch.dtype | None) -> tuple[Moment, Moment]:
         """The backward pass of a later micro-batch, with the optimizer's state there already, and the optimizer's step."""
         live = _Live()
         live.know(self._tensors)
@@ -256,7 +257,7 @@ class _Twin:
             for parameter in self.trainable
         ]
         with live, training_mode(self.model, self.config.training, "padded"):
-            with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+            with autocast("cpu", products):
                 loss, activations = self._loss(shape, live)
             torch.autograd.backward(loss)
             del loss

@@ -16,7 +16,8 @@ from peft_registry.schemas.errors import Unavailable
 from peft_registry.schemas.run import Environment
 from peft_registry.trainer.machine.determinism import ask_for_determinism
 
-Dtype = Literal["bf16", "fp32"]
+Dtype = Literal["bf16", "fp32"]  # of weights in memory
+Products = Literal["bf16", "fp16", "fp32"]  # of matrix products
 Device = Literal["auto", "cpu", "cuda"]
 LIBRARIES = (
     "torch",
@@ -31,6 +32,10 @@ LIBRARIES = (
 )
 # x86 and Arm names in /proc/cpuinfo of bfloat16 matrix or dot-product instructions
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+# and of fp16 arithmetic
+_FP16_FLAGS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
+# the compute capability from which a GPU computes in fp16 (CUDA C++ Programming Guide, "Features and Technical Specifications")
+_FP16_FROM = (5, 3)
 _CPUINFO = Path("/proc/cpuinfo")
 _SECRET = re.compile(r"(token|secret|password|passphrase|key)", re.IGNORECASE)
 
@@ -48,7 +53,7 @@ class Hardware:
     """What was chosen: `device` is `cpu` or `cuda`; `dtype` is the number format of the matrix products; `why` it was, in words."""
 
     device: str
-    dtype: Dtype
+    dtype: Products
     threads: int
     processor: str
     why: str = ""
@@ -56,8 +61,8 @@ class Hardware:
 
     def weights_dtype(self, *, trains_base_weights: bool) -> Dtype:
         """How the base is loaded. Weights that are trained stay fp32, because bf16 loses small updates; bf16 is then
-        the format of the products only (autocast)."""
-        return "fp32" if trains_base_weights else self.dtype
+        the format of the products only (autocast). fp16 always is: its range, 6e-8 to 65504, is not that of a base."""
+        return "bf16" if self.dtype == "bf16" and not trains_base_weights else "fp32"
 
 
 def memory_of_this_machine() -> int:
@@ -100,7 +105,7 @@ def require_device(device: Device) -> None:
     raise NoGpu(f"the PyTorch that is installed was built for version {built_for} of the GPU's driver, and sees no GPU")
 
 
-def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: Device = "auto") -> Hardware:
+def choose_hardware(dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto", *, device: Device = "auto") -> Hardware:
     """A GPU if there is one, else the CPU; `auto` is bf16 where the device has instructions for it, else fp32.
 
     A GPU that only emulates bf16 is slower in it than in fp32, and is not taken for one that has it. Sets torch's number of
@@ -120,15 +125,24 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp32"] = "auto", *, device: 
         has_bf16 = bool(_flags(info) & _BF16_FLAGS)
         processor = _model_name(info)
     native: Dtype = "bf16" if has_bf16 else "fp32"
-    taken: Dtype = native if dtype == "auto" else dtype
+    taken: Products = native if dtype == "auto" else dtype
     return Hardware(
         device=chosen,
         dtype=taken,
         threads=max(threads, 1),
         processor=processor,
         why=_why_chosen(chosen, taken, has_bf16=has_bf16, asked=(device, dtype)),
-        emulates=taken == "bf16" and not has_bf16,
+        emulates=(taken == "bf16" and not has_bf16) or (taken == "fp16" and not _has_fp16(chosen, info)),
     )
+
+
+def _has_fp16(device: str, info: str) -> bool:
+    """Whether a device has instructions for fp16."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= _FP16_FROM
+    return bool(_flags(info) & _FP16_FLAGS)
 
 
 def chosen_device(device: Device) -> Literal["cuda", "cpu"]:
@@ -140,7 +154,7 @@ def chosen_device(device: Device) -> Literal["cuda", "cpu"]:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _why_chosen(device: str, dtype: Dtype, *, has_bf16: bool, asked: tuple[str, str]) -> str:
+def _why_chosen(device: str, dtype: Products, *, has_bf16: bool, asked: tuple[str, str]) -> str:
     """What `auto` decided and by what, with the words that repeat it on another machine; empty where nothing was left to it."""
     reasons = []
     if asked[0] == "auto":
@@ -151,7 +165,7 @@ def _why_chosen(device: str, dtype: Dtype, *, has_bf16: bool, asked: tuple[str, 
     return ", ".join(reasons)
 
 
-def hardware_in_use(device: str, dtype: Dtype) -> Hardware:
+def hardware_in_use(device: str, dtype: Products) -> Hardware:
     """What a model of somebody else runs on, with torch's threads as they are."""
     import torch
 

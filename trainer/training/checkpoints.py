@@ -1,8 +1,8 @@
 """The state of a training between two steps, on disk: enough to go on to exactly the weights it would have had.
 
-One file: the trained parameters by name (whatever the method wraps), the optimizer, every random generator, the position in
-the data, the loss history and what was counted. It is written beside and renamed, so that a kill leaves the old or the new
-one whole. It is read with torch's restricted reader: a file that holds anything but tensors and plain values is refused.
+One file: the trained parameters by name (whatever the method wraps), the optimizer, the loss scale, every random generator, the
+position in the data, the loss history and what was counted. It is written beside and renamed, so that a kill leaves the old or the
+new one whole. It is read with torch's restricted reader: a file that holds anything but tensors and plain values is refused.
 """
 
 import os
@@ -67,6 +67,7 @@ class TrainingProgress:
     looks_since_best: int = 0
     resumed_at: int | None = None
     shapes: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    passed_over: int = 0  # steps whose gradients overflowed, which changed no weight
     inexact: list[str] = field(default_factory=list)  # operations that a GPU has no deterministic kernel for
     system: SystemSampler = field(default_factory=SystemSampler)
 
@@ -137,6 +138,7 @@ def save_state(
     path: Path,
     model: Any,
     optimizer: Any,
+    scaler: Any,
     progress: TrainingProgress,
     *,
     total: int,
@@ -147,7 +149,7 @@ def save_state(
 
     Args:
         path: of the file; its folder is created.
-        model, optimizer: torch's.
+        model, optimizer, scaler: torch's; of a loss that is not scaled nothing is kept.
         progress: of the steps that are done.
         total: steps of the whole run.
         generators: `random_state()` of every process, by rank.
@@ -163,6 +165,7 @@ def save_state(
         "total": total,
         "trained": trained_parameters(model) if parts is None else {},
         "optimizer": optimizer.state_dict() if parts is None else {},
+        "scaler": scaler.state_dict(),
         "parts": None if parts is None else parts.to_keep(),
         "generators": generators,
         "progress": _progress_to_keep(progress),
@@ -193,12 +196,14 @@ def _progress_to_keep(progress: TrainingProgress) -> dict[str, Any]:
     }
 
 
-def load_state(path: Path, model: Any, optimizer: Any, *, total: int, processes: Processes = ALONE) -> TrainingProgress:
-    """Put a saved state into model, optimizer and generators.
+def load_state(
+    path: Path, model: Any, optimizer: Any, scaler: Any, *, total: int, processes: Processes = ALONE
+) -> TrainingProgress:
+    """Put a saved state into model, optimizer, scaler and generators.
 
     Args:
         path: of the file.
-        model, optimizer: torch's.
+        model, optimizer, scaler: torch's.
         total: steps of the whole run.
         processes: of which this is one; where the state is spread and they are not, all steps must have been trained.
 
@@ -224,6 +229,8 @@ def load_state(path: Path, model: Any, optimizer: Any, *, total: int, processes:
             load_parts(path, parts, model, optimizer)
         else:
             load_whole(path, parts, model)
+        # a checkpoint of an earlier release has none, which is right for every loss but one of fp16
+        scaler.load_state_dict(value.get("scaler", {}))
         set_random_state(generators[processes.rank])
         shapes = {(tokens, squares, learnt): count for tokens, squares, learnt, count in progress.pop("shapes")}
         # a checkpoint of an earlier release has none

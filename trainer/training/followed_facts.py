@@ -7,7 +7,7 @@ from typing import Any
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.values import Value, measured, unknown
-from peft_registry.trainer.machine.environment import Dtype, Hardware, hardware_in_use
+from peft_registry.trainer.machine.environment import Hardware, Products, hardware_in_use
 from peft_registry.trainer.training.followable import ADAPTER
 from peft_registry.trainer.training.foreign_trainer import TrainerClass
 
@@ -66,13 +66,12 @@ def modality_of(data: Sequence[DataIdentity]) -> Value:
 
 def hardware_of(trainer: Any, model: Any) -> Hardware:
     """What the trainer's model runs on; its precision is that of autocast or of the weights."""
-    dtype: Dtype = "bf16" if trainer.args.bf16 or str(model.dtype) == "torch.bfloat16" else "fp32"
-    return hardware_in_use(model.device.type, dtype)
-
-
-def dtype_of(trainer: Any, dtype: str) -> str:
-    """The precision that the record names: fp16, which `Hardware` does not know, or what that says."""
-    return "fp16" if trainer.args.fp16 else dtype
+    products: Products = "fp32"
+    if trainer.args.fp16:
+        products = "fp16"
+    elif trainer.args.bf16 or str(model.dtype) == "torch.bfloat16":
+        products = "bf16"
+    return hardware_in_use(model.device.type, products)
 
 
 def is_one_machine(processes: int) -> bool:

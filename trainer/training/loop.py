@@ -3,7 +3,7 @@
 - The loss of a step is the mean over the supervised tokens of all its micro-batches, so accumulation changes nothing.
 - The output head runs on supervised positions only; cross-entropy is fp32.
 - Rows lie side by side without padding where the model takes them so, which is tried before the first step.
-- A step that diverges stops the run before it changes a weight.
+- A step that diverges stops the run before it changes a weight. One that only overflows fp16 is passed over, and told.
 - A run that is given a checkpoint goes on to exactly the weights that it would have had.
 - Early stopping leaves the weights of the best look at the held-out rows in the model.
 """
@@ -45,6 +45,7 @@ from peft_registry.trainer.training.held_out import HeldOutRows
 from peft_registry.trainer.training.interrupts import finish_step_on_interrupt
 from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.meter import Meter
+from peft_registry.trainer.training.mixed_precision import NothingTrained, autocast, loss_scaler
 from peft_registry.trainer.training.optimizers import plain_adamw
 from peft_registry.trainer.training.out_of_memory import translate_out_of_memory
 from peft_registry.trainer.training.parts import save_parts
@@ -62,7 +63,8 @@ def train(
     settings: TrainingBlock,
     *,
     device: str = "cpu",
-    autocast: bool = False,
+    products: torch.dtype | None = None,
+    scaler: torch.amp.GradScaler | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     layout: Layout | None = None,
     checkpoints: Checkpoints | None = None,
@@ -79,7 +81,8 @@ def train(
         batches: the training part.
         settings: of the training file.
         device: where the model is.
-        autocast: compute matrix products in bf16 although the weights are fp32.
+        products: the number format of matrix products where it is not that of the weights.
+        scaler: the loss scale, which moves with the run; None for one that begins.
         optimizer: over the trainable parameters; None for plain AdamW. The schedule scales the learning rate of each group.
         layout: how the model takes rows; None to find out.
         checkpoints: where the state is kept; training continues from the newest, where there is one.
@@ -91,6 +94,7 @@ def train(
 
     Raises:
         LossDiverged: the loss or a gradient is not finite, or the loss is far above what it was.
+        NothingTrained: all steps are done, and the gradients of each overflowed.
         OutOfMemory: an allocation failed.
         CheckpointBroken: the checkpoint is not of this run.
         KeyboardInterrupt: Ctrl-C; where there are checkpoints, after the step that it fell into, whose state is kept.
@@ -102,7 +106,8 @@ def train(
         plain_adamw(model, settings) if optimizer is None else optimizer,
         total=_total_steps(len(batches), settings, processes.size),
         device=device,
-        autocast=autocast,
+        products=products,
+        scaler=loss_scaler(device, products) if scaler is None else scaler,
         processes=processes,
     )
     run.peak_is_own = reset_peak(device)
@@ -125,8 +130,7 @@ def train(
                 run.check(step, loss, vocabulary)
                 gradient_norm = run.clip(step)
                 run.schedule(step)
-                run.optimizer.step()
-                run.optimizer.zero_grad(set_to_none=True)
+                run.change_weights(step, gradient_norm, observe)
             run.count(micro_batches, loss)
             meter.read()
             meter.sample()
@@ -147,6 +151,7 @@ def train(
             if run.is_finished or step == until:
                 break
     observe(Finished(_STEP))
+    run.require_change()
     kept = run.keep_best(held_out, len(batches))
     if kept is not None:
         observe(Said("kept", kept_sentence(kept)))
@@ -174,14 +179,16 @@ class _TrainingRun:
         *,
         total: int,
         device: str,
-        autocast: bool,
+        products: torch.dtype | None,
+        scaler: torch.amp.GradScaler,
         processes: Processes,
     ) -> None:
         self.model = model
         self.settings = settings
         self.total = total
         self.device = device
-        self.autocast = autocast
+        self.products = products
+        self.scaler = scaler
         self.processes = processes
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = optimizer
@@ -201,7 +208,7 @@ class _TrainingRun:
         if checkpoints is None or not checkpoints.path.exists():
             return
         self.progress = load_state(
-            checkpoints.path, self.model, self.optimizer, total=self.total, processes=self.processes
+            checkpoints.path, self.model, self.optimizer, self.scaler, total=self.total, processes=self.processes
         )
         step = self.progress.step
         if not self.is_finished:
@@ -259,7 +266,8 @@ class _TrainingRun:
     def backward(self, micro_batches: list[Batch]) -> tuple[float, int]:
         """The mean loss over the supervised tokens of all micro-batches, in nats, and the size of the vocabulary.
 
-        Each process computes its share. Afterwards every trained parameter has the gradient of that mean.
+        Each process computes its share. Afterwards every trained parameter has the gradient of that mean, times the
+        loss scale.
         """
         supervised = sum(batch.supervised for batch in micro_batches)
         # on the device, where nobody waits for it before the whole step is asked for
@@ -272,9 +280,9 @@ class _TrainingRun:
         for batch, share in shares:
             if self.attention is not None:
                 self.attention.of(batch.lengths)
-            with torch.autocast(self.device, torch.bfloat16) if self.autocast else nullcontext():
+            with autocast(self.device, self.products):
                 loss, _, vocabulary = supervised_loss(self.model, batch.to(self.device))  # scalar: a sum over tokens
-            torch.autograd.backward(loss / supervised if share else loss * 0.0)
+            torch.autograd.backward(self.scaler.scale(loss / supervised if share else loss * 0.0))
             if share:
                 summed += loss.detach()
         summed_loss = float(summed.item())
@@ -288,17 +296,29 @@ class _TrainingRun:
         Raises:
             LossDiverged: it is not finite, or far above what it was.
         """
-        check_loss(step, loss, self.progress.losses, vocabulary=vocabulary, stop_on_spike=self.settings.stop_on_spike)
+        check_loss(
+            step,
+            loss,
+            self.progress.losses,
+            vocabulary=vocabulary,
+            stop_on_spike=self.settings.stop_on_spike,
+            in_fp16=self.scaler.is_enabled(),
+        )
 
     def clip(self, step: int) -> float:
-        """Scale all gradients down to the largest norm that the file allows, together; returns the norm that they had.
+        """Divide all gradients by the loss scale, and scale them down to the largest norm that the file allows, together.
+
+        Returns:
+            The norm that they had; not finite where they overflowed fp16 and a smaller loss scale is left to try.
 
         Raises:
             LossDiverged: a gradient is not finite.
         """
+        self.scaler.unscale_(self.optimizer)
         limit = self.settings.max_grad_norm or math.inf
         norm = self._clipped(limit)
-        if not math.isfinite(norm):
+        # that of a loss that is not scaled is 1
+        if not math.isfinite(norm) and self.scaler.get_scale() <= 1:
             raise LossDiverged(step, "a gradient is not finite")
         return norm
 
@@ -317,6 +337,26 @@ class _TrainingRun:
         factor = learning_rate_factor(step, total=self.total, warmup=warmup, kind=self.settings.lr_scheduler_type)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+
+    def change_weights(self, step: int, gradient_norm: float, observe: Observe) -> None:
+        """Let the optimizer take its step, unless the gradients overflowed: then nothing but the loss scale changes."""
+        if math.isfinite(gradient_norm):
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if not math.isfinite(gradient_norm):
+            self.progress.passed_over += 1
+            scale = f"the loss scale is {self.scaler.get_scale():g} from here on"
+            observe(Said("fp16", f"step {step} is passed over: its gradients overflowed; {scale}"))
+
+    def require_change(self) -> None:
+        """Raise where all steps are done, and none of them changed a weight.
+
+        Raises:
+            NothingTrained: so it is.
+        """
+        if self.is_finished and self.progress.passed_over == self.progress.step:
+            raise NothingTrained(self.progress.step)
 
     def count(self, micro_batches: list[Batch], loss: float) -> None:
         """Add a finished step to what the record says: its loss and the batches of all processes."""
@@ -338,13 +378,15 @@ class _TrainingRun:
             self.progress.peak_is_own = self.peak_is_own
 
     def figures(self, loss: float, gradient_norm: float, tokens_per_second: float) -> dict[RunMetricName, float]:
-        """What was measured at a step. Of several groups of parameters the first says the learning rate."""
+        """What was measured at a step. Of several groups of parameters the first says the learning rate; gradients that
+        overflowed have no norm."""
         figures: dict[RunMetricName, float] = {
             "loss": loss,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "gradient_norm": gradient_norm,
             "tokens_per_second": tokens_per_second,
         }
+        if math.isfinite(gradient_norm):
+            figures["gradient_norm"] = gradient_norm
         if self.progress.peak_bytes is not None:
             figures["peak_memory_bytes"] = self.progress.peak_bytes
         return figures
@@ -361,7 +403,8 @@ class _TrainingRun:
         passes = (look.passes.tokens, look.passes.squares, look.passes.head_positions)
         progress.answered = [before + now for before, now in zip(progress.answered, passes, strict=True)]
         observe(Measured(step, held_out.measured(look.figures)))
-        if self.settings.early_stopping is not None and step > 0:
+        # weights that no step has changed yet are no choice
+        if self.settings.early_stopping is not None and step > progress.passed_over:
             self._choose(step, look.figures[self.settings.early_stopping.metric])
 
     def _choose(self, step: int, value: float) -> None:
@@ -417,7 +460,14 @@ class _TrainingRun:
         if self.processes.rank:
             return
         save_state(
-            path, self.model, self.optimizer, self.progress, total=self.total, generators=all_generators, parts=parts
+            path,
+            self.model,
+            self.optimizer,
+            self.scaler,
+            self.progress,
+            total=self.total,
+            generators=all_generators,
+            parts=parts,
         )
         if name is None:
             checkpoints.saved(self.progress.step, self.total)
@@ -426,7 +476,10 @@ class _TrainingRun:
         """Keep the state for others, where a stretch of the run ends after this step."""
         if checkpoints is not None and checkpoints.ends_stretch(step, self.total):
             path = checkpoints.audited / state_file(step)
-            save_state(path, self.model, self.optimizer, self.progress, total=self.total, generators=[random_state()])
+            generators = [random_state()]
+            save_state(
+                path, self.model, self.optimizer, self.scaler, self.progress, total=self.total, generators=generators
+            )
 
     def result(self, layout: Layout, held_out: HeldOutRows | None, kept: KeptStep | None) -> TrainResult:
         progress = self.progress
@@ -454,6 +507,7 @@ class _TrainingRun:
             peak_is_own=progress.peak_is_own,
             system=progress.system.metrics,
             inexact=tuple(progress.inexact),
+            passed_over=progress.passed_over,
             kept=kept,
         )
 

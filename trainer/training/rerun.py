@@ -25,6 +25,7 @@ from peft_registry.trainer.training.checkpoints import (
     trained_parameters,
 )
 from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.mixed_precision import loss_scaler
 from peft_registry.trainer.training.optimizers import optimizer_for
 from peft_registry.trainer.training.train_adapter import LoadedSetting
 from peft_registry.trainer.training.trials import layout_in, prepared
@@ -35,7 +36,8 @@ class Difference:
     """How a state that was computed again differs from the kept one.
 
     Attributes:
-        parts: what of it is another: weights, optimizer, generators, losses; none where all of it has the same bits.
+        parts: what of it is another: weights, optimizer, loss scale, generators, losses; none where all of it has the
+            same bits.
         distance: between the two weights, as a share of how far the stretch moved them.
     """
 
@@ -61,6 +63,7 @@ def run_stretch(loaded: LoadedSetting, begin: Path, end: Path, *, observe: Obser
     seed = setting.config.training.seed
     model = _prepared(loaded)
     optimizer = optimizer_for(model, setting.config)
+    scaler = loss_scaler(setting.device, setting.products)
     with scratch_folder("registry-rerun-") as scratch:
         (scratch / STATE_NAME).symlink_to(begin.resolve())
         result = train(
@@ -68,7 +71,8 @@ def run_stretch(loaded: LoadedSetting, begin: Path, end: Path, *, observe: Obser
             replace(setting.batches, seed=seed),
             setting.config.training,
             device=setting.device,
-            autocast=setting.autocast,
+            products=setting.products,
+            scaler=scaler,
             optimizer=optimizer,
             layout=layout_in(model, setting.config),
             checkpoints=Checkpoints(scratch),
@@ -79,12 +83,14 @@ def run_stretch(loaded: LoadedSetting, begin: Path, end: Path, *, observe: Obser
     again = {
         "weights": weights,
         "optimizer": optimizer.state_dict(),
+        "loss scale": scaler.state_dict(),
         "generators": random_state(),
         "losses": list(result.curve.loss),
     }
     kept = {
         "weights": last["trained"],
         "optimizer": last["optimizer"],
+        "loss scale": last.get("scaler", {}),  # states of an earlier release have none
         "generators": last["generators"][0],
         "losses": last["progress"]["losses"],
     }

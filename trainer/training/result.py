@@ -25,7 +25,7 @@ class TrainResult:
     `evaluated` are the batches of held-out rows that were looked at meanwhile. `resumed_at` is the step after which a killed run
     went on. `kept` is the step whose weights the model has, where it was chosen. `peak_bytes` is of training alone where
     `peak_is_own`. `system` is of the process that keeps the state. `inexact` are operations that had no deterministic kernel:
-    another run may differ in its last bits.
+    another run may differ in its last bits. `passed_over` steps of fp16 overflowed, and changed no weight.
     """
 
     curve: LossCurve
@@ -45,4 +45,5 @@ class TrainResult:
     peak_is_own: bool = False
     system: SystemMetrics | None = None
     inexact: tuple[str, ...] = ()
+    passed_over: int = 0
     kept: KeptStep | None = None

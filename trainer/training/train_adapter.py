@@ -36,6 +36,7 @@ from peft_registry.trainer.methods import count_trainable, implementation
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.checkpoints import Checkpoints
 from peft_registry.trainer.training.held_out import HeldOutRows
+from peft_registry.trainer.training.mixed_precision import autocast_format
 from peft_registry.trainer.training.result import TrainResult
 from peft_registry.trainer.training.trials import Setting, train_all_seeds
 
@@ -203,7 +204,8 @@ def load_setting(
     if hardware.emulates:
         observe(
             Warned(
-                "bf16-emulated", f"{hardware.processor} has no instructions for bf16 and emulates it: fp32 is faster"
+                f"{hardware.dtype}-emulated",
+                f"{hardware.processor} has no instructions for {hardware.dtype} and emulates it: fp32 is faster",
             )
         )
     dtype = weights_dtype(config, hardware)
@@ -228,7 +230,7 @@ def load_setting(
         tokenizer=tokenizer,
         batches=_batches(config, data, padding_id(tokenizer, vocabulary=_vocabulary(model))),
         device=hardware.device,
-        autocast=hardware.dtype == "bf16" and dtype == "fp32",
+        products=autocast_format(dtype, hardware.dtype),
         said=lambda model: _say_model(config, model, hardware, observe),
         checkpoints=checkpoints,
         processes=processes,
@@ -336,7 +338,7 @@ def _batches(config: TrainingFile, data: LoadedData, pad_id: int) -> Batches:
 
 def weights_dtype(config: TrainingFile, hardware: Hardware) -> Dtype:
     """The number format of the loaded base. Scales can make fp32 of what a quantized layer gives, and attention wants
-    keys and values in the format of the queries: there everything is fp32, and bf16 only the format of the products."""
+    keys and values in the format of the queries: there everything is fp32, and 16 bits only the format of the products."""
     if config.is_quantized and METHODS[config.method].needs_fp32_on_4_bits:
         return "fp32"
     return hardware.weights_dtype(trains_base_weights=METHODS[config.method].trains_base_weights)

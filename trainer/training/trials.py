@@ -41,7 +41,7 @@ class Setting:
     tokenizer: Any  # transformers' PreTrainedTokenizerBase
     batches: Batches
     device: str
-    autocast: bool
+    products: torch.dtype | None = None  # where they are not in the format of the weights
     said: Callable[[Any], None] = lambda _: None
     checkpoints: Checkpoints | None = None
     processes: Processes = ALONE
@@ -129,7 +129,7 @@ def _trained(model: Any, setting: Setting, held_out: HeldOutRows, seed: int, obs
         replace(setting.batches, seed=seed),
         training,
         device=setting.device,
-        autocast=setting.autocast,
+        products=setting.products,
         optimizer=optimizer_for(model, setting.config),
         layout=layout,
         checkpoints=setting.checkpoints_of(seed),
@@ -194,6 +194,7 @@ def _together(results: list[TrainResult], number: int) -> TrainResult:
         evaluated=_added_up(shape for result in results for shape in result.evaluated),
         energy_kwh=None if None in energies else sum(energy for energy in energies if energy is not None),
         resumed_at=next((result.resumed_at for result in results if result.resumed_at is not None), None),
+        passed_over=sum(result.passed_over for result in results),
         peak_bytes=max((result.peak_bytes for result in results if result.peak_bytes is not None), default=None),
     )
 

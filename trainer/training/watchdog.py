@@ -37,7 +37,9 @@ class LossDiverged(RunFailed):
         return "" if self.kept is None else f"; the state is kept in {self.kept} and marked failed"
 
 
-def check_loss(step: int, loss: float, earlier: Sequence[float], *, vocabulary: int, stop_on_spike: bool) -> None:
+def check_loss(
+    step: int, loss: float, earlier: Sequence[float], *, vocabulary: int, stop_on_spike: bool, in_fp16: bool = False
+) -> None:
     """Raise unless the run may continue.
 
     Args:
@@ -46,12 +48,14 @@ def check_loss(step: int, loss: float, earlier: Sequence[float], *, vocabulary: 
         earlier: the losses of the steps before, in order.
         vocabulary: number of tokens.
         stop_on_spike: look for spikes too.
+        in_fp16: whether products are, in which a number above 65504 is infinite.
 
     Raises:
         LossDiverged: with what was seen.
     """
     if not math.isfinite(loss):
-        raise LossDiverged(step, f"the loss is {loss}")
+        beyond = "; above 65504 fp16 has no number, and bf16 and fp32 have" if in_fp16 else ""
+        raise LossDiverged(step, f"the loss is {loss}{beyond}")
     guessing = math.log(max(vocabulary, 2))
     if earlier and loss > _FAR_ABOVE * max(guessing, earlier[0]):
         raise LossDiverged(step, f"it is {loss:.2f}; guessing has {guessing:.2f}, the first step had {earlier[0]:.2f}")

@@ -16,7 +16,6 @@ from peft_registry.trainer.costs.compute import FollowedCosts, compute_of_follow
 from peft_registry.trainer.machine.environment import describe_environment, library_versions
 from peft_registry.trainer.methods.coverage import coverage_of
 from peft_registry.trainer.training.followed_facts import (
-    dtype_of,
     loaded_best,
     modality_of,
     resumed_after,
@@ -91,7 +90,7 @@ def record_of_followed(
     steps, losses = logged_losses(state.log_history)
     hardware = start.hardware
     environment = describe_environment(hardware, argv=command, code_version=package_version("peft-registry")).revised(
-        libraries=library_versions("trl", "datasets"), dtype=dtype_of(trainer, hardware.dtype)
+        libraries=library_versions("trl", "datasets")
     )
     return RunRecord(
         run_id=start.run_id,

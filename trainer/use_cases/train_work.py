@@ -180,6 +180,7 @@ def train_as_planned(
         *coverage_warnings(run.config, trained.model),
         *_resumption(run, trained, observe),
         *_inexact(trained, observe),
+        *_passed_over(trained, observe),
     ]
     for reference, text in warnings_about_prompt(run.config, [len(example.ids) for example in trained.data.train]):
         observe(Warned(reference, text))
@@ -226,6 +227,16 @@ def _inexact(trained: "Trained", observe: Observe) -> list[str]:
     names = ", ".join(operations)
     text = f"not deterministic on this GPU: {names}; another run of this file may give weights that differ in their last bits"
     observe(Warned("not-deterministic", text))
+    return [text]
+
+
+def _passed_over(trained: "Trained", observe: Observe) -> list[str]:
+    """What the record has to say of steps that were computed and changed nothing."""
+    steps = trained.result.passed_over
+    if not steps:
+        return []
+    text = f"fp16: the gradients of {steps} of {trained.result.steps} steps overflowed; these steps changed no weight"
+    observe(Warned("fp16-overflow", text))
     return [text]
 
 

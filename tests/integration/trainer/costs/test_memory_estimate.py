@@ -16,7 +16,7 @@ from peft_registry.schemas.methods import METHOD_NAMES, METHODS
 from peft_registry.schemas.offload import obstacle_to_offload
 from peft_registry.trainer.costs.fit import GATHERED, Column, SpreadRun, columns_of, fits, judge_claim
 from peft_registry.trainer.costs.memory import Moment, NotTraceable, Shape, Trace, trace_memory
-from peft_registry.trainer.machine.environment import Dtype, Hardware
+from peft_registry.trainer.machine.environment import Hardware, Products
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.training.train_adapter import weights_dtype
 from peft_registry.trainer.use_cases.estimate import FIRST_BATCH_BYTES, tokenizer_bytes
@@ -29,17 +29,19 @@ PARAMETERS = HEAD + LAYERS * (32 * 32 * 2 + 32 * 16 * 2 + 32 * 64 * 3 + 2 * HIDD
 LORA = LAYERS * 8 * (64 + 48 + 48 + 64 + 3 * 96)  # r·(in + out) of each linear layer
 
 
-def trace_of(hf_config: Any, config: TrainingFile, shape: Shape, dtype: Dtype = "fp32") -> Trace:
+def trace_of(hf_config: Any, config: TrainingFile, shape: Shape, dtype: Products = "fp32") -> Trace:
     """As a run with these products would hold the base."""
     stored = weights_dtype(config, Hardware("cpu", dtype, 1, "a processor"))
     return trace_memory(hf_config, config, shape, stored=stored, products=dtype)
 
 
+def products_of(config: TrainingFile) -> Products:
+    return "fp32" if config.training.dtype == "auto" else config.training.dtype
+
+
 def traced(shape: Shape | None = None, **changes: Any) -> Trace:
     config = a_training_file(**changes)
-    return trace_of(
-        a_model().config, config, shape or Shape(2, 16, 30), "bf16" if config.training.dtype == "bf16" else "fp32"
-    )
+    return trace_of(a_model().config, config, shape or Shape(2, 16, 30), products_of(config))
 
 
 def moments(trace: Trace) -> dict[str, Moment]:
@@ -73,6 +75,15 @@ def test_a_bf16_base_takes_half_and_its_adapter_stays_fp32() -> None:
     trace = traced(training__dtype="bf16")
     assert moments(trace)["backward"].weights == pytest.approx(2 * PARAMETERS + 4 * LORA, rel=1e-2)
     assert (trace.floor, trace.floor_bits) == (2 * PARAMETERS, 16)
+
+
+def test_in_fp16_a_base_takes_what_it_takes_in_fp32_and_a_copy_of_what_is_multiplied() -> None:
+    wide, narrow = traced(), traced(training__dtype="fp16")
+    assert moments(narrow)["backward"].weights == moments(wide)["backward"].weights
+    assert moments(narrow)["optimizer"] == moments(wide)["optimizer"]
+    assert (narrow.floor, narrow.floor_bits) == (4 * PARAMETERS, 32)
+    copies = 2 * (PARAMETERS - HIDDEN * (2 * LAYERS + 1))  # of every matrix, the head among them
+    assert moments(narrow)["backward"].activations > copies
 
 
 def test_a_bf16_base_is_scored_as_it_is_held_with_one_matrix_wide_at_a_time() -> None:
@@ -373,9 +384,7 @@ def estimated_and_measured(base: Path, changes: dict[str, Any]) -> tuple[int, in
     training = config.training
     rows, tokens = training.per_device_train_batch_size, training.max_length
     hf_config = AutoConfig.from_pretrained(base)
-    trace = trace_of(
-        hf_config, config, Shape(rows, tokens, rows * (tokens - 1)), "bf16" if training.dtype == "bf16" else "fp32"
-    )
+    trace = trace_of(hf_config, config, Shape(rows, tokens, rows * (tokens - 1)), products_of(config))
     host = tokenizer_bytes(base)
     # training alone: the probe scores nothing, and its floor holds what was imported
     columns = [one for one in columns_of(trace, libraries=FIRST_BATCH_BYTES, tokenizer=host) if one.name != "score"]
@@ -408,6 +417,7 @@ REAL = {
     "full fp32, short rows": {"method": "full", "training__max_length": 64},
     "lora fp32": {},
     "lora bf16": {"training__dtype": "bf16"},
+    "lora fp16": {"training__dtype": "fp16"},
     "lora bf16, four rows": {"training__dtype": "bf16", "training__per_device_train_batch_size": 4},
     "dora bf16": {"training__dtype": "bf16", "lora__use_dora": True},
     "lora fp32, recomputed": {"training__gradient_checkpointing": True},

@@ -16,9 +16,10 @@ from peft_registry.trainer.machine.environment import choose_hardware
 from peft_registry.trainer.methods import implementation
 from peft_registry.trainer.training.checkpoints import CheckpointBroken, Checkpoints
 from peft_registry.trainer.training.loop import train
+from peft_registry.trainer.training.mixed_precision import autocast_format
 from peft_registry.trainer.training.optimizers import optimizer_for
 from peft_registry.trainer.training.rerun import losses_of, run_stretch
-from peft_registry.trainer.training.train_adapter import LoadedSetting
+from peft_registry.trainer.training.train_adapter import LoadedSetting, weights_dtype
 from peft_registry.trainer.training.trials import Setting, layout_in, prepared
 from tests.builders.training import a_model, a_tokenizer, a_training_file, colour_rows, write_rows
 
@@ -26,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lora with dropout": {"lora__dropout": 0.2},
     "full": {"method": "full"},
     "packed": {"training__packing": True},
+    "fp16": {"training__dtype": "fp16"},
 }
 # what stays behind in a model between two stretches would be of a method: each of them is resumed from a base anew
 OTHERS: dict[str, dict[str, Any]] = {name: {"method": name} for name in METHOD_NAMES if name not in ("full", "lora")}
@@ -37,8 +39,10 @@ def loaded(config: Any, folder: Path) -> LoadedSetting:
     tokenizer = a_tokenizer()
     data = load_data(config.data, folder=folder, tokenizer=tokenizer, max_length=64, seed=1)
     batches = Batches(data.train, 2, padding_id(tokenizer), seed=1, pack_to=64 if config.training.packing else None)
-    setting = Setting(config=config, tokenizer=tokenizer, batches=batches, device="cpu", autocast=False)
-    return LoadedSetting(a_model(), data, setting, choose_hardware("fp32", device="cpu"), None)
+    hardware = choose_hardware(config.training.dtype, device="cpu")
+    products = autocast_format(weights_dtype(config, hardware), hardware.dtype)
+    setting = Setting(config=config, tokenizer=tokenizer, batches=batches, device="cpu", products=products)
+    return LoadedSetting(a_model(), data, setting, hardware, None)
 
 
 class Stopped(Exception):
@@ -61,6 +65,7 @@ def states_of_a_run(config: Any, folder: Path, observe: Observe = ignore) -> Pat
         model,
         base.setting.batches,
         config.training,
+        products=base.setting.products,
         optimizer=optimizer_for(model, config),
         layout=layout_in(model, config),
         checkpoints=Checkpoints(folder / "kept", every_steps=3, stretches=3),
@@ -117,6 +122,16 @@ def test_another_end_is_told_by_its_parts_and_by_how_far_it_lies(tmp_path: Path)
     (tmp_path / "none.pt").write_bytes(b"no state")
     with pytest.raises(CheckpointBroken):
         run_stretch(loaded(config, tmp_path), begin, tmp_path / "none.pt")
+
+
+def test_another_loss_scale_at_the_end_of_a_stretch_is_told(tmp_path: Path) -> None:
+    """Whoever wrote one that lets every later step overflow would have a model that did not learn, of stretches that all fit."""
+    config = a_config(tmp_path, training__dtype="fp16")
+    states = sorted(states_of_a_run(config, tmp_path).iterdir())
+    value = torch.load(states[1], weights_only=True)
+    value["scaler"]["scale"] *= 2
+    torch.save(value, tmp_path / "scaled.pt")
+    assert run_stretch(loaded(config, tmp_path), states[0], tmp_path / "scaled.pt").parts == ("loss scale",)
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def test_of_several_starts_those_that_were_finished_are_not_trained_again(batche
                     raise Stopped
 
         kept = None if folder is None else Checkpoints(folder, every_steps=3)
-        setting = Setting(config, a_tokenizer(), batches, "cpu", autocast=False, checkpoints=kept)
+        setting = Setting(config, a_tokenizer(), batches, "cpu", checkpoints=kept)
         try:
             held_out = HeldOutRows.of(batches, batches.examples[:4], "cpu")
             return train_all_seeds(a_model(), setting, held_out, observe=observe), taken

@@ -94,6 +94,19 @@ def test_a_base_in_4_bits_is_spread_likewise(tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.processes
 @pytest.mark.timeout(900)
+def test_in_fp16_all_processes_pass_over_a_step_whose_gradients_overflowed_in_one(tmp_path: Path) -> None:
+    found = run(tmp_path, "fp16")["fp16"]
+    alone, (first, second) = found["alone"], found["spread"]
+    assert 0 < alone["passed_over"] < STEPS
+    assert first["passed_over"] == second["passed_over"] == alone["passed_over"]
+    assert first["losses"] == second["losses"]
+    # weights that differ in the last bit of fp32 may be rounded to two neighbours in fp16, 2**-11 apart
+    assert first["losses"] == pytest.approx(alone["losses"], rel=2**-8)
+
+
+@pytest.mark.full
+@pytest.mark.processes
+@pytest.mark.timeout(900)
 def test_no_process_ever_holds_a_base_of_over_2_gb_whole() -> None:
     with folder_on_disk() as folder:
         large = run(folder, "large")["large"]
@@ -182,9 +195,10 @@ def test_what_cannot_work_on_weights_that_are_spread_is_refused(changes: dict[st
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-def test_what_can_be_spread_is_not(method: str) -> None:
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_what_can_be_spread_is_not(method: str, dtype: str) -> None:
     changes = {"quantization": {}} if method == "qlora" else {}
-    check_combinations(a_training_file(method=method, **SHARDED, **changes))
+    check_combinations(a_training_file(method=method, training__dtype=dtype, **SHARDED, **changes))
 
 
 def test_one_process_and_several_machines_are_refused() -> None:

@@ -155,10 +155,11 @@ def test_on_a_bf16_base_the_adapter_is_fp32_and_reloads_to_the_same_logits(batch
     assert torch.equal(logits_of(reloaded, batches), logits_of(trained, batches))
 
 
-def test_full_training_in_bf16_keeps_fp32_weights(batches):
+@pytest.mark.parametrize("products", [torch.bfloat16, torch.float16])
+def test_full_training_in_16_bits_keeps_fp32_weights(batches, products):
     config = a_training_file(method="full")
     trained = implementation("full").prepare(a_model(), config, seed=1)
-    result = train(trained, batches, config.training, autocast=True)
+    result = train(trained, batches, config.training, products=products)
     assert result.curve.loss[-1] < result.curve.loss[0]
     assert {parameter.dtype for parameter in trained.parameters()} == {torch.float32}
 

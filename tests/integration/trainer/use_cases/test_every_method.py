@@ -58,6 +58,9 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "lora_pro on 4 bits": ("lora_pro", ("quantization={type: nf4}",)),
     "vera on 4 bits": ("vera", ("quantization={type: nf4}",)),
     "oft on 4 bits": ("oft", ("quantization={type: nf4}",)),
+    "lora in fp16": ("lora", ("training.dtype=fp16",)),
+    "full in fp16": ("full", ("training.dtype=fp16",)),
+    "qlora in fp16": ("qlora", ("training.dtype=fp16",)),
 }  # fmt: skip
 # what `make test` leaves out: the same paths in other combinations
 MORE = (
@@ -74,6 +77,9 @@ MORE = (
     "lora_pro on 4 bits",
     "vera on 4 bits",
     "oft on 4 bits",
+    "lora in fp16",
+    "full in fp16",
+    "qlora in fp16",
 )
 MARKED = [pytest.param(case, marks=pytest.mark.full) if case in MORE else case for case in CASES]
 # where it differs from the sum of two adapters that were trained: one product in place of two

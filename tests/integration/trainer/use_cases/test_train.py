@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from peft_registry.registry.compliance.contradictions import FactIncomplete, FactsOutOfOrder
@@ -24,7 +26,7 @@ from peft_registry.registry.use_cases.pull_base import WrongBase
 from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.base_model import BaseOrigin, DeclaredFacts
-from peft_registry.schemas.errors import InputRefused, KnownError, SeveralProblems
+from peft_registry.schemas.errors import InputRefused, KnownError, NotFound, SeveralProblems
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord
 from peft_registry.schemas.profile import OrganisationProfile
@@ -39,8 +41,10 @@ from peft_registry.trainer.data.formats import AbsentColumn
 from peft_registry.trainer.data.tokenize import TokenWithoutEmbedding
 from peft_registry.trainer.machine.environment import NoGpu
 from peft_registry.trainer.merge.request import MergeRequest
-from peft_registry.trainer.runs.folder import TRAINING, write_state
+from peft_registry.trainer.runs.folder import TRAINING, read_state, write_state
 from peft_registry.trainer.runs.resume import report_resumable_runs
+from peft_registry.trainer.training import loop
+from peft_registry.trainer.training.mixed_precision import NothingTrained
 from peft_registry.trainer.use_cases import merge, train
 from peft_registry.trainer.use_cases.ask import ask
 from peft_registry.trainer.use_cases.estimate import estimate_run
@@ -491,6 +495,48 @@ def test_only_a_stopped_run_of_the_same_name_or_file_is_warned_of(tmp_path: Path
     assert told("another", "another.yml") == []
     assert len(told("boxes", "another.yml")) == 1
     assert len(told("another", "boxes.yml")) == 1
+
+
+# --- in fp16 ---
+
+
+def overflowing(monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
+    """Every run begins with this loss scale."""
+    monkeypatch.setattr(loop, "loss_scaler", lambda *_: torch.amp.GradScaler("cpu", init_scale=scale))
+
+
+def test_a_training_in_fp16_is_registered_and_its_record_says_which_steps_changed_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overflowing(monkeypatch, 2.0**26)
+    place.said.clear()
+    outcome, warnings = place.train("name=half", "training.dtype=fp16", "training.num_train_epochs=4")
+    run = records_of(place.registry, outcome.version).run
+    assert run is not None and run.points is not None
+    assert run.environment.dtype == run.config["training"]["dtype"] == "fp16"
+    told = [text for label, text in place.said if label == "fp16"]
+    assert 0 < len(told) < len(run.curve.loss) == 12
+    sentence = f"fp16: the gradients of {len(told)} of 12 steps overflowed; these steps changed no weight"
+    assert warnings["fp16-overflow"] == sentence
+    assert sentence in run.warnings
+    points = RunPoints.from_json(json.loads(place.registry.store.read_bytes(run.points.sha256))).points
+    assert len([point for point in points if point.step and "gradient_norm" not in point.values]) == len(told)
+    assert "fp16 on cpu" in dict(describe_version(place.registry, "half").lines())["settings"]
+    assert verify_version(place.registry, outcome.version).verdict == "verified"
+    assert run.loss_after.value < run.loss_before.value
+
+
+def test_a_training_whose_every_step_overflows_registers_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    overflowing(monkeypatch, 2.0**60)
+    with pytest.raises(NothingTrained, match="the gradients of all 3 steps overflowed fp16"):
+        place.train("name=none", "training.dtype=fp16")
+    with pytest.raises(NotFound):
+        describe_version(place.registry, "none")
+    (folder,) = place.registry.files.runs.iterdir()
+    state = read_state(folder)
+    assert state is not None and state.status == "failed"
+    assert "no step of this run changed a weight" in (state.why or "")
+    shutil.rmtree(folder)
 
 
 # --- what is wrong is told before a weight is read ---

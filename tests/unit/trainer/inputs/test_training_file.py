@@ -113,6 +113,26 @@ def test_the_words_of_other_tools_mean_the_same_and_are_reported():
     assert "`sequence_len` is read as `training.max_length`" in notes
 
 
+@pytest.mark.parametrize(
+    ("said", "dtype"),
+    [
+        ({"fp16": True}, "fp16"),
+        ({"training": {"fp16": True}}, "fp16"),
+        ({"fp16": False}, "auto"),
+        ({"bf16": True}, "bf16"),
+    ],
+)
+def test_the_switches_of_other_tools_choose_a_number_format(said: dict[str, Any], dtype: str) -> None:
+    assert parse_training_file(MINIMAL | said)[0].training.dtype == dtype
+
+
+@pytest.mark.parametrize("one", [True, False])
+@pytest.mark.parametrize("other", [{"bf16": True}, {"bf16": False}, {"training": {"dtype": "fp16"}}])
+def test_two_words_for_the_number_format_are_refused_whatever_they_say(one: bool, other: dict[str, Any]) -> None:
+    with pytest.raises(KeyTwice, match=r"`training.dtype` are both given"):
+        parse_training_file(MINIMAL | {"fp16": one} | other)
+
+
 def test_familiar_words_work_in_blocks_and_overrides_too():
     config, notes = parse_training_file(
         MINIMAL | {"lora": {"rank": 2}, "training": {"lr": 0.5}}, [("num_epochs", 2), ("lora_alpha", 3)]
@@ -174,12 +194,14 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "either a fraction or a path",
     ),
     "no targets": ({"lora": {"target_modules": []}}, "lora.target_modules", "at least one"),
-    "an unknown dtype": ({"training": {"dtype": "fp8"}}, "training.dtype", "'fp32'"),
-    "a format that needs scaling": (
-        {"training": {"dtype": "fp16"}},
+    "an unknown dtype": ({"training": {"dtype": "fp8"}}, "training.dtype", "'auto', 'bf16', 'fp16' or 'fp32'"),
+    "a dtype in torch's words": (
+        {"training": {"dtype": "float16"}},
         "training.dtype",
-        "auto, bf16 or fp32: fp16 loses",
+        "'auto', 'bf16', 'fp16' or 'fp32'",
     ),
+    "a switch that is no switch": ({"fp16": "yes"}, "training.dtype", "'auto', 'bf16', 'fp16' or 'fp32'"),
+    "a switch in a list": ({"training": {"fp16": [True]}}, "training.dtype", "'auto', 'bf16', 'fp16' or 'fp32'"),
     "a patience of nothing": (
         {"training": {"eval_steps": 2, "early_stopping": {"patience": 0}}},
         "training.early_stopping.patience",

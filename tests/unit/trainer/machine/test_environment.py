@@ -41,6 +41,10 @@ def test_the_record_names_device_dtype_and_versions():
         ("emulated", {}, "cuda", "fp32", False, "a GPU is here, it has no instructions for bf16"),
         ("emulated", {"dtype": "bf16"}, "cuda", "bf16", True, "a GPU is here"),
         ("emulated", {"device": "cpu", "dtype": "fp32"}, "cpu", "fp32", False, ""),
+        ("avx2 avx512_fp16", {}, "cpu", "fp32", False, "it has no instructions for bf16"),
+        ("avx2 avx512_fp16", {"dtype": "fp16", "device": "cpu"}, "cpu", "fp16", False, ""),
+        ("avx2 avx512_bf16", {"dtype": "fp16"}, "cpu", "fp16", True, "no GPU is here"),
+        ("emulated", {"dtype": "fp16"}, "cuda", "fp16", False, "a GPU is here"),
     ],
 )
 def test_device_and_number_format_are_chosen_by_what_the_device_has_and_explained(
@@ -59,6 +63,7 @@ def test_device_and_number_format_are_chosen_by_what_the_device_has_and_explaine
     monkeypatch.setattr(torch.cuda, "is_available", lambda: flags == "emulated")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     monkeypatch.setattr(environment, "ask_for_determinism", lambda: None)  # of this process, for good
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     chosen = environment.choose_hardware(**asked)
@@ -79,6 +84,20 @@ def test_weights_that_are_trained_are_loaded_in_fp32():
     hardware = Hardware(device="cpu", dtype="bf16", threads=2, processor="a processor")
     assert hardware.weights_dtype(trains_base_weights=True) == "fp32"
     assert hardware.weights_dtype(trains_base_weights=False) == "bf16"
+
+
+def test_a_gpu_of_before_fp16_is_told_to_emulate_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    for capability, has_it in (((5, 2), False), ((5, 3), True), ((6, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=capability: found)
+        assert environment._has_fp16("cuda", "") == has_it
+
+
+def test_in_fp16_every_base_is_loaded_in_fp32():
+    hardware = Hardware(device="cuda", dtype="fp16", threads=2, processor="a GPU")
+    assert hardware.weights_dtype(trains_base_weights=True) == "fp32"
+    assert hardware.weights_dtype(trains_base_weights=False) == "fp32"
 
 
 def test_purposes_have_independent_seeds():

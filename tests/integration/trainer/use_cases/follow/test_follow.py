@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from peft_registry.schemas.run_points import RunPoints
 from peft_registry.schemas.system_metrics import SystemMetrics
 from peft_registry.trainer.evaluation.suites import UnknownSuite
 from peft_registry.trainer.evaluation.text_hashes import hash_texts, read_text_hashes
+from peft_registry.trainer.training.followed_facts import hardware_of
 from tests.builders.trainers import (
     LENGTH,
     PROMPT,
@@ -38,6 +40,23 @@ from tests.builders.trainers import (
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 STEPS = 4
 POSITIONS = STEPS * 2 * LENGTH  # of two rows a step
+
+
+@pytest.mark.parametrize(
+    ("switches", "weights", "dtype"),
+    [
+        ({"fp16": True}, "float32", "fp16"),
+        ({"bf16": True}, "float32", "bf16"),
+        ({}, "bfloat16", "bf16"),
+        ({}, "float32", "fp32"),
+    ],
+)
+def test_the_number_format_is_that_of_the_trainers_autocast_or_of_the_weights(
+    switches: dict[str, bool], weights: str, dtype: str
+) -> None:
+    trainer = SimpleNamespace(args=SimpleNamespace(**{"fp16": False, "bf16": False} | switches))
+    model = SimpleNamespace(device=SimpleNamespace(type="cpu"), dtype=f"torch.{weights}")
+    assert hardware_of(trainer, model).dtype == dtype
 
 
 def test_what_a_trainer_trained_verifies_and_answers_as_the_model_in_memory(
