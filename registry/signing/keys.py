@@ -213,22 +213,7 @@ class PublicKey:
         return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
 
     def verify(self, signature: bytes, message: bytes) -> bool:
-        """Whether `signature` is this key's over `message`: ECDSA with SHA-256 in strict DER, or Ed25519 (64 bytes).
-
-        What was answered about the same bytes is remembered in this process: a statement is checked wherever it is used.
-        """
-        if len(signature) > _SIGNATURE_MAX_BYTES:
-            return self._made(signature, message)
-        asked = (self.pem, signature, hashlib.sha256(message).digest())
-        answer = _ANSWERED.get(asked)
-        if answer is None:
-            answer = self._made(signature, message)
-            if len(_ANSWERED) >= _MOST_ANSWERED:
-                _ANSWERED.clear()
-            _ANSWERED[asked] = answer
-        return answer
-
-    def _made(self, signature: bytes, message: bytes) -> bool:
+        """Whether `signature` is this key's over `message`: ECDSA with SHA-256 in strict DER, or Ed25519 (64 bytes)."""
         key = _loaded(self.pem)
         try:
             if isinstance(key, ed25519.Ed25519PublicKey):
@@ -371,12 +356,6 @@ class PrivateKey:
             builder = serialization.PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(BCRYPT_ROUNDS)
             encryption = builder.build(passphrase)
         return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, encryption)
-
-
-_ANSWERED: dict[tuple[bytes, bytes, bytes], bool] = {}
-"""By key, signature and SHA-256 of the message, of which no two with the same one are known: whether the key made it."""
-_MOST_ANSWERED = 4096
-_SIGNATURE_MAX_BYTES = 128  # of those that are remembered: P-256 in DER has at most 72
 
 
 @lru_cache(maxsize=256)

@@ -102,6 +102,10 @@ class _RecentRows:
 
     A row is asked for by all that it holds, so that one that was changed meanwhile is opened anew. What is kept of one is as it was
     read: whoever looks at its signature does so again.
+
+    Without it, on the home of `registry demo --governance`, `verify` takes 11 % more CPU time once everything is imported, `show`
+    37 %, `list --where verdict` 52 %, `report --all` 70 %. Blocks of `reading` that remember what eight artifacts were said to be
+    (`records/views.py`) make up for that there, and not where something was made from twenty-five.
     """
 
     def __init__(self) -> None:

@@ -398,13 +398,11 @@ def test_a_fifo_does_not_make_loading_wait(tmp_path):
         PrivateKey.load(tmp_path / "fifo")
 
 
-def test_a_key_says_the_same_of_the_same_bytes_and_no_more_of_others_than_it_would() -> None:
-    """What it answered is remembered; each part of what it was asked decides."""
+def test_a_signature_is_of_its_key_and_its_message_alone() -> None:
     key, other = a_p256_key(), a_p256_key(5)
     signature = key.sign(b"message")
-    for _ in range(2):
-        assert key.public.verify(signature, b"message")
-        assert not key.public.verify(signature, b"massage")
-        assert not other.public.verify(signature, b"message")
-        assert not key.public.verify(other.sign(b"message"), b"message")
-        assert not key.public.verify(signature + bytes(200), b"message")
+    assert key.public.verify(signature, b"message")
+    assert not key.public.verify(signature, b"massage")
+    assert not other.public.verify(signature, b"message")
+    assert not key.public.verify(other.sign(b"message"), b"message")
+    assert not key.public.verify(signature + bytes(200), b"message")
