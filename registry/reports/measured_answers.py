@@ -263,7 +263,7 @@ def _allowed(shown: ShownEvaluation, loss: LossComparison) -> str:
     undecided = shown.undecided_capability
     if undecided is not None and undecided.dataset == loss.dataset:
         limit = f"{percent(undecided.allowed_share)} ({signed(undecided.allowed)})"
-        return f"; that it rose by more than {limit}, the limit of this tool, is not excluded"
+        return f"; that the loss rose by more than {limit}, the limit of this tool, is not excluded"
     if not signs:
         return ""
     by_chance = "" if loss_direction(loss) == "Worse" else ", and chance alone may have moved it so far on so few texts"

@@ -56,7 +56,7 @@ def _counted(completed: Completeness, names: OwnerNames) -> tuple[str, ...]:
     people = ", ".join(f"{names.of(owner)} {count}" for owner, count in owed)
     asked = f" To be answered by {people}." if people else ""
     by_tool = sum(count for owner, count in completed.by_owner if owner == "tool")
-    measured = f" {by_tool} of them this tool measures or derives, and has not yet." if by_tool else ""
+    measured = f" {by_tool} of those open this tool measures or derives, and has not yet." if by_tool else ""
     return (f"{counts}.{asked}{measured} Each is named under “What is unknown, and who owes it”.",)
 
 

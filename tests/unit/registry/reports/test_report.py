@@ -520,7 +520,7 @@ def test_what_a_person_decided_beside_the_record_is_not_listed_as_if_nobody_had(
 def test_people_who_owe_answers_stand_apart_from_what_this_tool_measures():
     text = first_page(a_merge_view())
     row = text[text.index("What is open?") : text.index("What is wrong, or")]
-    people, _, tool = row.partition(" of them this tool measures or derives, and has not yet.")
+    people, _, tool = row.partition(" of those open this tool measures or derives, and has not yet.")
     assert "To be answered by the " in people and "tool" not in people
     assert "named under “What is unknown, and who owes it”" in tool
 
@@ -1022,7 +1022,7 @@ def test_a_loss_that_may_have_risen_beyond_its_limit_is_said_to_be_open_and_not_
     assert "beyond its limit" not in text and "the figures are not recorded" not in text
     assert "; that it lost quality instead is not excluded (“Did quality fall?”)." in text
     assert "No change shown on neutral text" in text
-    assert "; that it rose by more than 5 % (+0.15), the limit of this tool, is not excluded." in text
+    assert "; that the loss rose by more than 5 % (+0.15), the limit of this tool, is not excluded." in text
     wrong = text[text.index("What is wrong, or") : text.rindex("What is unknown")]
     assert (
         "Whether it lost quality on neutral text is open: its loss may have risen by up to 0.4 (95 % interval), and a rise of 0.15 "
