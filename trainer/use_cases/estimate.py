@@ -10,7 +10,7 @@ import importlib
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,11 @@ _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
 _FEWEST_THAT_SPREAD = 2
+_IMPORTED_BY_A_RUN = (
+    "peft_registry.trainer.costs.memory",
+    "peft_registry.trainer.training.train_adapter",
+    "peft",
+)
 NO_TOKENIZER = "without a tokenizer nobody can count the tokens"
 
 
@@ -131,68 +136,15 @@ def estimate_run(
 def _estimate(
     loaded: LoadedConfig, hf_config: Any, work: "_Workload", question: FitQuestion, *, rate: Value | None
 ) -> Estimate:
-    from peft_registry.trainer.costs.memory import trace_memory
-    from peft_registry.trainer.training.train_adapter import weights_dtype
-
     config = loaded.config
     hardware = _hardware(config, on_gpu=question.vram is not None)
-    implementation(config.method)  # imported now, with peft: their memory is the libraries', not the run's
-    importlib.import_module("peft")
+    # imported now, before memory is read: what they take is the libraries', not the run's
+    for name in _IMPORTED_BY_A_RUN:
+        importlib.import_module(name)
+    implementation(config.method)
     libraries = _CUDA_CONTEXT_BYTES if question.vram is not None else _resident_bytes() + FIRST_BATCH_BYTES
-
-    traces: dict[tuple[bool, bool, int], Trace] = {}
-
-    def traced(config: TrainingFile) -> "tuple[Trace, tuple[Column, ...]]":
-        # a trace of a large base takes a minute; how many devices there are changes nothing of it
-        rows = min(work.shape.rows, config.training.per_device_train_batch_size)
-        key = (config.training.gradient_checkpointing, config.offload is None, rows)
-        if key not in traces:
-            dtype = weights_dtype(config, hardware)
-            longest = 0 if work.costs is None else work.costs.longest
-            shape = work.shape
-            if rows < shape.rows:
-                shape = replace(shape, rows=rows, supervised=math.ceil(shape.supervised * rows / shape.rows))
-            traces[key] = trace_memory(
-                hf_config, config, shape, stored=dtype, products=hardware.dtype, longest_scored=longest
-            )
-        trace = traces[key]
-        host = work.tokenizer_bytes if question.vram is None else 0
-        columns = columns_of(
-            trace,
-            libraries=libraries,
-            tokenizer=host,
-            on_gpu=question.vram is not None,
-            keeps_best=config.training.early_stopping is not None,
-        )
-        if config.is_sharded:
-            over = max(question.devices, _FEWEST_THAT_SPREAD)
-            return trace, spread_columns(columns, trace, config, over=over, on_gpu=question.vram is not None)
-        if config.offload is None:
-            return trace, columns
-        kept = bytes_of(config.offload.max_memory)
-        return trace, tuple(column.offloaded(trace, kept=kept) for column in columns)
-
-    def checkpointed() -> tuple[Column, ...] | None:
-        if config.training.gradient_checkpointing or not METHODS[config.method].checkpoints:
-            return None
-        return traced(config.revised(training=config.training.revised(gradient_checkpointing=True)))[1]
-
-    def offloaded() -> tuple[Column, ...] | OffloadRefused:
-        obstacle = obstacle_to_offload(config)
-        training = config.training.revised(gradient_checkpointing=True)
-        return obstacle or traced(config.revised(offload=OffloadBlock(), training=training))[1]
-
-    def spread(count: int) -> Iterator[SpreadRun]:
-        if config.is_sharded or obstacle_to_sharding(config) is not None:
-            return
-        for changes in _ways_to_spread(config):
-            asked = config.revised(training=config.training.revised(**changes))
-            trace, whole = traced(asked)
-            words = " ".join(f"training.{key}={str(value).lower()}" for key, value in changes.items())
-            columns = spread_columns(whole, trace, asked, over=count, on_gpu=True)
-            yield SpreadRun(columns, f"training.sharding=full {words}".rstrip())
-
-    trace, columns = traced(config)
+    run = _TracedRun(config, hf_config, work, question, hardware, libraries)
+    trace, columns = run.traced(config)
     speed = _speed(question, rate)
     hours, cost = _hours_and_cost(work.tokens, speed, question.price)
     return Estimate(
@@ -208,10 +160,10 @@ def _estimate(
             columns,
             vram=question.vram,
             ram=question.ram,
-            checkpointed=checkpointed,
+            checkpointed=run.checkpointed,
             devices=question.devices,
-            spread=spread,
-            offloaded=offloaded,
+            spread=run.spread,
+            offloaded=run.offloaded,
         ),
         claim=None if question.claim is None else judge_claim(question.claim, trace),
         tokens=work.tokens,
@@ -224,6 +176,94 @@ def _estimate(
         hours=hours,
         cost=cost,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TracedRun:
+    """A run as its file says, and each way to make it smaller.
+
+    Attributes:
+        config: of the run as the file says.
+        hf_config: of its base, as transformers has it.
+        work: what its data are.
+        question: the limits that it is compared with.
+        hardware: that it computes on.
+        libraries: bytes that a process holds before it loads a model.
+        traces: those that were made: one of a large base takes a minute.
+    """
+
+    config: TrainingFile
+    hf_config: Any
+    work: "_Workload"
+    question: FitQuestion
+    hardware: Hardware
+    libraries: int
+    traces: "dict[tuple[bool, bool, int], Trace]" = field(default_factory=dict)
+
+    def traced(self, config: TrainingFile) -> "tuple[Trace, tuple[Column, ...]]":
+        """The memory of a run of this configuration, whole and by what it does."""
+        on_gpu = self.question.vram is not None
+        trace = self._trace(config)
+        columns = columns_of(
+            trace,
+            libraries=self.libraries,
+            tokenizer=0 if on_gpu else self.work.tokenizer_bytes,
+            on_gpu=on_gpu,
+            keeps_best=config.training.early_stopping is not None,
+        )
+        if config.is_sharded:
+            over = max(self.question.devices, _FEWEST_THAT_SPREAD)
+            return trace, spread_columns(columns, trace, config, over=over, on_gpu=on_gpu)
+        if config.offload is None:
+            return trace, columns
+        kept = bytes_of(config.offload.max_memory)
+        return trace, tuple(column.offloaded(trace, kept=kept) for column in columns)
+
+    def _trace(self, config: TrainingFile) -> "Trace":
+        from peft_registry.trainer.costs.memory import trace_memory
+        from peft_registry.trainer.training.train_adapter import weights_dtype
+
+        shape = self.work.shape
+        rows = min(shape.rows, config.training.per_device_train_batch_size)
+        # how many devices there are changes nothing of it
+        key = (config.training.gradient_checkpointing, config.offload is None, rows)
+        if key not in self.traces:
+            if rows < shape.rows:
+                shape = replace(shape, rows=rows, supervised=math.ceil(shape.supervised * rows / shape.rows))
+            self.traces[key] = trace_memory(
+                self.hf_config,
+                config,
+                shape,
+                stored=weights_dtype(config, self.hardware),
+                products=self.hardware.dtype,
+                longest_scored=0 if self.work.costs is None else self.work.costs.longest,
+            )
+        return self.traces[key]
+
+    def checkpointed(self) -> tuple[Column, ...] | None:
+        """With gradient checkpointing; None where the run has it already, or its method cannot."""
+        config = self.config
+        if config.training.gradient_checkpointing or not METHODS[config.method].checkpoints:
+            return None
+        return self.traced(config.revised(training=config.training.revised(gradient_checkpointing=True)))[1]
+
+    def offloaded(self) -> tuple[Column, ...] | OffloadRefused:
+        """With the frozen base offloaded, or why it cannot be."""
+        obstacle = obstacle_to_offload(self.config)
+        training = self.config.training.revised(gradient_checkpointing=True)
+        return obstacle or self.traced(self.config.revised(offload=OffloadBlock(), training=training))[1]
+
+    def spread(self, count: int) -> Iterator[SpreadRun]:
+        """Spread over so many devices, the cheapest way first; none where it cannot be."""
+        config = self.config
+        if config.is_sharded or obstacle_to_sharding(config) is not None:
+            return
+        for changes in _ways_to_spread(config):
+            asked = config.revised(training=config.training.revised(**changes))
+            trace, whole = self.traced(asked)
+            words = " ".join(f"training.{key}={str(value).lower()}" for key, value in changes.items())
+            columns = spread_columns(whole, trace, asked, over=count, on_gpu=True)
+            yield SpreadRun(columns, f"training.sharding=full {words}".rstrip())
 
 
 def _ways_to_spread(config: TrainingFile) -> Iterator[Mapping[str, bool | int]]:
