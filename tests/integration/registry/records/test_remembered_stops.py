@@ -11,11 +11,15 @@ from typing import Any, Literal
 
 import pytest
 
-from peft_registry.registry.database.log_store import SqlLogStore
+from peft_registry.registry.database import catalog
+from peft_registry.registry.database.log_store import SqlLogStore, append_event
+from peft_registry.registry.disk.files import DiskFull
 from peft_registry.registry.homes.home import Registry, open_home, read_settings, write_settings
 from peft_registry.registry.homes.remembered_stops import StopMemoryUnreadable
 from peft_registry.registry.homes.seen_checkpoints import SeenCheckpoints
+from peft_registry.registry.records import checkpoints
 from peft_registry.registry.records.bindings import AliasBound
+from peft_registry.registry.records.checkpoints import LogNotSigned
 from peft_registry.registry.records.entries import record_statement
 from peft_registry.registry.records.holds import every_hold
 from peft_registry.registry.records.references import version_named
@@ -28,7 +32,7 @@ from peft_registry.registry.use_cases import acts as acts_module
 from peft_registry.registry.use_cases.accept_restore import accept_restore
 from peft_registry.registry.use_cases.bind_alias import bind_alias, guarded_named
 from peft_registry.registry.use_cases.check_log import check_log
-from peft_registry.registry.use_cases.hold import hold
+from peft_registry.registry.use_cases.hold import hold, release
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.recall import NotStopped, recall
@@ -38,8 +42,10 @@ from peft_registry.registry.use_cases.sign_log import keep_signing, reject_entri
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import verify_version
 from peft_registry.schemas.acts import guarded_subject
-from peft_registry.schemas.errors import Taken
+from peft_registry.schemas.errors import IntegrityBroken, Taken
 from peft_registry.schemas.identity import Digest
+from peft_registry.schemas.log import event_about
+from peft_registry.schemas.statement import PREDICATE_TYPES
 from tests.builders.backends import MadeHome
 from tests.builders.bound_aliases import APPROVER, OFFICER, STRANGER, WHY, Place, fill
 from tests.builders.homes import NOW, a_home, add_a_base, an_artifact, reopened
@@ -269,6 +275,68 @@ def test_a_stop_that_nobody_may_sign_over_is_taken_out_and_counts_nowhere(
     assert (rejection.rejected, rejection.staying) == ((entry,), ())
     assert sign_log(keeper).refused == ()
     assert not is_stopped(kind, keeper, homes.folder) and homes.memory("keeper") == []
+
+
+LIFTS: dict[str, Callable[[Place], object]] = {
+    "recall": lambda place: recall(place.registry, "helper:1", APPROVER, reason="it was another", undo=True),
+    "hold": lambda place: release(place.registry, "helper:1", APPROVER, reason="it was another"),
+}
+
+
+@pytest.mark.parametrize("how", ["row", "entry"])
+@pytest.mark.parametrize("kind", LIFTS)
+def test_what_lifted_an_earlier_stop_is_not_replayed_against_a_pending_one(homes: Homes, kind: str, how: str) -> None:
+    """It was signed too: whoever writes the database puts it behind the stop that came later."""
+    keeper, maker = homes.open("keeper"), homes.open("second")
+    place = Place(homes.folder, homes.first, maker)
+    STOPS[kind](place)
+    sign_log(keeper)
+    LIFTS[kind](place)
+    sign_log(keeper)
+    assert not is_stopped(kind, homes.open("first"), homes.folder)
+    shutil.rmtree(homes.folder / "pulled", ignore_errors=True)
+    STOPS[kind](place)
+    subject = version_named(maker, "helper:1").manifest_digest
+    with maker.database.read() as tx:
+        *_, lifted, stop = (said for said in catalog.statements_of(tx, subject=subject) if said.kind == kind)
+    assert stop.statement.is_stop and not lifted.statement.is_stop
+    if how == "row":
+        with homes.first.rows() as rows:
+            rows.run("UPDATE statements SET log_index = -1 WHERE digest = :digest", digest=f"{stop.digest}")
+            for digest, index in ((lifted.digest, stop.log_index), (stop.digest, lifted.log_index)):
+                rows.run(
+                    "UPDATE statements SET log_index = :index WHERE digest = :digest", index=index, digest=f"{digest}"
+                )
+        for which in ("first", "second"):
+            with pytest.raises(IntegrityBroken):
+                is_stopped(kind, homes.open(which), homes.folder)
+        return
+    leaf = event_about(subject, lifted.digest, predicate_type=PREDICATE_TYPES[kind], key=lifted.key_id, at=NOW)
+    with maker.database.write() as tx:
+        append_event(tx, leaf.to_canonical())
+    for which in ("first", "second"):
+        assert is_stopped(kind, homes.open(which), homes.folder)
+    refused = sign_log(keeper).refused
+    assert [entry.index for entry in refused] == [check_log(keeper).size - 1]
+    assert is_stopped(kind, keeper, homes.folder)
+
+
+def refuse_to_write(*_: object, **__: object) -> None:
+    raise DiskFull("the disk")
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_a_disk_that_fills_once_a_stop_is_recorded_denies_no_stop(
+    homes: Homes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = homes.open("keeper")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_sign", refuse_to_write)
+        with pytest.raises(LogNotSigned, match="is in the log, and pending"):
+            STOPS[kind](Place(homes.folder, homes.first, keeper))
+    assert is_stopped(kind, homes.open("first"), homes.folder)
+    assert sign_log(keeper).refused == ()
+    assert is_stopped(kind, homes.open("second"), homes.folder)
 
 
 def test_a_stop_that_is_dated_ahead_stays_and_is_dated_now(homes: Homes) -> None:

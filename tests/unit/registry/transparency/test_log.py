@@ -111,6 +111,17 @@ def test_a_log_without_a_remembered_checkpoint_has_nothing_to_check():
     assert check(MemoryLog(entries(3)), None) is None
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_log_of_no_entries_has_one_root(size):
+    """A signed checkpoint over nothing with a root of something is no beginning of any log."""
+    store = MemoryLog(entries(size))
+    empty = note.sign_checkpoint(KEY, origin=ORIGIN, size=0, root=merkle.EMPTY_ROOT)
+    assert check(store, empty).size == 0
+    other = note.sign_checkpoint(KEY, origin=ORIGIN, size=0, root=merkle.leaf_hash(b"entry 0"))
+    with pytest.raises(log.LogForked):
+        check(store, other)
+
+
 @pytest.mark.parametrize("old", range(10))
 @pytest.mark.parametrize("added", [0, 1, 2, 7])
 def test_a_log_that_only_grew_continues_what_is_remembered(old, added):
