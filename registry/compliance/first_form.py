@@ -21,7 +21,7 @@ _LONGEST_QUOTE = 120  # characters
 def as_read(record: Record) -> Record:
     """A record without approvals, verdicts and holds that nobody signed: each is open, and its reason quotes what was stated.
 
-    A record of the second form is returned as it is: `check_answers` holds it against the statements that it names.
+    A record of the second form is returned as it is: `RecordChecks` compares it with the statements that it names.
     """
     if isinstance(record, ModificationRecord):
         return record

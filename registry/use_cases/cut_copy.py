@@ -97,7 +97,8 @@ def require_may_get(registry: Registry, version: Version, recipient: RecipientNa
     """Raise where a version must not be used, and the recipient gets it for use; authorities get it all the same.
 
     Raises:
-        VersionRecalled, VersionStopped: it is so.
+        VersionStopped: it is so.
+        StopsUnknown: what it was made from cannot be read.
     """
     if not recipients().recipients[recipient].persons:
         require_not_stopped(registry, "export", version)

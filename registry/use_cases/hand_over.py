@@ -81,7 +81,7 @@ def hand_over(
 
     Raises:
         NoRecord: it has none, as a base.
-        VersionRecalled, VersionStopped: it is not given to whom it would be given for use; authorities get it all the same.
+        VersionStopped, StopsUnknown: it is not given to whom it would be given for use; authorities get it all the same.
         PathInFiles: it is for everybody, and a file of it names a path of somebody's machine.
         KeyLacksRole, UnlistedKey, RevokedKey, ExpiredKey: the signer may not sign documents.
         DestinationTaken, PullRefused, PullUnverified, ObjectMissing, BytesElsewhere, DiskFull, NotWritable: as `pull_version`.
