@@ -388,6 +388,10 @@ def test_a_recall_that_is_taken_back_is_remembered_no_more(homes: Homes) -> None
     recall(keeper, "helper:1", APPROVER, reason="it was another", undo=True)
     assert not is_stopped("recall", homes.open("second"), homes.folder)
     assert homes.memory("second") == []
+    size = check_log(keeper).size
+    with pytest.raises(NotStopped):  # undone twice
+        recall(keeper, "helper:1", APPROVER, reason="it was another", undo=True)
+    assert check_log(keeper).size == size
 
 
 def test_a_stop_that_could_not_be_recorded_is_not_remembered(homes: Homes) -> None:
