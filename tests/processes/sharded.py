@@ -155,6 +155,8 @@ def trained_in(
 
     def work(processes: Processes) -> Any:
         held = watched_bytes()
+        if name == "fp16":
+            overflow_first()
 
         def watch(event: Event) -> None:
             if dies and processes.rank == 1 and isinstance(event, Advanced) and event.done == DIES_AFTER:
@@ -190,6 +192,13 @@ def watched_bytes() -> dict[str, int]:
     loop._TrainingRun.clip = clipped  # type: ignore[method-assign]  # in this fork alone
     loop._TrainingRun.count = counted  # type: ignore[method-assign]  # likewise
     return held
+
+
+def overflow_first() -> None:
+    """A run begins with a loss scale at which the gradients of its first steps overflow."""
+    from peft_registry.trainer.training import loop
+
+    loop.loss_scaler = lambda device, _: torch.amp.GradScaler(device, init_scale=2.0**26)  # in this fork alone
 
 
 def compared(folder: Path, name: str) -> dict[str, Any]:

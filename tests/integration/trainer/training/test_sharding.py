@@ -94,7 +94,7 @@ def test_a_base_in_4_bits_is_spread_likewise(tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.processes
 @pytest.mark.timeout(900)
-def test_in_fp16_all_processes_pass_over_a_step_whose_gradients_overflowed_in_one(tmp_path: Path) -> None:
+def test_in_fp16_two_processes_pass_over_the_steps_that_one_passes_over(tmp_path: Path) -> None:
     found = run(tmp_path, "fp16")["fp16"]
     alone, (first, second) = found["alone"], found["spread"]
     assert 0 < alone["passed_over"] < STEPS
