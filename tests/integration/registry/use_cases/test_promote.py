@@ -89,7 +89,7 @@ STATES: dict[Callable[[Registry, Version, MadeHome], None], tuple[type[KnownErro
         "files: 1 of 2 files are not what was signed (changed: adapter_model",
     ),
     edit_the_manifest: (PromotionRefused, "read: "),
-    strip_a_statement: (PromotionRefused, "read: what the database holds about"),
+    strip_a_statement: (PromotionRefused, "read: the rows of the database about"),
     lose_the_weights: (PromotionUnverified, "files: 1 files are recorded, their bytes are not here"),
     lambda registry, version, home: revoke(registry): (PromotionRefused, "trust: the key"),
     lambda registry, version, home: leave_the_key_out(registry): (PromotionUnverified, "trust: "),

@@ -307,7 +307,7 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(fresh, tmp_pa
     assert [one.text for one in said if isinstance(one, Warned) and "answers-questions" in one.text] == [
         "1 of 4 items of answers-questions are the same as or nearly the same as "
         "what the model was trained or chosen on, more than 10%: its answers show what was "
-        "remembered, and not what was learnt."
+        "seen before, and not what was learnt."
     ]
     assert "retention-earlier" in {one.dataset for one in found.record.losses}
     assert {one["metric"] for one in found.record.extra["further"]["measures"]} == {"exact_match", "f1"}
