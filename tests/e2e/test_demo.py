@@ -95,7 +95,7 @@ def test_the_merge_of_the_demo_is_measured_and_documented(told: tuple[Path, str]
         assert line in said
     page = (folder / "demo" / "polite-replies-merged-1-report.html").read_text()
     assert "<script" not in page
-    assert "Merged from polite-replies:1" in page
+    assert 'Merged from <span class="name">polite-replies:1</span>' in page
     assert "adapter_bake_in" in page
     assert ">modification<" in page, "the signed modification record is among the statements"
 
