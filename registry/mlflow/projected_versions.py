@@ -184,7 +184,7 @@ def _projected(registry: Registry, row: _Row | None, named: Numbered, shared: _S
         neighbours=neighbours,
         unreadable=unreadable,
         has_pages=shared.pages,
-        stops=_stops(registry, version),
+        stops=stops_shown_of(registry, version),
         is_newest=row.is_newest,
         project=records.project,
         system=system_metrics_of(registry, records.run),
@@ -222,7 +222,7 @@ def _projected_for_everybody(registry: Registry, row: _Row, shared: _Shared) -> 
         neighbours=neighbours,
         unreadable=unreadable,
         has_pages=shared.pages,
-        stops=_stops(registry, version),
+        stops=stops_shown_of(registry, version),
         is_newest=row.is_newest,
     )
     return project_version(shown)
@@ -247,7 +247,7 @@ def points_of(registry: Registry, run: RunRecord | None) -> tuple[RunPoint, ...]
     return ()
 
 
-def _stops(registry: Registry, version: Version) -> tuple[ShownStop, ...]:
+def stops_shown_of(registry: Registry, version: Version) -> tuple[ShownStop, ...]:
     """What stops a use of a version; where nobody ever stopped one of anything, nobody walks up."""
     with view_of(registry) as view:
         is_any = view.once("whether a use was ever stopped", lambda: _was_any_stopped(view))

@@ -36,7 +36,7 @@ from peft_registry.registry.mlflow.figures import (
 )
 from peft_registry.registry.mlflow.shown_facts import Content, ShownFacts
 from peft_registry.registry.mlflow.tables import items_table, outcomes_table, results_table
-from peft_registry.schemas.acts import USE_STOPS
+from peft_registry.schemas.acts import USE_STOPS, ShownStop
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.identity import Digest
@@ -232,7 +232,10 @@ def project_listed(shown: ShownFacts) -> ListedProjection:
 
 
 def _run_projection(shown: ShownFacts, description: str | None, list_tags: dict[str, str]) -> RunProjection:
-    version, made, run, evaluations = shown.version, shown.made, shown.run, shown.evaluations
+    version = shown.version
+    made = shown.made
+    run = shown.run
+    evaluations = shown.evaluations
     registered = milliseconds(version.registered_at)
     params: tuple[tuple[str, str], ...] = ()
     made_metrics: tuple[MetricPoint, ...] = ()
@@ -355,12 +358,17 @@ def _version_tags(shown: ShownFacts, list_tags: dict[str, str]) -> Pairs:
         **list_tags,
         "registry.record": shown.completeness.text if shown.completeness else None,
         "registry.statements": ", ".join(kinds) or None,
-        **{f"registry.{stop.kind}": stop.act.done for stop in shown.stops},
+        **stop_tags(shown.stops),
         "registry.verdict": standing.verdict,
         "registry.gate": "; ".join(standing.gates) or None,
         "registry.approvals": standing.approvals,
     }
     return _sorted({key: value for key, value in tags.items() if value is not None}, MAX_VERSION_TAG)
+
+
+def stop_tags(stops: Sequence[ShownStop]) -> dict[str, str]:
+    """Of a version a tag for each act that stops its use."""
+    return {f"registry.{stop.kind}": stop.act.done for stop in stops}
 
 
 def _identity_tags(version: Version, project: str | None) -> dict[str, str | None]:

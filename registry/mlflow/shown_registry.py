@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from peft_registry.registry.database import catalog
@@ -20,7 +21,7 @@ from peft_registry.registry.mlflow.figures import MetricPoint, milliseconds
 from peft_registry.registry.mlflow.home_reader import open_registry
 from peft_registry.registry.mlflow.kept_values import KeptValues
 from peft_registry.registry.mlflow.narrowing import Narrowed
-from peft_registry.registry.mlflow.projected_versions import Loader
+from peft_registry.registry.mlflow.projected_versions import Loader, stops_shown_of
 from peft_registry.registry.mlflow.projection import (
     ArtifactFile,
     ListedProjection,
@@ -29,6 +30,7 @@ from peft_registry.registry.mlflow.projection import (
     model_name,
     model_type,
     source_of,
+    stop_tags,
 )
 from peft_registry.registry.mlflow.proven_versions import Listed, ProvenVersions
 from peft_registry.registry.mlflow.run_ids import RunIds
@@ -385,9 +387,18 @@ class RegistryReading:
         return [self._version_in_full(rows[name.label], pages[name.label]) for name in there]
 
     def versions_listed(self, names: Sequence[VersionName]) -> list[ShownVersion]:
-        """Some versions as lists show them, in this order; one that is gone is left out."""
-        rows = {version.label: version for version in rows_named(self.registry, names)}
-        return self._listed_versions([rows[name.label] for name in names if name.label in rows])
+        """Some versions as lists show them, and what stops their use, in this order; one that is gone is left out."""
+        named = {version.label: version for version in rows_named(self.registry, names)}
+        rows = [named[name.label] for name in names if name.label in named]
+        return [self._with_stops(row, shown) for row, shown in zip(rows, self._listed_versions(rows), strict=True)]
+
+    def _with_stops(self, row: Version, shown: ShownVersion) -> ShownVersion:
+        """A recalled version is called so in every list, however long."""
+        try:
+            stops = stops_shown_of(self.registry, row)
+        except KnownError as error:
+            return unreadable_version(row, error)
+        return replace(shown, tags=tuple(sorted({**dict(shown.tags), **stop_tags(stops)}.items())))
 
     def _listed_versions(self, rows: Sequence[Version]) -> list[ShownVersion]:
         known = self.versions.listed(rows)

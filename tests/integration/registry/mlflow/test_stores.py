@@ -30,7 +30,9 @@ from peft_registry.registry.mlflow.projection import RECORD_TAGS
 from peft_registry.registry.mlflow.tracking_store import RegistryTrackingStore
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.records.views import forget_what_was_read
+from peft_registry.registry.signing.trust_chain import render_chain
 from peft_registry.registry.use_cases.promote import set_alias
+from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.schemas.run_log import RunEnded
 from peft_registry.schemas.version import Version
@@ -39,6 +41,7 @@ from tests.builders.homes import add_a_base, reopened
 from tests.builders.products import a_product
 from tests.builders.run_logs import RUN, START, begun, point, write_log
 from tests.builders.shown_homes import SHOWN, client_of, make_shown_home, run_id_of, runs_shown
+from tests.builders.signing import a_p256_key, a_trusted_key, one_more
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +328,22 @@ def test_of_a_long_list_the_first_versions_are_shown_in_full_and_the_others_with
         assert ("registry.statements" in listed.tags) == (count < 2)
         assert listed.tags == {key: whole.tags[key] for key in listed.tags}
         assert listed.source == whole.source and listed.run_id == whole.run_id
+
+
+def test_a_recalled_version_is_called_so_in_lists_of_any_length(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approver = a_p256_key(7)
+    with closing(reopened(own_home)) as registry:
+        keys = (*registry.trust.keys, a_trusted_key(approver, person="alex", role="approver", predicate_types=None))
+        chain = one_more(registry.trust_chain, registry.private_key("root"), keys=keys)
+        (registry.folder / "trust.json").write_bytes(render_chain(chain))
+    with closing(reopened(own_home)) as registry:
+        recall(registry, "other:1", approver, reason="it holds names")
+    monkeypatch.setattr(model_registry_store, "_SHOWN_IN_FULL", 1)
+    shown = client_of(own_home).search_model_versions(order_by=["name ASC"])
+    assert [version.name for version in shown if "registry.recall" in version.tags] == ["other"]
+    assert shown[0].name != "other", "its record was not derived"
 
 
 def test_the_tags_of_a_version_are_those_that_lists_have_and_those_of_its_record(client: Any) -> None:
