@@ -50,7 +50,7 @@ class Work:
         return lambda item: answer_of(item, self.outcome(registry, item))
 
     def outcome(self, registry: "Registry", item: "Item") -> Outcome:
-        """What the command comes to for one item by itself."""
+        """What the command comes to for one item by itself; of a work that has a `begin` of its own nobody asks."""
         raise NotImplementedError
 
     @property

@@ -129,7 +129,9 @@ def _what(version: Version) -> str:
 
 
 def _facts(shown: ShownFacts) -> list[tuple[str, str]]:
-    version, run, base = shown.version, shown.run, shown.base
+    version = shown.version
+    run = shown.run
+    base = shown.base
     facts = [("Manifest", f"`{version.manifest_digest}`"), ("Weights", f"`{version.weights_digest}`")]
     if base is not None:
         facts.append(("Base", f"[{base.label}](#/models/{base.name}/versions/{base.number})"))

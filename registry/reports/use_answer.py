@@ -38,7 +38,7 @@ def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> 
 
 
 def marks_of(facts: VersionFacts, checks: PageChecks, completed: Completeness | None) -> tuple[str, ...]:
-    """What is to be seen beside the verdict on the signatures, which is no verdict on the model: a few words each."""
+    """The marks in the header beside the verdict on the signatures, because that is no verdict on the model; a few words each."""
     return tuple(_marks(facts, checks, completed))
 
 

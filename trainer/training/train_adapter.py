@@ -251,7 +251,9 @@ def train_adapter(loaded: LoadedSetting, *, observe: Observe = ignore) -> Traine
         InputRefused: the method block is refused.
         LossDiverged, OutOfMemory: the run failed.
     """
-    setting, data, hardware = loaded.setting, loaded.data, loaded.hardware
+    setting = loaded.setting
+    data = loaded.data
+    hardware = loaded.hardware
     config = setting.config
     looks = HeldOutRows.of(
         setting.batches,
