@@ -89,9 +89,6 @@ NOT_RUN = {
     "registry compare train.yml --methods lora,ia3 --seeds 3": "six arms; see test_compare.py",
     "registry compare train.yml --methods all --html compare.html --price-per-hour 2.50": "nine arms; see test_compare.py",
     "registry compare train.yml --methods lora,full --sweep learning_rate": "all rates over five decades, minutes",
-    'registry list --columns "version,metric[held-out-classes.accuracy]"': (
-        "needs a training on rows with classes; tests/integration/trainer/use_cases/test_task_metrics.py has one"
-    ),
     "registry estimate train.yml --model-config llama-65b.json method=qlora --claim 14.7GB": (
         "traces 65 G parameters, 18 s; docs/measured/estimate-65b-qlora.json keeps the answer"
     ),
