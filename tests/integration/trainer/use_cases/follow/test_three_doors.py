@@ -52,7 +52,7 @@ def test_tries_by_a_script_and_by_the_command_are_counted_together(place: Path, 
         assert (tries.seeds, tries.runs, tries.others) == (1, 1, 2)
 
 
-PAGE = ROOT / "docs" / "how-to" / "track-an-existing-script.md"
+PAGE = ROOT / "docs" / "reference" / "what-a-callback-knows.md"
 HEAD = "| Section of the record | Callback | Import afterwards | `registry train` |\n|---|---|---|---|\n"
 NOT_COMPARED = ("energy",)  # known where the machine has a sensor
 
