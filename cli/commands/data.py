@@ -129,11 +129,14 @@ def _part_lines(part: "DataPart") -> Iterator[Part]:
         f"{part.conflicting} same prompt, other answer",
         11,
     )
+    if part.empty_answers:
+        yield Line(f"empty      {part.empty_answers} answers: from them the model learns to end at once", 11)
     if part.labels:
-        yield Line(
-            "labels     " + ", ".join(f"{name} {count}" for name, count in part.labels[:20]),
-            11,
-        )
+        more = f", and {len(part.labels) - 20} more" if len(part.labels) > 20 else ""
+        yield Line("labels     " + ", ".join(f"{name} {count}" for name, count in part.labels[:20]) + more, 11)
+        single = sum(count == 1 for _, count in part.labels)
+        if single:
+            yield Line(f"single     {single} of {len(part.labels)} classes: their row is either learnt or asked", 11)
     lengths = part.lengths
     if lengths is not None:
         share = lengths.supervised / max(lengths.tokens, 1)

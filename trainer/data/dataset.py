@@ -7,6 +7,7 @@ Two passes: the first reads and digests the whole file, the second tokenises; ro
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.data.containers import FileFacts, container_of, inspect_file, read_rows
-from peft_registry.trainer.data.formats import RowReading, choose_reading, render, row_line
+from peft_registry.trainer.data.formats import RowReading, choose_reading, has_empty_answer, render, row_line
 from peft_registry.trainer.data.tokenize import Example, require_embedding, tokenize_row
 from peft_registry.trainer.machine.seeding import rank_by_hash
 
@@ -235,16 +236,17 @@ def load_data(
         held_out = divided[1:]
         identities = (train.identity(tuple(part.selection for part in (train, *held_out))),)
     parts = (train, *held_out)
+    classes = sum((part.classes for part in parts), Counter[str]())
     return LoadedData(
         train=tuple(train.examples),
         validation=tuple(held_out[0].examples),
         identities=identities,
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes())),
-        warnings=tuple(text for part in parts for text in part.warnings()),
+        warnings=(*(text for part in parts for text in part.warnings()), *_lonely_classes(classes)),
         test=tuple(held_out[1].examples) if chooses else (),
         tasks=tuple(held_out[-1].tasks),
         validation_tasks=tuple(held_out[0].tasks),
-        classes=tuple(sorted({name for part in parts for name in part.classes})),
+        classes=tuple(sorted(classes)),
     )
 
 
@@ -293,7 +295,8 @@ class _Part:
     container: str
     examples: list[Example] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
-    classes: set[str] = field(default_factory=set)
+    classes: Counter[str] = field(default_factory=Counter)
+    empty_answers: int = 0
     left_out: int = 0
     cut: int = 0
     untaught: int = 0
@@ -306,9 +309,10 @@ class _Part:
             return
         self.cut += len(example.ids) == self.max_length
         self.untaught += example.untaught
+        self.empty_answers += has_empty_answer(self.reading, values)
         self.examples.append(example)
         if self.reading.row_format == "classification":
-            self.classes.add(values["label"])
+            self.classes[values["label"]] += 1
         if self.split != "train" and self.reading.has_tasks:
             self.tasks.append(_task_of(self.reading, values))
         self._digest.update(row_line(values))
@@ -364,6 +368,11 @@ class _Part:
             )
         if self.cut:
             yield f"{self.cut} {self.split} rows of {self.reading.name} reach training.max_length {self.max_length} and may be cut"
+        if self.empty_answers:
+            yield (
+                f"{self.empty_answers} {self.split} rows of {self.reading.name} have an empty answer: "
+                "from them the model learns to end at once"
+            )
         if self.untaught:
             yield (
                 f"{self.untaught} answers in {self.split} rows of {self.reading.name} carry no loss: the chat template "
@@ -444,6 +453,13 @@ class _Reader:
             if index % _REPORT_EVERY == 0:
                 self.observe(Advanced(_STEP, index))
         self.observe(Finished(_STEP))
+
+
+def _lonely_classes(classes: Counter[str]) -> Iterable[str]:
+    """Without their names: a warning is recorded, and what rows say is not."""
+    lonely = sum(rows == 1 for rows in classes.values())
+    if lonely:
+        yield f"classes with a single row, which is either learnt or asked: {lonely} of {len(classes)}"
 
 
 def _task_of(reading: RowReading, values: dict[str, Any]) -> Task:

@@ -177,6 +177,8 @@ class RowReading:
             )
         if self.row_format == "classification" and meaning == "label":
             value = self._label(line, column, value)
+            if isinstance(value, str) and not value.strip():  # CSV has no other way to leave a class out
+                raise AbsentValue(self.name, line, column)
         elif self.row_format == "columns" and isinstance(value, bool | int | float):
             value = json.dumps(value)
         if not isinstance(value, str):
@@ -278,6 +280,15 @@ def turns_of(reading: RowReading, values: dict[str, Any]) -> list[Turn]:
         return [*values["prompt"], *turns]
     system: list[Turn] = [{"role": "system", "content": values["system"]}] if values.get("system") else []
     return [*system, *turns]
+
+
+def has_empty_answer(reading: RowReading, values: dict[str, Any]) -> bool:
+    """Whether a row has nothing, or white space, where its last answer stands."""
+    if reading.row_format == "text":  # it is no answer to anything
+        return False
+    answer = values[reading.shape.answer]
+    text: str = answer[-1]["content"] if reading.is_conversation else answer
+    return not text.strip()
 
 
 def row_line(values: dict[str, Any]) -> bytes:

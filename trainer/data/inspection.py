@@ -13,7 +13,7 @@ from typing import Any
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.data.containers import DataRow, FileFacts, container_of, read_rows
 from peft_registry.trainer.data.dataset import Located
-from peft_registry.trainer.data.formats import RowReading, row_line, turns_of
+from peft_registry.trainer.data.formats import RowReading, has_empty_answer, row_line, turns_of
 from peft_registry.trainer.data.tokenize import IGNORED, Example, tokenize_row
 
 
@@ -50,7 +50,7 @@ class Lengths:
 @dataclass(frozen=True, slots=True)
 class DataPart:
     """One data set. `exact` rows say what an earlier one says; `similar` do but for case and white space, too; `conflicting`
-    have the prompt of an earlier one and another answer."""
+    have the prompt of an earlier one and another answer. `labels` are the classes with their rows, the most frequent first."""
 
     name: str
     format: str
@@ -61,6 +61,7 @@ class DataPart:
     exact: int
     similar: int
     conflicting: int
+    empty_answers: int
     labels: tuple[tuple[str, int], ...] = ()
     lengths: Lengths | None = None
     shown: tuple[TokenizedRow, ...] = ()
@@ -120,6 +121,7 @@ def inspect_part(
     shown: list[TokenizedRow] = []
     for index, (row, values) in enumerate(_values(located, facts, reading, limit)):
         counts.update(_compare(seen, _marks(reading, values)))
+        counts["empty"] += has_empty_answer(reading, values)
         if reading.row_format == "classification":
             labels[values["label"]] += 1
         if tokenizer is None:
@@ -139,6 +141,7 @@ def inspect_part(
         exact=counts["exact"],
         similar=counts["similar"],
         conflicting=counts["conflicting"],
+        empty_answers=counts["empty"],
         labels=tuple(labels.most_common()),
         lengths=_lengths(examples, max_length) if examples else None,
         shown=tuple(shown),

@@ -235,6 +235,31 @@ def test_rows_without_a_token_to_learn_are_counted_and_left_out(tmp_path):
     assert any(text.startswith("1 train rows") for text in data.warnings)
 
 
+EMPTY_ANSWERS = {
+    "an answer": {"prompt": "Say nothing.", "completion": " "},
+    "the last turn": {
+        "messages": [{"role": "user", "content": "Say nothing."}, {"role": "assistant", "content": ""}],
+    },
+}
+
+
+@pytest.mark.parametrize("case", EMPTY_ANSWERS)
+def test_empty_answers_are_told(tmp_path, case):
+    write_rows(tmp_path / "rows.jsonl", [EMPTY_ANSWERS[case]] * 3)
+    data = load(tmp_path, validation=ValidationSource(path="rows.jsonl", rows=1), chat_template=CHAT)
+    assert [text for text in data.warnings if "empty" in text] == [
+        "3 train rows of rows.jsonl have an empty answer: from them the model learns to end at once",
+        "1 validation rows of rows.jsonl have an empty answer: from them the model learns to end at once",
+    ]
+
+
+def test_a_class_of_one_row_is_told(tmp_path):
+    labels = ["a", "b", "a", "b", "lonely"]
+    write_rows(tmp_path / "rows.jsonl", [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)])
+    said = "classes with a single row, which is either learnt or asked: 1 of 3"
+    assert [text for text in load(tmp_path).warnings if "classes" in text] == [said]
+
+
 def test_what_was_recognised_is_said(tmp_path):
     write_rows(tmp_path / "rows.jsonl", colour_rows(4))
     assert any("prompt_completion" in note for note in load(tmp_path).notes)
@@ -250,6 +275,7 @@ def row(**values: Any) -> bytes:
 
 
 GOOD = row(prompt=SECRET, completion=SECRET)
+LABELLED = row(text=SECRET, label=SECRET)
 BAD_FILES: dict[str, tuple[Any, str, type[KnownError], str]] = {
     "missing": (lambda folder: None, "rows.jsonl", DataFileMissing, "no data file"),
     "empty": (bad(b""), "rows.jsonl", EmptyData, "no rows"),
@@ -271,6 +297,7 @@ BAD_FILES: dict[str, tuple[Any, str, type[KnownError], str]] = {
     "absent column": (bad(row(prompts=SECRET, completion=SECRET)), "rows.jsonl", FormatNotRecognised, "prompts"),
     "absent in a row": (bad(GOOD + row(prompt=SECRET)), "rows.jsonl", AbsentValue, "line 2"),
     "null in a row": (bad(GOOD + row(prompt=SECRET, completion=None)), "rows.jsonl", AbsentValue, "line 2"),
+    "no class in a row": (bad(LABELLED + row(text=SECRET, label=" ")), "rows.jsonl", AbsentValue, "line 2"),
     "a number": (bad(GOOD + row(prompt=SECRET, completion=3)), "rows.jsonl", WrongColumnType, "a number"),
     "half a surrogate": (
         bad(GOOD + b'{"prompt":"\\ud800","completion":"x"}\n'),

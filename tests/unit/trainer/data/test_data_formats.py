@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from peft_registry.cli.main import run
 from peft_registry.schemas.config import DataBlock, TrainSource, ValidationSource
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.data.conversations import WrongColumnType
@@ -223,6 +224,22 @@ def test_tokens_and_those_that_carry_loss_are_counted_and_shown(tmp_path):
         1,
     )
     assert [(piece.text, piece.learnt) for piece in part.shown[0].pieces] == [("ab", False), ("cd</s>", True)]
+
+
+def test_many_classes_those_of_a_single_row_and_empty_answers_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [f"c{n // 2}" for n in range(46)] + ["lonely"]
+    path = write_rows(
+        tmp_path / "rows.jsonl", [{"text": f"text {n}", "label": label} for n, label in enumerate(labels)]
+    )
+    assert run(["data", "inspect", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "c18 2, c19 2, and 4 more\n" in shown
+    assert "1 of 24 classes" in shown
+    path = write_rows(tmp_path / "rows.jsonl", [row("Say nothing.", ""), row("a", "1")])
+    assert run(["data", "inspect", str(path)]) == 0
+    assert "empty      1 answers: " in capsys.readouterr().out
 
 
 def labelled_csv(folder: Path, header: str, **options: Any) -> LoadedData:
