@@ -8,19 +8,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
-from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods.full import FullBlock
 from peft_registry.trainer.bases.tensor_files import read_tensors, require_same_keys, tidy_config, write_tensors
+from peft_registry.trainer.methods.layer_names import require_some_trained
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
-
-
-class NothingTrainable(InputRefused):
-    what = "full.freeze leaves nothing to train"
-    why = "every parameter's name contains one of its texts"
-    fix = "shorten full.freeze"
 
 
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:  # noqa: ARG001 - nothing random starts here
@@ -29,12 +23,10 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:  # noqa: ARG
     Raises:
         NothingTrainable: all are frozen.
     """
-    trainable = 0
+    freeze = config.block(FullBlock).freeze
+    require_some_trained((name for name, _ in model.named_parameters()), freeze)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(text in name for text in config.block(FullBlock).freeze))
-        trainable += parameter.requires_grad
-    if not trainable:
-        raise NothingTrainable()
+        parameter.requires_grad_(not any(text in name for text in freeze))
     return model
 
 

@@ -20,8 +20,9 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods.ia3 import Ia3Block
 from peft_registry.trainer.machine.seeding import seed_of
+from peft_registry.trainer.methods.layer_names import is_target, require_feedforward_targeted, require_linear
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
-from peft_registry.trainer.methods.targets import LINEAR, is_target, require_targets
+from peft_registry.trainer.methods.targets import layers_of
 
 # keys, values and the MLP's last layer under the names of Llama and its many relatives
 _PAPER = ("k_proj", "v_proj", "down_proj")
@@ -35,14 +36,6 @@ class TargetsNotKnown(InputRefused):
     model_type: str
 
 
-class FeedforwardNotTargeted(InputRefused):
-    what = "ia3.feedforward_modules names {names!l}, which ia3.target_modules does not"
-    why = "it says which of the targets are scaled at their input"
-    fix = "add them to ia3.target_modules"
-
-    names: tuple[str, ...]
-
-
 def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     """The base with learned scales in place, only they trainable.
 
@@ -50,7 +43,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
         TargetsNotKnown, FeedforwardNotTargeted, TargetsNotFound, TiedTarget: about the block's module names.
     """
     targets, feedforward = _modules(model, config.block(Ia3Block))
-    require_targets(model, targets, key="ia3.target_modules", kinds=LINEAR)
+    require_linear(layers_of(model), targets, key="ia3.target_modules")
     torch.manual_seed(seed_of(seed, "adapter"))
     settings = IA3Config(
         task_type=TaskType.CAUSAL_LM, target_modules=list(targets), feedforward_modules=list(feedforward)
@@ -86,8 +79,6 @@ def _modules(model: Any, block: Ia3Block) -> tuple[tuple[str, ...], tuple[str, .
     targets = block.target_modules if block.target_modules != "auto" else tuple(KNOWN_TARGETS[architecture])
     if block.feedforward_modules != "auto":
         feedforward = block.feedforward_modules
-        missing = tuple(name for name in feedforward if name not in targets)
-        if missing:
-            raise FeedforwardNotTargeted(missing)
+        require_feedforward_targeted(feedforward, targets)
         return targets, feedforward
     return targets, tuple(name for name in KNOWN_FEEDFORWARD[architecture] if name in targets)

@@ -11,7 +11,6 @@ plain LoRA of rank 2r, which is the same function: s·B·A − s·B₀·A₀ = s
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,38 +28,14 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods.lora import LoraBlock
-from peft_registry.schemas.suggestions import closest, did_you_mean
 from peft_registry.trainer.machine.seeding import seed_of
+from peft_registry.trainer.methods.layer_names import require_lora_layers, require_patterns
 from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, save_adapter, suppress_warnings, wrapped
-from peft_registry.trainer.methods.targets import (
-    LINEAR,
-    TargetsNotFound,
-    is_target,
-    layers_read_past,
-    require_effective,
-    require_modules,
-    require_targets,
-    routers,
-)
+from peft_registry.trainer.methods.targets import layers_of, layers_read_past, require_effective, routers
 
 _KEY = "lora.target_modules"
 _START = "start"  # the name of the frozen adapter that subtracts PiSSA's starting point
 _ROUTER_PARAMETERS = frozenset({"gate.weight", "router.weight"})
-
-
-class PatternUnmatched(InputRefused):
-    what = "{key} names {pattern!q}, and no adapted layer matches"
-    why = "the adapted layers are named {names!l}"
-    fix = "{suggestion}"
-
-    key: str
-    pattern: str
-    names: tuple[str, ...]
-
-    @property
-    def suggestion(self) -> str:
-        nearest = closest(self.pattern, self.names)
-        return did_you_mean(nearest, "name some of those, or add the layer to lora.target_modules")
 
 
 class ParametersRefused(InputRefused):
@@ -91,34 +66,17 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
         PissaOnExperts: `init` is pissa, and an adapted weight holds many experts at once.
     """
     block = config.block(LoraBlock)
+    require_lora_layers(layers_of(model), block)
     if block.target_modules != "all-linear":
-        embeddings = () if block.init == "pissa" else (torch.nn.Embedding,)
-        require_targets(model, block.target_modules, key=_KEY, kinds=(*LINEAR, *embeddings))
         require_effective(model, block.target_modules, key=_KEY)
-    require_modules(model, block.exclude_modules, key="lora.exclude_modules", kinds=(*LINEAR, torch.nn.Embedding))
-    _require_parameters(model, block)
     torch.manual_seed(seed_of(seed, "adapter"))
     ours = peft_config(model, block)
     _require_plain_experts(block, tuple(ours.target_parameters or ()))  # `all-linear` may have become some of them
     adapted = wrapped(model, ours)
-    _require_patterns(adapted, block)
+    require_patterns(adapted.base_model.targeted_module_names, block)
     if block.init == "pissa":
         _start_at_principal_components(adapted, ours)
     return adapted
-
-
-def _require_parameters(model: Any, block: LoraBlock) -> None:
-    """Raise unless each of `target_parameters` ends the name of a weight of three dimensions."""
-    if not block.target_parameters:
-        return
-    names = [name for name, parameter in model.named_parameters() if parameter.dim() == 3 and not name.endswith("bias")]
-    for target in block.target_parameters:
-        if not any(is_target(name, target) for name in names):
-            raise TargetsNotFound(
-                "lora.target_parameters",
-                list(block.target_parameters),
-                tuple(sorted({_expert(name) for name in names})),
-            )
 
 
 def _require_plain_experts(block: LoraBlock, parameters: tuple[str, ...]) -> None:
@@ -129,11 +87,6 @@ def _require_plain_experts(block: LoraBlock, parameters: tuple[str, ...]) -> Non
     for key, value in obstacles.items():
         if value:
             raise ParametersRefused(key, value, parameters)
-
-
-def _expert(name: str) -> str:
-    """The end of a parameter's name that all layers share."""
-    return re.split(r"\.\d+\.", name)[-1]
 
 
 def optimizer(model: Any, config: TrainingFile) -> torch.optim.Optimizer | None:
@@ -209,17 +162,6 @@ def _without_fused_routers(model: Any, config: LoraConfig) -> None:
     convert_peft_config_for_transformers(config, model=model, conversions=None)
     if config.target_parameters:
         config.target_parameters = sorted(name for name in config.target_parameters if name not in _ROUTER_PARAMETERS)
-
-
-def _require_patterns(model: Any, block: LoraBlock) -> None:
-    """Peft ignores a pattern that matches nothing; here it is a spelling mistake."""
-    names = model.base_model.targeted_module_names
-    for key, patterns in (("rank_pattern", block.rank_pattern), ("alpha_pattern", block.alpha_pattern)):
-        for pattern in patterns:
-            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in names):  # as peft matches
-                raise PatternUnmatched(
-                    f"lora.{key}", pattern, tuple(sorted({module.rpartition(".")[2] for module in names}))
-                )
 
 
 def _start_at_principal_components(model: Any, ours: LoraConfig) -> None:

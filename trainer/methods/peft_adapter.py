@@ -18,8 +18,9 @@ from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.methods.declaration import TrainableMethod
 from peft_registry.trainer.machine.seeding import seed_of
+from peft_registry.trainer.methods.layer_names import require_linear
 from peft_registry.trainer.methods.peft_io import config_type_of, load_adapter, save_adapter, wrapped
-from peft_registry.trainer.methods.targets import LINEAR, all_linear, require_effective, require_targets
+from peft_registry.trainer.methods.targets import all_linear, layers_of, require_effective
 
 _ALL = "all-linear"
 
@@ -78,7 +79,7 @@ def _settings(method: TrainableMethod, config: TrainingFile) -> dict[str, Any]:
 def _targets(model: Any, targets: str | tuple[str, ...], key: str) -> list[str]:
     if targets == _ALL:
         return all_linear(model)
-    require_targets(model, targets, key=key, kinds=LINEAR)
+    require_linear(layers_of(model), targets, key=key)
     require_effective(model, targets, key=key)
     return list(targets)
 

@@ -8,8 +8,8 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.methods import BLOCKS
 from peft_registry.trainer.bases.architecture import STATE_SPACES
+from peft_registry.trainer.methods.layer_names import LayerNames, is_target
 
 # Module names of the routers of mixture-of-experts layers; `all-linear` would adapt them too.
 _ROUTERS = re.compile(r"(?:^|\.)(?:mlp\.gate|block_sparse_moe\.gate|router|router\.layer)$")
@@ -20,32 +20,9 @@ _READ_PAST_THE_LAYER = frozenset({"out_proj", "conv1d"})
 _READS_TIME_STEPS_PAST_THE_LAYER = frozenset({"mamba", "falcon_mamba", "jamba"})  # jamba unless it is in 4 bits
 _TIME_STEPS = "dt_proj"
 
+_OF_EXPERTS = 3  # dimensions of a weight that holds one matrix for each expert
+
 LINEAR: tuple[type[torch.nn.Module], ...] = (torch.nn.Linear, Conv1D)  # GPT-2 writes its linear layers transposed
-
-
-class TargetsNotFound(InputRefused):
-    what = "no layer of this base is named by {key} {targets}"
-    why = "its layers are named {names!l}"
-    fix = "name some of those{or_all}"
-
-    key: str
-    targets: object
-    names: tuple[str, ...]
-
-    @property
-    def or_all(self) -> str:
-        block = BLOCKS.get(self.key.partition(".")[0])
-        takes_all = block is not None and block.model_fields["target_modules"].default == "all-linear"
-        return ", or write all-linear" if takes_all else ""
-
-
-class TiedTarget(InputRefused):
-    what = "{key} names {name}, whose weights the base shares with another layer"
-    why = "an update of one would silently change, or miss, the other when it is merged"
-    fix = "take {name} out of {key}"
-
-    key: str
-    name: str
 
 
 class TargetWithoutEffect(InputRefused):
@@ -58,39 +35,19 @@ class TargetWithoutEffect(InputRefused):
     model_type: str
 
 
-def require_targets(model: Any, targets: Sequence[str], *, key: str, kinds: tuple[type[torch.nn.Module], ...]) -> None:
-    """Raise unless each target is a module of one of the `kinds`, and none shares its weights with another.
-
-    Args:
-        model: the base.
-        targets: full names, or their last parts.
-        key: of the training file, for the error.
-        kinds: classes; any module without.
-
-    Raises:
-        TargetsNotFound, TiedTarget.
-    """
-    require_modules(model, targets, key=key, kinds=kinds)
-    for name in tied_modules(model):
-        if any(is_target(name, target) for target in targets):
-            raise TiedTarget(key, name.rpartition(".")[2])
-
-
-def require_modules(model: Any, targets: Sequence[str], *, key: str, kinds: tuple[type[torch.nn.Module], ...]) -> None:
-    """Raise unless each target is a module of one of the `kinds`; arguments as for `require_targets`.
-
-    Raises:
-        TargetsNotFound.
-    """
-    names = [name for name, module in model.named_modules() if name and isinstance(module, kinds)]
-    for target in targets:
-        if not any(is_target(name, target) for name in names):
-            raise TargetsNotFound(key, list(targets), tuple(sorted({name.rpartition(".")[2] for name in names})))
-
-
-def is_target(name: str, target: str) -> bool:
-    """Whether peft matches a module's full name with a target."""
-    return name == target or name.endswith(f".{target}")
+def layers_of(model: Any) -> LayerNames:
+    """The layers of a base that is in memory, with weights or without."""
+    modules = dict(model.named_modules())
+    return LayerNames(
+        linear=frozenset(name for name, module in modules.items() if isinstance(module, LINEAR)),
+        embeddings=frozenset(name for name, module in modules.items() if isinstance(module, torch.nn.Embedding)),
+        tied=tuple(tied_modules(model)),
+        experts=frozenset(
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.dim() == _OF_EXPERTS and not name.endswith("bias")
+        ),
+    )
 
 
 def tied_modules(model: Any) -> Iterator[str]:

@@ -15,7 +15,7 @@ from peft.utils import peft_types
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.methods import bottleneck_adapter as METHOD
 from peft_registry.trainer.methods.bottleneck_adapter import NotMergeable, SublayersNotKnown
-from peft_registry.trainer.methods.targets import TargetsNotFound
+from peft_registry.trainer.methods.layer_names import TargetsNotFound
 from peft_registry.trainer.training.loop import train
 from tests.builders.training import a_model, a_training_file, logits_of, some_batches
 

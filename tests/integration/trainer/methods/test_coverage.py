@@ -18,8 +18,8 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.run import coverage_sentence
 from peft_registry.trainer.methods import lora
 from peft_registry.trainer.methods.coverage import coverage_of
+from peft_registry.trainer.methods.layer_names import TargetsNotFound
 from peft_registry.trainer.methods.lora import ParametersRefused
-from peft_registry.trainer.methods.targets import TargetsNotFound
 from peft_registry.trainer.training.train_adapter import coverage_warnings
 from tests.builders.training import a_model, a_training_file
 

@@ -6,8 +6,8 @@ import torch
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.methods import implementation
-from peft_registry.trainer.methods.ia3 import FeedforwardNotTargeted, TargetsNotKnown
-from peft_registry.trainer.methods.targets import TargetsNotFound
+from peft_registry.trainer.methods.ia3 import TargetsNotKnown
+from peft_registry.trainer.methods.layer_names import FeedforwardNotTargeted, TargetsNotFound
 from tests.builders.training import a_model, a_training_file, logits_of, some_batches
 
 METHOD = implementation("ia3")

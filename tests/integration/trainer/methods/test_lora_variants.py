@@ -9,8 +9,8 @@ import torch
 
 from peft_registry.trainer.data.collate import Batches
 from peft_registry.trainer.methods import changes_loaded_base, implementation
-from peft_registry.trainer.methods.lora import PatternUnmatched, PissaOnExperts
-from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
+from peft_registry.trainer.methods.layer_names import PatternUnmatched, TargetsNotFound, TiedTarget
+from peft_registry.trainer.methods.lora import PissaOnExperts
 from peft_registry.trainer.training.loop import train
 from peft_registry.trainer.training.optimizers import optimizer_for
 from tests.builders.training import a_model, a_training_file, logits_of, some_batches

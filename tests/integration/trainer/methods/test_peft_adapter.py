@@ -9,9 +9,10 @@ from peft import LoHaConfig, OFTConfig, TaskType, VeraConfig, get_peft_model
 from peft_registry.schemas.methods import METHODS
 from peft_registry.trainer.machine.seeding import seed_of
 from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.methods.layer_names import TargetsNotFound, TiedTarget
 from peft_registry.trainer.methods.peft_adapter import SettingReplaced
 from peft_registry.trainer.methods.peft_io import BaseNotAdaptable, adapter_state
-from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget, all_linear
+from peft_registry.trainer.methods.targets import all_linear
 from tests.builders.training import VOCABULARY, a_model, a_training_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

@@ -20,7 +20,7 @@ from peft_registry.trainer.data.collate import Batches, collate, padding_id
 from peft_registry.trainer.data.dataset import load_data
 from peft_registry.trainer.machine.seeding import seed_everything
 from peft_registry.trainer.methods import implementation
-from peft_registry.trainer.methods.targets import TargetsNotFound, TiedTarget
+from peft_registry.trainer.methods.layer_names import TargetsNotFound, TiedTarget
 from peft_registry.trainer.training.loop import learning_rate_factor, train
 from peft_registry.trainer.training.loss import supervised_loss
 from peft_registry.trainer.training.watchdog import LossDiverged
