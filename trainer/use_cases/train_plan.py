@@ -41,6 +41,7 @@ from peft_registry.trainer.inputs.guards import (
     require_readable_rows,
     warnings_about,
 )
+from peft_registry.trainer.inputs.layers import require_layers_of_base
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned, require_same_settings
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
@@ -146,8 +147,10 @@ def plan_training(
         problems.attempt(scope.guard)
     problems.attempt(lambda: require_readable_rows(loaded))
     problems.attempt(lambda: require_data_not_stopped(registry, loaded))
-    if base is not None:
-        problems.attempt(lambda: require_room(config, required_base(registry, base).record.context_length))
+    record = None if base is None else problems.attempt(lambda: required_base(registry, base).record)
+    if base is not None and record is not None:
+        problems.attempt(partial(require_room, config, record.context_length))
+        problems.attempt(partial(require_layers_of_base, registry, base, record, config))
     if resume is not None and base is not None:
         problems.attempt(lambda: require_same(resume, loaded.config, base.manifest_digest))
     launch = launch or Launch(nproc=resume.processes if resume else 1)

@@ -41,6 +41,7 @@ from peft_registry.trainer.data.formats import AbsentColumn
 from peft_registry.trainer.data.tokenize import TokenWithoutEmbedding
 from peft_registry.trainer.machine.environment import NoGpu
 from peft_registry.trainer.merge.request import MergeRequest
+from peft_registry.trainer.methods.layer_names import TargetsNotFound
 from peft_registry.trainer.runs.folder import TRAINING, read_state, write_state
 from peft_registry.trainer.runs.resume import report_resumable_runs
 from peft_registry.trainer.training import loop
@@ -565,6 +566,7 @@ WRONG: dict[str, tuple[str, type[KnownError]]] = {
     "length": ("training.max_length=4096", LengthOverContext),
     "rows": ("data.train.path=mute.jsonl", NothingToLearn),
     "device": ("training.device=cuda", NoGpu),
+    "layer": ("lora.target_modules=[query]", TargetsNotFound),
 }
 
 

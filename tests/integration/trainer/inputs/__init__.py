@@ -1,0 +1,1 @@
+"""Tests of trainer/methods, with real homes, files and tiny models."""
