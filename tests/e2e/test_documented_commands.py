@@ -145,7 +145,6 @@ NOT_RUN = {
     "registry show counter-lora:1": "likewise",
     "registry evaluate counter-lora:1 --recheck": "likewise",
     "python -m docs.measured.mitigation FOLDER BASE": "an hour with a real model",
-    "python -m tests.bench.training": "a bench of minutes; `make bench` runs it",
     "python -m tests.bench.evaluation": "a bench of minutes; `make bench` runs it",
 }
 
