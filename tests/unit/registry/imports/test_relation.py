@@ -167,7 +167,7 @@ def test_no_relation_of_twenty_bases_and_what_was_made_from_them_is_wrong(
     # of the pairs that have nothing to do with each other, every one is told
     unrelated = sum(BASES - len(related_to(number)) for number in range(BASES))
     assert counted["not made from"] == len(MADE) * unrelated
-    # the how-to on importing states these shares
+    # docs/explanation/results-in-other-numbers.md states these shares
     assert (own["made from"], own["cannot tell"], counted["cannot tell"], sum(counted.values())) == (82, 78, 142, 3200)
 
 
