@@ -1,0 +1,1 @@
+"""Tests of cli, with real homes: what commands print."""
