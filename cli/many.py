@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from multiprocessing import util
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from peft_registry.cli import wiring
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from peft_registry.schemas.identity import Digest
 
 Act = Callable[["Item"], "Answer"]
+
+_ONE_AT_A_TIME = Lock()
+"""A worker of Dask has as many threads as cores, and what items share, from a base to the seeds of torch, is of one process."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,9 @@ class Worker:
 
     def answers(self, group: "Group") -> "tuple[Answer, ...] | Lacks":
         """What became of some items; nothing is raised, because errors of ours do not survive the way between processes."""
-        lacks = self.lacks()
-        return _begun(self)(group) if lacks is None else lacks
+        with _ONE_AT_A_TIME:
+            lacks = self.lacks()
+            return _begun(self)(group) if lacks is None else lacks
 
 
 @lru_cache(maxsize=1)
@@ -284,7 +289,7 @@ def _worked(home: Home, work: Work, items: "Sequence[Item]", results: "Results")
 
 def _answers(home: Home, work: Work, items: "Sequence[Item]", closing: ExitStack) -> "Iterator[Answer]":
     """The answer of each item: of this process, or of the executor that was named."""
-    from peft_registry.registry.bulk.executors import executor_named
+    from peft_registry.registry.bulk.executors import opened_executor
     from peft_registry.registry.bulk.running import answers_of, require_worker
     from peft_registry.registry.disk.release import tool_version
 
@@ -297,8 +302,7 @@ def _answers(home: Home, work: Work, items: "Sequence[Item]", closing: ExitStack
     passphrase_file = _from_anywhere(home.passphrase_file)
     registry_id = home.registry.settings.registry_id
     worker = Worker(work, _place(home.registry), registry_id, passphrase_file, tool_version())
-    executor = executor_named(home.words.on)
-    closing.callback(executor.shutdown, wait=True)
+    executor = closing.enter_context(opened_executor(home.words.on))
     require_worker(executor, worker.lacks, name=home.words.on)
     yield from answers_of(executor, worker.answers, groups)
 

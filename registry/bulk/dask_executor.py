@@ -24,8 +24,8 @@ def dask(text: str) -> Executor:
     class OfOneClient(ClientExecutor):  # type: ignore[misc]  # Dask has no types
         """Closes its client too, which nobody else holds."""
 
-        def shutdown(self, wait: bool = True, **options: object) -> None:
-            super().shutdown(wait=wait, **options)
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=wait and not cancel_futures)  # which cancels what it does not wait for
             self._client.close()
 
     try:

@@ -5,9 +5,11 @@ reach the same home. Whoever asks for one closes it. What a worker is, what it w
 """
 
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from multiprocessing import get_context, parent_process
 
@@ -51,6 +53,20 @@ class ExecutorUnreachable(Unavailable):
     reason: str
 
 
+@contextmanager
+def opened_executor(text: str) -> Iterator[Executor]:
+    """The executor that `NAME:…` means, until the block ends; what it has not begun by then, it never does.
+
+    Raises:
+        InputRefused, Unavailable: as `executor_named`.
+    """
+    executor = executor_named(text)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
 def executor_named(text: str) -> Executor:
     """The executor that `NAME:…` means; the caller closes it.
 
@@ -84,7 +100,9 @@ def local(text: str) -> ProcessPoolExecutor:
 
 
 def _begin(count: int) -> None:
-    """A process of a pool takes its share of the cores, and ends where the one that started it was killed."""
+    """A process of a pool takes its share of the cores, and ends with the one that started it, or at an interrupt."""
+    # Python's own handler prints where it was, and goes on with the next item
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

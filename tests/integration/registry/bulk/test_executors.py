@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from peft_registry.registry.bulk.answers import LOST, Answer
-from peft_registry.registry.bulk.executors import ExecutorUnreachable, executor_named
+from peft_registry.registry.bulk.executors import ExecutorUnreachable, executor_named, opened_executor
 from peft_registry.registry.bulk.lists import Item
 from peft_registry.registry.bulk.running import Group, Lacks, WorkerUnfit, answers_of, require_worker
 from tests.servers.clusters import dask_cluster, free_port, local_processes, ray_cluster, wait_for
@@ -67,7 +67,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @contextmanager
 def opened(engine: str) -> Iterator[Executor]:
     """The executor, greeted as the command greets it, and shut down."""
-    with executor_named(engine) as executor:
+    with opened_executor(engine) as executor:
         require_worker(executor, fit, name=engine)
         yield executor
 
@@ -101,6 +101,27 @@ def test_what_a_killed_worker_had_is_lost_or_done_again_and_never_forgotten(engi
     with opened(engine) as executor:
         again = list(answers_of(executor, partial(held, tmp_path), [(item,) for item in lost]))
     assert {answer.item for answer in again if answer.is_done} == set(lost)
+
+
+@pytest.mark.timeout(600)
+def test_who_is_interrupted_waits_for_no_item_that_has_not_begun(engine: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), opened(engine) as executor:
+        for _ in answers_of(executor, partial(noted, tmp_path), GROUPS):
+            raise KeyboardInterrupt
+    assert len(list(tmp_path.iterdir())) < len(GROUPS) / 2
+
+
+def noted(folder: Path, group: Group) -> tuple[Answer, ...]:
+    """Says which item was begun, and takes a while for it."""
+    (folder / group[0].parts[0]).touch()
+    time.sleep(0.3)
+    return (Answer(group[0]),)
+
+
+@pytest.mark.processes
+def test_processes_of_this_machine_end_without_a_word_where_the_terminal_interrupts_them() -> None:
+    with executor_named("local:1") as executor:
+        assert executor.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_DFL
 
 
 @pytest.mark.peers

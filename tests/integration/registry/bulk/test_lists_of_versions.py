@@ -3,14 +3,23 @@
 import json
 import shlex
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.registry.homes.home import utc_now
+from peft_registry.cli.many import Work, Worker
+from peft_registry.cli.outcome import Outcome
+from peft_registry.registry.bulk.lists import Item
+from peft_registry.registry.bulk.running import answers_of
+from peft_registry.registry.disk.release import tool_version
+from peft_registry.registry.homes.home import open_home, utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.identity import Digest
@@ -223,6 +232,31 @@ def test_processes_answer_as_one_does(home: Path, capsys: pytest.CaptureFixture[
     said(capsys, *VERIFY, "--json-lines", "one")
     said(capsys, *VERIFY, "--json-lines", "two", "--on", "local:2")
     assert sorted(map(str, lines("one"))) == sorted(map(str, lines("two")))
+
+
+@dataclass(frozen=True)
+class AtOnce(Work):
+    """Says of each item how many others of this process were under way when it began."""
+
+    verb = "count"
+    under_way: ClassVar[list[str]] = []
+
+    def outcome(self, registry: Any, item: Any) -> Outcome:
+        found = len(self.under_way)
+        self.under_way.append("one")
+        time.sleep(0.05)
+        self.under_way.pop()
+        return Outcome(found)
+
+
+def test_a_worker_with_several_threads_works_on_one_item_at_a_time(home: Path) -> None:
+    with closing(open_home(home / FOLDER_NAME)) as registry:
+        registry_id = registry.settings.registry_id
+    worker = Worker(AtOnce(), home / FOLDER_NAME, registry_id, None, tool_version())
+    groups = [(Item((f"{number}",)),) for number in range(6)]
+    with ThreadPoolExecutor(3) as executor:  # as a worker of Dask has them
+        answers = list(answers_of(executor, worker.answers, groups))
+    assert [answer.value for answer in answers] == [0] * len(groups)
 
 
 @pytest.mark.processes
