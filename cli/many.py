@@ -19,14 +19,14 @@ from peft_registry.cli import wiring
 from peft_registry.cli.outcome import Home, ListWords, Note, Outcome, Part
 
 if TYPE_CHECKING:
-    from peft_registry.registry.bulk.answers import Answer, Failure, Job
-    from peft_registry.registry.bulk.lists import Item, Shard, WorkList
+    from peft_registry.registry.bulk.lists import ListItem, Shard, WorkList
+    from peft_registry.registry.bulk.results import Failure, ItemResult, Job
     from peft_registry.registry.bulk.results_file import Results
     from peft_registry.registry.bulk.running import Group, Lacks
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.identity import Digest
 
-Act = Callable[["Item"], "Answer"]
+Act = Callable[["ListItem"], "ItemResult"]
 
 _ONE_AT_A_TIME = Lock()
 """A worker of Dask has as many threads as cores, and what items share, from a base to the seeds of torch, is of one process."""
@@ -51,9 +51,9 @@ class Work:
 
     def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  whoever keeps something open needs it
         """What is done with an item; what is kept between two is closed with `closing`. Here nothing is."""
-        return lambda item: answer_of(item, self.outcome(registry, item))
+        return lambda item: result_of(item, self.outcome(registry, item))
 
-    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
         """What the command comes to for one item by itself; of a work that has a `begin` of its own nobody asks."""
         raise NotImplementedError
 
@@ -88,7 +88,7 @@ class Worker:
             return Lacks(error.what, error.why, error.fix)
         return None
 
-    def answers(self, group: "Group") -> "tuple[Answer, ...] | Lacks":
+    def answers(self, group: "Group") -> "tuple[ItemResult, ...] | Lacks":
         """What became of some items; nothing is raised, because errors of ours do not survive the way between processes."""
         with _ONE_AT_A_TIME:
             lacks = self.lacks()
@@ -96,7 +96,7 @@ class Worker:
 
 
 @lru_cache(maxsize=1)
-def _begun(worker: Worker) -> "Callable[[Group], tuple[Answer, ...]]":
+def _begun(worker: Worker) -> "Callable[[Group], tuple[ItemResult, ...]]":
     """The work of this process, begun once: executors run functions, and know nothing of what these keep between two calls.
 
     Raises:
@@ -118,11 +118,11 @@ def _begun(worker: Worker) -> "Callable[[Group], tuple[Answer, ...]]":
     return _acting(worker.work, registry, closing)
 
 
-def _acting(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[Group], tuple[Answer, ...]]":
+def _acting(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[Group], tuple[ItemResult, ...]]":
     """The work begun in this process: answers some items at a time."""
     act = work.begin(registry, closing)
 
-    def answers(group: "Group") -> "tuple[Answer, ...]":
+    def answers(group: "Group") -> "tuple[ItemResult, ...]":
         if len(group) == 1:
             return (_answered(act, group[0]),)
         with registry.database.reading():
@@ -131,9 +131,9 @@ def _acting(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[
     return answers
 
 
-def _answered(act: Act, item: "Item") -> "Answer":
+def _answered(act: Act, item: "ListItem") -> "ItemResult":
     """What became of an item, whatever happens at it."""
-    from peft_registry.registry.bulk.answers import failed, met_a_bug
+    from peft_registry.registry.bulk.results import failed, met_a_bug
     from peft_registry.schemas.errors import KnownError
 
     try:
@@ -144,11 +144,11 @@ def _answered(act: Act, item: "Item") -> "Answer":
         return met_a_bug(item, error)
 
 
-def answer_of(item: "Item", outcome: Outcome) -> "Answer":
+def result_of(item: "ListItem", outcome: Outcome) -> "ItemResult":
     """The answer of an item whose command came to an end: what it prints, and the problem that it ended with."""
-    from peft_registry.registry.bulk.answers import Answer, failed
+    from peft_registry.registry.bulk.results import ItemResult, failed
 
-    return Answer(item, outcome.json) if outcome.problem is None else failed(item, outcome.problem, outcome.json)
+    return ItemResult(item, outcome.json) if outcome.problem is None else failed(item, outcome.problem, outcome.json)
 
 
 def over_many(home: Home, work: Work, typed: Mapping[str, object], *, record: bool | None = None) -> Outcome:
@@ -166,8 +166,8 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object], *, record: bo
     """
     from peft_registry.cli.options import OptionNeeded
     from peft_registry.cli.settings import array_variables
-    from peft_registry.registry.bulk.answers import Job, failures
     from peft_registry.registry.bulk.lists import shard_of
+    from peft_registry.registry.bulk.results import Job, failures
     from peft_registry.registry.bulk.results_file import kept_results
 
     words = home.words
@@ -196,7 +196,7 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object], *, record: bo
 
 
 def _recorded(
-    home: Home, job: "Job", shard: "Shard", answers: "Sequence[Answer | None]", *, is_signed: bool
+    home: Home, job: "Job", shard: "Shard", answers: "Sequence[ItemResult | None]", *, is_signed: bool
 ) -> str | None:
     """What was signed now about the verdicts, or was before; None where nothing is, or not every item has a verdict."""
     from peft_registry.registry.use_cases.record_verifications import (
@@ -269,11 +269,11 @@ def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
     return value
 
 
-def _worked(home: Home, work: Work, items: "Sequence[Item]", results: "Results") -> "list[Answer]":
+def _worked(home: Home, work: Work, items: "Sequence[ListItem]", results: "Results") -> "list[ItemResult]":
     """The answers, each kept as it comes."""
     from peft_registry.schemas.progress import Advanced, Finished, Started
 
-    answers: list[Answer] = []
+    answers: list[ItemResult] = []
     if not items:
         return answers
     observe = home.story
@@ -287,10 +287,10 @@ def _worked(home: Home, work: Work, items: "Sequence[Item]", results: "Results")
     return answers
 
 
-def _answers(home: Home, work: Work, items: "Sequence[Item]", closing: ExitStack) -> "Iterator[Answer]":
+def _answers(home: Home, work: Work, items: "Sequence[ListItem]", closing: ExitStack) -> "Iterator[ItemResult]":
     """The answer of each item: of this process, or of the executor that was named."""
     from peft_registry.registry.bulk.executors import opened_executor
-    from peft_registry.registry.bulk.running import answers_of, require_worker
+    from peft_registry.registry.bulk.running import require_worker, results_of
     from peft_registry.registry.disk.release import tool_version
 
     groups = [tuple(items[start : start + work.at_once]) for start in range(0, len(items), work.at_once)]
@@ -304,7 +304,7 @@ def _answers(home: Home, work: Work, items: "Sequence[Item]", closing: ExitStack
     worker = Worker(work, _place(home.registry), registry_id, passphrase_file, tool_version())
     executor = closing.enter_context(opened_executor(home.words.on))
     require_worker(executor, worker.lacks, name=home.words.on)
-    yield from answers_of(executor, worker.answers, groups)
+    yield from results_of(executor, worker.answers, groups)
 
 
 def _place(registry: "Registry") -> Path:
@@ -329,7 +329,7 @@ class Summary:
 
 
 def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords, *, written: str | None) -> Outcome:
-    from peft_registry.registry.bulk.answers import exit_code
+    from peft_registry.registry.bulk.results import exit_code
 
     failed = [
         {

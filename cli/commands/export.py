@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Act, Work, answer_of, over_many
+from peft_registry.cli.many import Act, Work, over_many, result_of
 from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Part, command
 from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
-    from peft_registry.registry.bulk.answers import Answer
-    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.bulk.lists import ListItem
+    from peft_registry.registry.bulk.results import ItemResult
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.check_serving import ServingCheck
     from peft_registry.schemas.policy import TrustPolicy
@@ -134,13 +134,13 @@ class ExportWork(Work):
         if problem is not None:
             raise problem
 
-        def act(item: "Item") -> "Answer":
+        def act(item: "ListItem") -> "ItemResult":
             version = version_named(registry, item.parts[0], trust=policy)
             checked = check_for_vllm(
                 registry, version, max_rank=self.max_lora_rank or DEFAULT_MAX_RANK, served=self.base, trust=policy
             )
             first = next(iter(checked.problems), None)
-            return answer_of(item, Outcome(checked.to_json(), problem=first))
+            return result_of(item, Outcome(checked.to_json(), problem=first))
 
         return act
 

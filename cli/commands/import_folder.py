@@ -12,7 +12,7 @@ from peft_registry.cli.options import MirrorOption, ProjectOption
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 
 if TYPE_CHECKING:
-    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.bulk.lists import ListItem
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.import_folder import ImportOutcome
     from peft_registry.schemas.progress import Observe
@@ -72,7 +72,7 @@ class ImportWork(Work):
     project: str | None
     mirror: bool
 
-    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
         """Import an item."""
         from peft_registry.schemas.progress import ignore
 

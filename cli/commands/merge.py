@@ -24,7 +24,7 @@ from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 from peft_registry.cli.wiring import typed_command
 
 if TYPE_CHECKING:
-    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.bulk.lists import ListItem
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.progress import Observe
     from peft_registry.trainer.merge.request import MergeRequest
@@ -144,7 +144,7 @@ class MergeWork(Work):
     check: bool
     mirror: bool
 
-    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
         """Merge the adapters of an item."""
         from peft_registry.schemas.progress import ignore
 

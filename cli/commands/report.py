@@ -23,7 +23,7 @@ from peft_registry.cli.outcome import OVER_MANY, READS, FileOnStdout, Home, Line
 
 if TYPE_CHECKING:
     from peft_registry.cli.verifying import VerifyRequest
-    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.bulk.lists import ListItem
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.reports.whole_registry import WholeRegistry
     from peft_registry.schemas.version import Version
@@ -126,7 +126,7 @@ class ReportWork(Work):
     out: Path
     as_of: str | None
 
-    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
         """Write the page of an item."""
         from peft_registry.registry.records.references import version_named
 
@@ -150,7 +150,7 @@ class DossierWork(Work):
     key_passphrase_file: Path | None
     with_base: bool
 
-    def outcome(self, registry: "Registry", item: "Item") -> Outcome:
+    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
         """Write the dossier of an item."""
         from peft_registry.registry.records.references import version_named
 

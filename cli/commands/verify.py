@@ -29,8 +29,8 @@ from peft_registry.cli.verifying import (
 )
 
 if TYPE_CHECKING:
-    from peft_registry.registry.bulk.answers import Answer
-    from peft_registry.registry.bulk.lists import Item
+    from peft_registry.registry.bulk.lists import ListItem
+    from peft_registry.registry.bulk.results import ItemResult
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.version import (
         Check,
@@ -214,20 +214,20 @@ class VerifyWork(Work):
             )
         )
 
-        def act(item: "Item") -> "Answer":
+        def act(item: "ListItem") -> "ItemResult":
             outcome = verify(version_named(registry, item.parts[0], trust=policy))
             return _verdict(item, outcome if outcome.verdict == "broken" else with_stops(registry, outcome))
 
         return act
 
 
-def _verdict(item: "Item", outcome: "VerifyOutcome") -> "Answer":
+def _verdict(item: "ListItem", outcome: "VerifyOutcome") -> "ItemResult":
     """How an item verified; grouped by the first check that decided against it."""
-    from peft_registry.registry.bulk.answers import Answer
+    from peft_registry.registry.bulk.results import ItemResult
 
     value = outcome.model_dump(mode="json")
     if outcome.verdict == "verified":
-        return Answer(item, value)
+        return ItemResult(item, value)
     wrong = "failed" if outcome.verdict == "broken" else "unchecked"
     check = next(check for check in outcome.checks if check.status == wrong)
     sentences = (
@@ -235,7 +235,7 @@ def _verdict(item: "Item", outcome: "VerifyOutcome") -> "Answer":
         check.text,
         f"`registry verify {outcome.subject}` says more",
     )
-    return Answer(item, value, outcome.exit_code, check.error or check.step, sentences)
+    return ItemResult(item, value, outcome.exit_code, check.error or check.step, sentences)
 
 
 def _verified_foreign(target: Path, key: Path, signature: Path | None, ignored: list[str]) -> "VerifyOutcome":

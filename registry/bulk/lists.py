@@ -43,7 +43,7 @@ class ShardRefused(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ListItem:
     """What a command is run for, in words that mean the same tomorrow, and what people call it."""
 
     parts: tuple[str, ...]
@@ -59,12 +59,12 @@ class Item:
 class WorkList:
     """Items in their order, each once."""
 
-    items: tuple[Item, ...]
+    items: tuple[ListItem, ...]
 
     @classmethod
-    def of(cls, items: Iterable[Item]) -> "WorkList":
+    def of(cls, items: Iterable[ListItem]) -> "WorkList":
         """The list of these items; of two with the same parts the first."""
-        first: dict[tuple[str, ...], Item] = {}
+        first: dict[tuple[str, ...], ListItem] = {}
         for item in items:
             first.setdefault(item.parts, item)
         return cls(tuple(first.values()))
@@ -80,13 +80,13 @@ class WorkList:
         return "".join(f"{line}\n" for line in (f"# {self.digest}", *(item.line for item in self.items)))
 
 
-def read_lines(text: str) -> tuple[Item, ...]:
+def read_lines(text: str) -> tuple[ListItem, ...]:
     """The items of a list as somebody wrote it: what a line says is one part until a command knows better."""
     items = []
     for line in text.splitlines():
         words, *label = _LABEL.split(line.strip(), maxsplit=1)
         if words and not words.startswith("#"):
-            items.append(Item((words.strip(),), "".join(label).strip()))
+            items.append(ListItem((words.strip(),), "".join(label).strip()))
     return tuple(items)
 
 
@@ -97,7 +97,7 @@ class Shard:
     index: int = 0
     count: int = 1
 
-    def of(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+    def of(self, items: tuple[ListItem, ...]) -> tuple[ListItem, ...]:
         """Its part of the items."""
         return items[self.index :: self.count]
 

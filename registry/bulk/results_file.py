@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
-from peft_registry.registry.bulk.answers import Answer, Job, lost, read_answers
-from peft_registry.registry.bulk.lists import Item
+from peft_registry.registry.bulk.lists import ListItem
+from peft_registry.registry.bulk.results import ItemResult, Job, lost, read_results
 from peft_registry.registry.disk.files import unwritable
 from peft_registry.schemas.errors import Taken
 
@@ -27,16 +27,16 @@ class Results:
     """What is known of a job, and where more of it is written; nowhere where nobody named a file."""
 
     job: Job
-    known: Mapping[tuple[str, ...], Answer]
+    known: Mapping[tuple[str, ...], ItemResult]
     path: Path | None = None
     stream: BufferedRandom | None = None
 
-    def to_do(self, items: Iterable[Item], *, only: str | None = None) -> tuple[Item, ...]:
+    def to_do(self, items: Iterable[ListItem], *, only: str | None = None) -> tuple[ListItem, ...]:
         """The items that are not done; with `only` those of this reason, which is `LOST` of unanswered ones."""
         answers = ((item, self.known.get(item.parts) or lost(item)) for item in items)
         return tuple(item for item, answer in answers if not answer.is_done and only in (None, answer.reason))
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: ItemResult) -> None:
         """Keep an answer: it is in the file when this returns.
 
         Raises:
@@ -74,7 +74,7 @@ def kept_results(path: Path | None, job: Job) -> Iterator[Results]:
             raise ResultsBusy(path) from error
         data = stream.read()
         whole = data[: data.rfind(b"\n") + 1]  # a process that was killed left a part of a line
-        known = read_answers(whole.decode("utf-8", "replace"), job, path=str(path))
+        known = read_results(whole.decode("utf-8", "replace"), job, path=str(path))
         stream.truncate(len(whole))
         stream.seek(len(whole))
         yield Results(job, known, path, stream)

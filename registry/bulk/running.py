@@ -9,8 +9,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from peft_registry.registry.bulk.answers import Answer, lost
-from peft_registry.registry.bulk.lists import Item
+from peft_registry.registry.bulk.lists import ListItem
+from peft_registry.registry.bulk.results import ItemResult, lost
 from peft_registry.schemas.errors import Unavailable
 
 
@@ -23,8 +23,8 @@ class Lacks:
     fix: str
 
 
-Group = tuple[Item, ...]
-Call = Callable[[Group], tuple[Answer, ...] | Lacks]
+Group = tuple[ListItem, ...]
+Call = Callable[[Group], tuple[ItemResult, ...] | Lacks]
 Greeting = Callable[[], Lacks | None]
 
 START_SECONDS = 600.0
@@ -75,7 +75,7 @@ def require_worker(executor: Executor, greet: Greeting, *, name: str, seconds: f
     _require_fit(greeting.result())
 
 
-def answers_of(executor: Executor, call: Call, groups: Iterable[Group]) -> Iterator[Answer]:
+def results_of(executor: Executor, call: Call, groups: Iterable[Group]) -> Iterator[ItemResult]:
     """The answer of each item, as they come; an item that the executor lost is answered as `lost`.
 
     Args:
@@ -86,8 +86,8 @@ def answers_of(executor: Executor, call: Call, groups: Iterable[Group]) -> Itera
     Raises:
         WorkerUnfit: a worker is not as the one that was greeted.
     """
-    finished: SimpleQueue[Future[tuple[Answer, ...] | Lacks]] = SimpleQueue()
-    pending: dict[Future[tuple[Answer, ...] | Lacks], Group] = {}
+    finished: SimpleQueue[Future[tuple[ItemResult, ...] | Lacks]] = SimpleQueue()
+    pending: dict[Future[tuple[ItemResult, ...] | Lacks], Group] = {}
     waiting = iter(groups)
     while True:
         while len(pending) < _HANDED_OUT and (group := next(waiting, None)) is not None:
@@ -106,7 +106,7 @@ def answers_of(executor: Executor, call: Call, groups: Iterable[Group]) -> Itera
         yield from (answers.get(item.parts) or lost(item) for item in group)
 
 
-def _answers(future: "Future[tuple[Answer, ...] | Lacks]") -> dict[tuple[str, ...], Answer]:
+def _answers(future: "Future[tuple[ItemResult, ...] | Lacks]") -> dict[tuple[str, ...], ItemResult]:
     """What a finished future holds, by item; nothing where it holds something else than answers.
 
     Raises:
@@ -117,7 +117,7 @@ def _answers(future: "Future[tuple[Answer, ...] | Lacks]") -> dict[tuple[str, ..
     value = future.result()
     _require_fit(value)
     said = value if isinstance(value, tuple) else ()
-    return {answer.item.parts: answer for answer in said if isinstance(answer, Answer)}
+    return {answer.item.parts: answer for answer in said if isinstance(answer, ItemResult)}
 
 
 def _require_fit(value: object) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from peft_registry.registry.bulk.lists import Item, NothingListed, WorkList, read_lines
+from peft_registry.registry.bulk.lists import ListItem, NothingListed, WorkList, read_lines
 from peft_registry.registry.database import catalog
 from peft_registry.registry.disk.files import read_offered, unwritable, write_new
 from peft_registry.registry.homes.home import Registry
@@ -115,19 +115,19 @@ def _found(registry: Registry, where: str, *, accepts_everything: bool) -> WorkL
         total = sum(span.versions for span in catalog.name_spans(tx))
     if len(found) == total > 1 and not accepts_everything:
         raise EverythingFound(where, total)
-    return WorkList.of(Item((str(version.manifest_digest),), version.label) for version in found)
+    return WorkList.of(ListItem((str(version.manifest_digest),), version.label) for version in found)
 
 
 def _named(registry: Registry, read: WorkList, *, several: bool) -> WorkList:
     return WorkList.of(_resolved(registry, item, several=several) for item in read.items)
 
 
-def _resolved(registry: Registry, item: Item, *, several: bool) -> Item:
+def _resolved(registry: Registry, item: ListItem, *, several: bool) -> ListItem:
     words = item.parts[0].split()
     if len(words) > 1 and not several:
         raise LineRefused(item.parts[0])
     digests = tuple(_digest(registry, word) for word in words)
-    return Item(digests, item.label or item.parts[0])
+    return ListItem(digests, item.label or item.parts[0])
 
 
 def _digest(registry: Registry, word: str) -> str:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from peft_registry.registry.bulk.answers import Answer
 from peft_registry.registry.bulk.executors import executor_named
-from peft_registry.registry.bulk.lists import Item
-from peft_registry.registry.bulk.running import Group, answers_of
+from peft_registry.registry.bulk.lists import ListItem
+from peft_registry.registry.bulk.results import ItemResult
+from peft_registry.registry.bulk.running import Group, results_of
 from tests.bench.load import fill
 from tests.bench.machine import folder_on_disk, machine
 from tests.bench.programs import python
@@ -102,13 +102,13 @@ def cost_of(action: Callable[[], object]) -> tuple[float, float]:
 
 def seam(items: int, seconds: float) -> None:
     """What an executor adds to items that take a while each, behind its start."""
-    groups = [(Item((f"{number}",)),) for number in range(items)]
+    groups = [(ListItem((f"{number}",)),) for number in range(items)]
     with executor_named(f"local:{PROCESSES}") as executor:
         # each of them begins where none is idle
         starts = [executor.submit(time.sleep, 2) for _ in range(PROCESSES)]
         assert {start.result() for start in starts} == {None}
         began = time.perf_counter()
-        answers = list(answers_of(executor, partial(waited, seconds), groups))
+        answers = list(results_of(executor, partial(waited, seconds), groups))
         took = time.perf_counter() - began
     assert all(answer.is_done for answer in answers)
     ideal = seconds * -(-items // PROCESSES)
@@ -118,9 +118,9 @@ def seam(items: int, seconds: float) -> None:
     )
 
 
-def waited(seconds: float, group: Group) -> tuple[Answer, ...]:
+def waited(seconds: float, group: Group) -> tuple[ItemResult, ...]:
     time.sleep(seconds)
-    return tuple(Answer(item, os.getpid()) for item in group)
+    return tuple(ItemResult(item, os.getpid()) for item in group)
 
 
 if __name__ == "__main__":

@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.bulk.answers import LOST, Answer
 from peft_registry.registry.bulk.executors import ExecutorUnreachable, executor_named, opened_executor
-from peft_registry.registry.bulk.lists import Item
-from peft_registry.registry.bulk.running import Group, Lacks, WorkerUnfit, answers_of, require_worker
+from peft_registry.registry.bulk.lists import ListItem
+from peft_registry.registry.bulk.results import LOST, ItemResult
+from peft_registry.registry.bulk.running import Group, Lacks, WorkerUnfit, require_worker, results_of
 from tests.servers.clusters import dask_cluster, free_port, local_processes, ray_cluster, wait_for
 
-ITEMS = tuple(Item((str(number),)) for number in range(40))
+ITEMS = tuple(ListItem((str(number),)) for number in range(40))
 GROUPS = [(item,) for item in ITEMS]
 
 
-def worked(folder: Path, group: Group) -> tuple[Answer, ...]:
+def worked(folder: Path, group: Group) -> tuple[ItemResult, ...]:
     """What a worker does in these tests: it notes that it is there, and takes a moment for each item."""
     (folder / f"{os.getpid()}").touch()
     time.sleep(0.02)
-    return tuple(Answer(item, os.getpid()) for item in group)
+    return tuple(ItemResult(item, os.getpid()) for item in group)
 
 
-def held(folder: Path, group: Group) -> tuple[Answer, ...]:
+def held(folder: Path, group: Group) -> tuple[ItemResult, ...]:
     """The same, but the first worker that gets item 7 is never done with it."""
     answers = worked(folder, group)
     if group[0].parts == ("7",):
@@ -75,7 +75,7 @@ def opened(engine: str) -> Iterator[Executor]:
 @pytest.mark.timeout(600)
 def test_each_item_is_answered_once_by_two_workers(engine: str, tmp_path: Path) -> None:
     with opened(engine) as executor:
-        answers = list(answers_of(executor, partial(worked, tmp_path), GROUPS))
+        answers = list(results_of(executor, partial(worked, tmp_path), GROUPS))
     assert {answer.item for answer in answers} == set(ITEMS) and len(answers) == len(ITEMS)
     assert all(answer.is_done for answer in answers)
     assert len(list(tmp_path.iterdir())) == 2
@@ -84,13 +84,13 @@ def test_each_item_is_answered_once_by_two_workers(engine: str, tmp_path: Path) 
 @pytest.mark.timeout(600)
 def test_a_worker_that_lacks_something_is_told_in_its_words(engine: str) -> None:
     with opened(engine) as executor, pytest.raises(WorkerUnfit, match="there is no registry here"):
-        list(answers_of(executor, unfit, GROUPS))
+        list(results_of(executor, unfit, GROUPS))
 
 
 @pytest.mark.timeout(600)
 def test_what_a_killed_worker_had_is_lost_or_done_again_and_never_forgotten(engine: str, tmp_path: Path) -> None:
     with opened(engine) as executor:
-        answers = answers_of(executor, partial(held, tmp_path), GROUPS)
+        answers = results_of(executor, partial(held, tmp_path), GROUPS)
         got = [next(answers)]
         wait_for((tmp_path / "held").is_symlink, seconds=60)
         os.kill(int(str((tmp_path / "held").readlink())), signal.SIGKILL)
@@ -99,23 +99,23 @@ def test_what_a_killed_worker_had_is_lost_or_done_again_and_never_forgotten(engi
     lost = [answer.item for answer in got if answer.reason == LOST]
     assert all(answer.is_done for answer in got if answer.item not in lost)
     with opened(engine) as executor:
-        again = list(answers_of(executor, partial(held, tmp_path), [(item,) for item in lost]))
+        again = list(results_of(executor, partial(held, tmp_path), [(item,) for item in lost]))
     assert {answer.item for answer in again if answer.is_done} == set(lost)
 
 
 @pytest.mark.timeout(600)
 def test_who_is_interrupted_waits_for_no_item_that_has_not_begun(engine: str, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), opened(engine) as executor:
-        for _ in answers_of(executor, partial(noted, tmp_path), GROUPS):
+        for _ in results_of(executor, partial(noted, tmp_path), GROUPS):
             raise KeyboardInterrupt
     assert len(list(tmp_path.iterdir())) < len(GROUPS) / 2
 
 
-def noted(folder: Path, group: Group) -> tuple[Answer, ...]:
+def noted(folder: Path, group: Group) -> tuple[ItemResult, ...]:
     """Says which item was begun, and takes a while for it."""
     (folder / group[0].parts[0]).touch()
     time.sleep(0.3)
-    return (Answer(group[0]),)
+    return (ItemResult(group[0]),)
 
 
 @pytest.mark.processes

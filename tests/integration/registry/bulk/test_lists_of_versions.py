@@ -16,8 +16,8 @@ import pytest
 from peft_registry.cli.main import run
 from peft_registry.cli.many import Work, Worker
 from peft_registry.cli.outcome import Outcome
-from peft_registry.registry.bulk.lists import Item
-from peft_registry.registry.bulk.running import answers_of
+from peft_registry.registry.bulk.lists import ListItem
+from peft_registry.registry.bulk.running import results_of
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.homes.home import open_home, utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
@@ -253,9 +253,9 @@ def test_a_worker_with_several_threads_works_on_one_item_at_a_time(home: Path) -
     with closing(open_home(home / FOLDER_NAME)) as registry:
         registry_id = registry.settings.registry_id
     worker = Worker(AtOnce(), home / FOLDER_NAME, registry_id, None, tool_version())
-    groups = [(Item((f"{number}",)),) for number in range(6)]
+    groups = [(ListItem((f"{number}",)),) for number in range(6)]
     with ThreadPoolExecutor(3) as executor:  # as a worker of Dask has them
-        answers = list(answers_of(executor, worker.answers, groups))
+        answers = list(results_of(executor, worker.answers, groups))
     assert [answer.value for answer in answers] == [0] * len(groups)
 
 

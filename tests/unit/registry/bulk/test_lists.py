@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peft_registry.registry.bulk.lists import Item, Shard, ShardRefused, WorkList, read_lines, shard_of
+from peft_registry.registry.bulk.lists import ListItem, Shard, ShardRefused, WorkList, read_lines, shard_of
 
-ITEMS = tuple(Item((f"sha256:{number:064x}",), f"a:{number}") for number in range(7))
+ITEMS = tuple(ListItem((f"sha256:{number:064x}",), f"a:{number}") for number in range(7))
 
 
 @given(count=st.integers(1, 200), length=st.integers(0, 60))
 def test_the_shards_of_a_list_are_disjoint_and_together_the_list(count: int, length: int) -> None:
-    items = tuple(Item((f"{number}",)) for number in range(length))
+    items = tuple(ListItem((f"{number}",)) for number in range(length))
     shards = [Shard(index, count).of(items) for index in range(count)]
     assert sorted(item.parts for shard in shards for item in shard) == sorted(item.parts for item in items)
     sizes = [len(shard) for shard in shards]
@@ -19,14 +19,14 @@ def test_the_shards_of_a_list_are_disjoint_and_together_the_list(count: int, len
 
 
 def test_a_list_is_named_by_what_its_items_are_and_not_by_what_they_are_called() -> None:
-    renamed = WorkList.of(Item(item.parts, "another") for item in ITEMS)
+    renamed = WorkList.of(ListItem(item.parts, "another") for item in ITEMS)
     assert renamed.digest == WorkList.of(ITEMS).digest
     assert WorkList.of(ITEMS[:-1]).digest != WorkList.of(ITEMS).digest
     assert WorkList.of(reversed(ITEMS)).digest != WorkList.of(ITEMS).digest
 
 
 def test_an_item_that_is_listed_twice_is_there_once_at_its_first_place() -> None:
-    assert WorkList.of((ITEMS[0], ITEMS[1], Item(ITEMS[0].parts, "again"))).items == ITEMS[:2]
+    assert WorkList.of((ITEMS[0], ITEMS[1], ListItem(ITEMS[0].parts, "again"))).items == ITEMS[:2]
 
 
 def test_a_list_that_was_written_is_read_back() -> None:
@@ -36,7 +36,11 @@ def test_a_list_that_was_written_is_read_back() -> None:
 
 def test_comments_and_empty_lines_of_a_list_are_no_items() -> None:
     text = "# ours\n\n  polite:1  # the first\nhub:a/b@main\n   # none\nfolder/a #1\n"
-    assert read_lines(text) == (Item(("polite:1",), "the first"), Item(("hub:a/b@main",)), Item(("folder/a #1",)))
+    assert read_lines(text) == (
+        ListItem(("polite:1",), "the first"),
+        ListItem(("hub:a/b@main",)),
+        ListItem(("folder/a #1",)),
+    )
 
 
 SLURM = {

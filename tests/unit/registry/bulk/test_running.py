@@ -7,25 +7,25 @@ from typing import Any
 
 import pytest
 
-from peft_registry.registry.bulk.answers import Answer, lost
 from peft_registry.registry.bulk.executors import ProcessesUnclear, UnknownExecutor, executor_named
-from peft_registry.registry.bulk.lists import Item
+from peft_registry.registry.bulk.lists import ListItem
+from peft_registry.registry.bulk.results import ItemResult, lost
 from peft_registry.registry.bulk.running import (
     Group,
     Lacks,
     QueueNeverStarted,
     WorkerUnfit,
-    answers_of,
     require_worker,
+    results_of,
 )
 from peft_registry.registry.extras import ExtraMissing
 
-ITEMS = tuple(Item((str(number),)) for number in range(3000))
+ITEMS = tuple(ListItem((str(number),)) for number in range(3000))
 GROUPS = [ITEMS[start : start + 2] for start in range(0, len(ITEMS), 2)]
 
 
-def doubled(group: Group) -> tuple[Answer, ...]:
-    return tuple(Answer(item, 2 * int(item.parts[0])) for item in group)
+def doubled(group: Group) -> tuple[ItemResult, ...]:
+    return tuple(ItemResult(item, 2 * int(item.parts[0])) for item in group)
 
 
 class Odd(Executor):
@@ -57,13 +57,13 @@ def break_down(future: "Future[Any]") -> None:
         lambda future: future.set_exception(BrokenProcessPool("killed")),
         lambda future: future.set_exception(ValueError("an engine's own")),
         lambda future: future.set_result(None),
-        lambda future: future.set_result(doubled((Item(("-1",)),))),
+        lambda future: future.set_result(doubled((ListItem(("-1",)),))),
         lambda future: future.set_result(()),
     ],
     ids=["cancelled", "refused", "broken", "failed", "nothing", "another", "empty"],
 )
 def test_what_an_executor_loses_is_not_done_and_all_else_is(odd: "Callable[[Future[Any]], None]") -> None:
-    answers = list(answers_of(Odd(odd), doubled, GROUPS))
+    answers = list(results_of(Odd(odd), doubled, GROUPS))
     assert {answer.item for answer in answers} == set(ITEMS) and len(answers) == len(ITEMS)
     assert sum(answer == lost(answer.item) for answer in answers) == 2 * (len(GROUPS) // 3)
     assert all(answer.value == 2 * int(answer.item.parts[0]) for answer in answers if answer.is_done)
@@ -78,7 +78,7 @@ def test_answers_come_as_they_are_finished_and_no_more_is_handed_out_than_can_wa
             yield group
 
     with ThreadPoolExecutor(2) as executor:
-        answers = answers_of(executor, doubled, groups())
+        answers = results_of(executor, doubled, groups())
         next(answers)
         assert len(handed) < len(GROUPS)
         assert len(list(answers)) == len(ITEMS) - 1
@@ -91,7 +91,7 @@ def test_a_worker_that_lacks_something_ends_the_whole_in_its_words() -> None:
             require_worker(executor, lambda: lacks, name="local:1")
         assert (refused.value.exit_code, refused.value.fix) == (8, "mount it")
         with pytest.raises(WorkerUnfit):
-            list(answers_of(executor, lambda _: lacks, GROUPS))
+            list(results_of(executor, lambda _: lacks, GROUPS))
 
 
 class Waiting(Executor):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from peft_registry.registry.bulk.lists import Item
+from peft_registry.registry.bulk.lists import ListItem
 from peft_registry.schemas.errors import EXIT_BUG, InputRefused, IntegrityBroken, KnownError, Unavailable, listed
 from peft_registry.schemas.identity import Digest
 
@@ -55,7 +55,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ItemResult:
     """What became of an item.
 
     Attributes:
@@ -66,7 +66,7 @@ class Answer:
         sentences: the problem, its reason and its remedy; empty if the item succeeded.
     """
 
-    item: Item
+    item: ListItem
     value: Any = None  # any JSON value
     code: int = 0
     reason: str = ""
@@ -83,24 +83,24 @@ class Answer:
         return json.dumps({**job.values, **of_item, **said, "value": self.value}, ensure_ascii=False) + "\n"
 
 
-def failed(item: Item, error: KnownError, value: Any = None) -> Answer:
+def failed(item: ListItem, error: KnownError, value: Any = None) -> ItemResult:
     """The answer of an item that the command refuses, or cannot do, or ends with an error of; `value` is what it prints before."""
-    return Answer(item, value, error.exit_code, error.reference, (error.what, error.why, error.fix))
+    return ItemResult(item, value, error.exit_code, error.reference, (error.what, error.why, error.fix))
 
 
-def lost(item: Item) -> Answer:
+def lost(item: ListItem) -> ItemResult:
     """The answer of an item that no worker answered."""
     sentences = ("no worker answered", "it ended, or its executor lost what it answered", "run the command again")
-    return Answer(item, None, Unavailable.exit_code, LOST, sentences)
+    return ItemResult(item, None, Unavailable.exit_code, LOST, sentences)
 
 
-def met_a_bug(item: Item, error: Exception) -> Answer:
+def met_a_bug(item: ListItem, error: Exception) -> ItemResult:
     """The answer of an item at which the program itself went wrong."""
     sentences = (f"{type(error).__name__}: {error}", "this is a bug in registry", "run the command for this item alone")
-    return Answer(item, None, EXIT_BUG, _BUG, sentences)
+    return ItemResult(item, None, EXIT_BUG, _BUG, sentences)
 
 
-def read_answers(text: str, job: Job, *, path: str) -> dict[tuple[str, ...], Answer]:
+def read_results(text: str, job: Job, *, path: str) -> dict[tuple[str, ...], ItemResult]:
     """The last answer of each item, by its parts.
 
     Raises:
@@ -112,9 +112,9 @@ def read_answers(text: str, job: Job, *, path: str) -> dict[tuple[str, ...], Ans
         try:
             value = json.loads(line)
             found = {name: value[name] for name in job.values}
-            item = Item(tuple(map(str, value["item"])), str(value["label"]))
+            item = ListItem(tuple(map(str, value["item"])), str(value["label"]))
             said = (str(value.get("reason", "")), tuple(map(str, value.get("sentences", ()))))
-            answer = Answer(item, value["value"], int(value["code"]), *said)
+            answer = ItemResult(item, value["value"], int(value["code"]), *said)
         except (ValueError, TypeError, KeyError) as error:
             raise ResultsUnreadable(path, number) from error
         for name, expected in job.values.items():
@@ -132,7 +132,7 @@ class Failure:
     reason: str
     code: int
     sentences: tuple[str, ...]  # of the first
-    items: tuple[Item, ...]
+    items: tuple[ListItem, ...]
 
     @property
     def named(self) -> str:
@@ -140,7 +140,7 @@ class Failure:
         return listed((item.label or " ".join(item.parts) for item in self.items), most=SHOWN_LABELS)
 
 
-def failures(answers: Iterable[Answer]) -> tuple[Failure, ...]:
+def failures(answers: Iterable[ItemResult]) -> tuple[Failure, ...]:
     """What failed, by reason; the reason with the most items first."""
     groups: dict[tuple[str, int], Failure] = {}
     for answer in answers:
