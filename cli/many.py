@@ -7,7 +7,7 @@ whoever works. Each worker opens the home once, and keeps what its items share: 
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from multiprocessing import util
@@ -21,12 +21,11 @@ from peft_registry.cli.outcome import Home, ListWords, Note, Outcome, Part
 if TYPE_CHECKING:
     from peft_registry.registry.bulk.lists import ListItem, Shard, WorkList
     from peft_registry.registry.bulk.results import Failure, ItemResult, Job
-    from peft_registry.registry.bulk.results_file import Results
     from peft_registry.registry.bulk.running import Group, Lacks
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.identity import Digest
 
-Act = Callable[["ListItem"], "ItemResult"]
+OfItem = Callable[["ListItem"], "ItemResult"]
 
 _ONE_AT_A_TIME = Lock()
 """A worker of Dask has as many threads as cores, and what items share, from a base to the seeds of torch, is of one process."""
@@ -49,7 +48,7 @@ class Work:
     signs: ClassVar[bool] = False
     at_once: ClassVar[int] = 1
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  whoever keeps something open needs it
+    def begin(self, registry: "Registry", closing: ExitStack) -> OfItem:  # noqa: ARG002  whoever keeps something open needs it
         """What is done with an item; what is kept between two is closed with `closing`. Here nothing is."""
         return lambda item: result_of(item, self.outcome(registry, item))
 
@@ -63,6 +62,13 @@ class Work:
         return None
 
 
+def result_of(item: "ListItem", outcome: Outcome) -> "ItemResult":
+    """What became of an item whose command came to an end: what it prints, and the problem that it ended with."""
+    from peft_registry.registry.bulk.results import ItemResult, failed
+
+    return ItemResult(item, outcome.json) if outcome.problem is None else failed(item, outcome.problem, outcome.json)
+
+
 @dataclass(frozen=True)
 class Worker:
     """What a worker opens before its first item, and what it has to find there."""
@@ -73,8 +79,8 @@ class Worker:
     passphrase_file: Path | None
     release: str
 
-    def lacks(self) -> "Lacks | None":
-        """What keeps this process from working on the list; None where nothing does. The home is open afterwards."""
+    def results(self, group: "Group") -> "tuple[ItemResult, ...] | Lacks":
+        """What became of some items; nothing is raised, because errors of ours do not survive the way between processes."""
         from peft_registry.registry.bulk.running import Lacks
         from peft_registry.registry.disk.release import tool_version
         from peft_registry.schemas.errors import KnownError
@@ -82,17 +88,12 @@ class Worker:
         if tool_version() != self.release:
             why = f"it has {tool_version()}, and this command is {self.release}: two releases may judge one item differently"
             return Lacks("it is of another release", why, "install the same release there; nothing was done by it")
-        try:
-            _begun(self)
-        except KnownError as error:
-            return Lacks(error.what, error.why, error.fix)
-        return None
-
-    def answers(self, group: "Group") -> "tuple[ItemResult, ...] | Lacks":
-        """What became of some items; nothing is raised, because errors of ours do not survive the way between processes."""
         with _ONE_AT_A_TIME:
-            lacks = self.lacks()
-            return _begun(self)(group) if lacks is None else lacks
+            try:
+                of_group = _begun(self)
+            except KnownError as error:
+                return Lacks(error.what, error.why, error.fix)
+            return of_group(group)
 
 
 @lru_cache(maxsize=1)
@@ -115,51 +116,103 @@ def _begun(worker: Worker) -> "Callable[[Group], tuple[ItemResult, ...]]":
         )
     if worker.work.signs:
         registry.unlock()
-    return _acting(worker.work, registry, closing)
+    return _begin(worker.work, registry, closing)
 
 
-def _acting(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[Group], tuple[ItemResult, ...]]":
-    """The work begun in this process: answers some items at a time."""
-    act = work.begin(registry, closing)
+def _begin(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[Group], tuple[ItemResult, ...]]":
+    """The work begun in this process, for some items at a time."""
+    of_item = work.begin(registry, closing)
+    reading = registry.database.reading if work.at_once > 1 else nullcontext
 
-    def answers(group: "Group") -> "tuple[ItemResult, ...]":
-        if len(group) == 1:
-            return (_answered(act, group[0]),)
-        with registry.database.reading():
-            return tuple(_answered(act, item) for item in group)
+    def results(group: "Group") -> "tuple[ItemResult, ...]":
+        with reading():
+            return tuple(_whatever_happens(of_item, item) for item in group)
 
-    return answers
+    return results
 
 
-def _answered(act: Act, item: "ListItem") -> "ItemResult":
-    """What became of an item, whatever happens at it."""
+def _whatever_happens(of_item: OfItem, item: "ListItem") -> "ItemResult":
     from peft_registry.registry.bulk.results import failed, met_a_bug
     from peft_registry.schemas.errors import KnownError
 
     try:
-        return act(item)
+        return of_item(item)
     except KnownError as error:
         return failed(item, error)
-    except Exception as error:  # noqa: BLE001  a bug at one item must not end the others; its answer says that it is one
+    except Exception as error:  # noqa: BLE001  a bug at one item must not end the others; its result says that it is one
         return met_a_bug(item, error)
 
 
-def result_of(item: "ListItem", outcome: Outcome) -> "ItemResult":
-    """The answer of an item whose command came to an end: what it prints, and the problem that it ended with."""
-    from peft_registry.registry.bulk.results import ItemResult, failed
+@dataclass(frozen=True)
+class Ran:
+    """A list over which a command was run.
 
-    return ItemResult(item, outcome.json) if outcome.problem is None else failed(item, outcome.problem, outcome.json)
+    Attributes:
+        job: what was run over which list.
+        of_list: how many items the list has.
+        shard: the part that is meant.
+        items: of the shard.
+        known: the last result of each item that has one, of this run or of those before.
+        done_before: how many items were done before.
+        failed: of this run.
+        written: where the files of the items lie.
+    """
+
+    job: "Job"
+    of_list: int
+    shard: "Shard"
+    items: "tuple[ListItem, ...]"
+    known: "Mapping[tuple[str, ...], ItemResult]"
+    done_before: int
+    failed: "tuple[Failure, ...]"
+    written: str | None
+
+    def outcome(self, words: ListWords, *, recorded: str | None = None) -> Outcome:
+        """What the command says of it; `recorded` is what is signed about the verdicts."""
+        from peft_registry.registry.bulk.results import exit_code
+
+        done = sum(result.is_done for result in self.known.values())
+        value = {
+            "list": str(self.job.list),
+            "items": self.of_list,
+            "shard": str(self.shard),
+            "of_shard": len(self.items),
+            "done": done,
+            "done_before": self.done_before,
+            "recorded": recorded,
+        }
+        failed = [_as_json(group, words) for group in self.failed]
+        lines = [*self._lines(done, recorded), *_failure_lines(self.failed, words)]
+        return Outcome(value | {"failed": failed}, lines, exit_code=exit_code(self.failed))
+
+    def _lines(self, done: int, recorded: str | None) -> Iterator[Part]:
+        shard = "" if len(self.items) == self.of_list else f"; shard {self.shard} has {len(self.items)}"
+        items = "1 item" if self.of_list == 1 else f"{self.of_list} items"
+        yield f"list     {self.job.list}: {items}{shard}"
+        before = f", {self.done_before} of them before" if self.done_before else ""
+        yield f"done     {done}{before}"
+        if recorded is not None:
+            yield f"recorded {recorded}"
+        if self.written is not None and done:
+            yield self.written
 
 
-def over_many(home: Home, work: Work, typed: Mapping[str, object], *, record: bool | None = None) -> Outcome:
+def over_many(home: Home, work: Work, typed: Mapping[str, object]) -> Outcome:
     """Do the work for every item of the list that is meant, but for what is done already.
 
     Args:
         home: the registry, and how the list was asked for.
         work: what is done.
         typed: by name, what the command takes of a single item and a list has no use for.
-        record: of a work that comes to verdicts: sign them, and do everything for that; else they are held against those that were
-            signed. None of one that comes to none.
+
+    Raises:
+        KnownError: as `run_over`; nothing was done.
+    """
+    return run_over(home, work, typed).outcome(home.words)
+
+
+def run_over(home: Home, work: Work, typed: Mapping[str, object], *, anew: bool = False) -> Ran:
+    """The same, with what became of each item; `anew` does every item again, whatever a file of results has.
 
     Raises:
         KnownError: the list, the shard, the file of results or the executor is refused; nothing was done.
@@ -167,7 +220,7 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object], *, record: bo
     from peft_registry.cli.options import OptionNeeded
     from peft_registry.cli.settings import array_variables
     from peft_registry.registry.bulk.lists import shard_of
-    from peft_registry.registry.bulk.results import Job, failures
+    from peft_registry.registry.bulk.results import Job, failures, to_do
     from peft_registry.registry.bulk.results_file import kept_results
 
     words = home.words
@@ -175,52 +228,28 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object], *, record: bo
     if words.retry is not None and words.json_lines is None:
         raise OptionNeeded("--json-lines FILE", "--retry is about what failed by the lines that a run kept")
     shard = shard_of(words.shard, array_variables())
-    if work.signs or record:
+    if work.signs:
         home.registry.unlock()
     work = _from_anywhere(work)
     listed = _listed(home, work)
-    mine = shard.of(listed.items)
+    items = shard.of(listed.items)
     job = Job(work.verb, listed.digest, plan_of(work))
-    with kept_results(words.json_lines, job) as results:
-        # what somebody signs they have seen, and not read in a file
-        known = {} if record else dict(results.known)
-        before = sum(known[item.parts].is_done for item in mine if item.parts in known)
-        answers = _worked(home, work, mine if record else results.to_do(mine, only=words.retry), results)
-    known |= {answer.item.parts: answer for answer in answers}
-    recorded = None
-    if record is not None:
-        recorded = _recorded(home, job, shard, [known.get(item.parts) for item in mine], is_signed=record)
-    done = before + sum(answer.is_done for answer in answers)
-    summary = Summary(str(listed.digest), len(listed.items), str(shard), len(mine), done, before, recorded)
-    return _outcome(summary, failures(answers), words, written=work.written if done else None)
-
-
-def _recorded(
-    home: Home, job: "Job", shard: "Shard", answers: "Sequence[ItemResult | None]", *, is_signed: bool
-) -> str | None:
-    """What was signed now about the verdicts, or was before; None where nothing is, or not every item has a verdict."""
-    from peft_registry.registry.use_cases.record_verifications import (
-        record_verifications,
-        recorded_verifications,
-        root_of,
+    with kept_results(words.json_lines, job) as kept:
+        before = {} if anew else {item.parts: kept.known[item.parts] for item in items if item.parts in kept.known}
+        results = []
+        for result in _worked(home, work, items if anew else to_do(items, before, only=words.retry)):
+            kept.add(result)
+            results.append(result)
+    return Ran(
+        job=job,
+        of_list=len(listed.items),
+        shard=shard,
+        items=items,
+        known=before | {result.item.parts: result for result in results},
+        done_before=sum(result.is_done for result in before.values()),
+        failed=failures(results),
+        written=work.written,
     )
-    from peft_registry.schemas.identity import Digest
-
-    found = [
-        (Digest.parse(answer.item.parts[0]), str(answer.value["verdict"]))
-        for answer in answers
-        if answer is not None and answer.value is not None
-    ]
-    if not found or len(found) < len(answers):
-        return "nothing: not every item has a verdict" if is_signed else None
-    if is_signed:
-        said = record_verifications(home.registry, job.list, found, shard=str(shard), plan=job.plan)
-        return f"root {root_of(found)} over {len(found)} verdicts, in statement {said.short}"
-    before = recorded_verifications(home.registry, job.list, shard=str(shard), plan=job.plan)
-    if before is None:
-        return None
-    how = "the same verdicts as" if before.root == root_of(found) else "other verdicts than"
-    return f"{how} entry {before.entry} has, of {before.at}"
 
 
 def _require_absent(typed: Mapping[str, object]) -> None:
@@ -235,17 +264,22 @@ def _require_absent(typed: Mapping[str, object]) -> None:
 
 def _listed(home: Home, work: Work) -> "WorkList":
     from peft_registry.cli.options import OptionNeeded, OptionsExclusive
-    from peft_registry.registry.use_cases.list_items import ListSource, listed_versions, read_list
+    from peft_registry.registry.use_cases.list_items import listed_versions, read_list
 
     words = home.words
-    if work.takes == "source":
-        if words.where is not None:
-            raise OptionsExclusive("--where", "import", "conditions find what is registered, and this is not yet")
-        if words.list_file is None:
-            raise OptionNeeded("--list FILE", "it names what is to be imported")
-        return read_list(words.list_file)
-    source = ListSource(words.where, words.list_file, accepts_everything=words.yes)
-    return listed_versions(home.registry, source, several=work.takes == "versions")
+    if work.takes != "source":
+        return listed_versions(
+            home.registry,
+            where=words.where,
+            file=words.list_file,
+            accepts_everything=words.yes,
+            several=work.takes == "versions",
+        )
+    if words.list_file is None:
+        raise OptionNeeded("--list FILE", "it names what is to be imported; conditions find what is registered")
+    if words.where is not None:
+        raise OptionsExclusive("--where", "import", "conditions find what is registered, and this is not yet")
+    return read_list(words.list_file)
 
 
 def plan_of(work: Work) -> "Digest":
@@ -269,90 +303,50 @@ def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
     return value
 
 
-def _worked(home: Home, work: Work, items: "Sequence[ListItem]", results: "Results") -> "list[ItemResult]":
-    """The answers, each kept as it comes."""
+def _worked(home: Home, work: Work, items: "Sequence[ListItem]") -> "Iterator[ItemResult]":
+    """The results as they come, with progress for people."""
     from peft_registry.schemas.progress import Advanced, Finished, Started
 
-    answers: list[ItemResult] = []
     if not items:
-        return answers
+        return
     observe = home.story
     observe(Started(work.verb, len(items), "items"))
-    with ExitStack() as closing:
-        for answer in _answers(home, work, items, closing):
-            results.add(answer)
-            answers.append(answer)
-            observe(Advanced(work.verb, len(answers)))
+    groups = [tuple(items[start : start + work.at_once]) for start in range(0, len(items), work.at_once)]
+    for number, result in enumerate(_results(home, work, groups), start=1):
+        yield result
+        observe(Advanced(work.verb, number))
     observe(Finished(work.verb))
-    return answers
 
 
-def _answers(home: Home, work: Work, items: "Sequence[ListItem]", closing: ExitStack) -> "Iterator[ItemResult]":
-    """The answer of each item: of this process, or of the executor that was named."""
+def _results(home: Home, work: Work, groups: "Sequence[Group]") -> "Iterator[ItemResult]":
+    """Of this process, or of the executor that was named."""
     from peft_registry.registry.bulk.executors import opened_executor
     from peft_registry.registry.bulk.running import require_worker, results_of
     from peft_registry.registry.disk.release import tool_version
 
-    groups = [tuple(items[start : start + work.at_once]) for start in range(0, len(items), work.at_once)]
-    if home.words.on is None:
-        answers = _acting(work, home.registry, closing)
-        for group in groups:
-            yield from answers(group)
+    registry, on = home.registry, home.words.on
+    if on is None:
+        with ExitStack() as closing:
+            of_group = _begin(work, registry, closing)
+            for group in groups:
+                yield from of_group(group)
         return
-    passphrase_file = _from_anywhere(home.passphrase_file)
-    registry_id = home.registry.settings.registry_id
-    worker = Worker(work, _place(home.registry), registry_id, passphrase_file, tool_version())
-    executor = closing.enter_context(opened_executor(home.words.on))
-    require_worker(executor, worker.lacks, name=home.words.on)
-    yield from results_of(executor, worker.answers, groups)
+    # found under the same path by whoever works, whatever its working folder is
+    place, passphrase_file = registry.folder.resolve(), _from_anywhere(home.passphrase_file)
+    worker = Worker(work, place, registry.settings.registry_id, passphrase_file, tool_version())
+    with opened_executor(on) as executor:
+        require_worker(executor, worker.results, name=on)
+        yield from results_of(executor, worker.results, groups)
 
 
-def _place(registry: "Registry") -> Path:
-    """Where a worker finds the home: under the same path as here, whatever its working folder is."""
-    return registry.folder.resolve()
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The list by its digest, how many items it has, the shard, its items, how many of them are done, and were before.
-
-    `recorded` is what is signed about the verdicts.
-    """
-
-    list: str
-    items: int
-    shard: str
-    of_shard: int
-    done: int
-    done_before: int
-    recorded: str | None
-
-
-def _outcome(summary: Summary, groups: "Sequence[Failure]", words: ListWords, *, written: str | None) -> Outcome:
-    from peft_registry.registry.bulk.results import exit_code
-
-    failed = [
-        {
-            "reason": group.reason,
-            "code": group.code,
-            "items": [list(item.parts) for item in group.items],
-            "sentences": list(group.sentences),
-            "again": _again(group, words),
-        }
-        for group in groups
-    ]
-    lines = [*_summary_lines(summary), *([written] if written else []), *_failure_lines(groups, words)]
-    return Outcome(asdict(summary) | {"failed": failed}, lines, exit_code=exit_code(groups))
-
-
-def _summary_lines(summary: Summary) -> Iterator[Part]:
-    shard = "" if summary.of_shard == summary.items else f"; shard {summary.shard} has {summary.of_shard}"
-    items = "1 item" if summary.items == 1 else f"{summary.items} items"
-    yield f"list     {summary.list}: {items}{shard}"
-    before = f", {summary.done_before} of them before" if summary.done_before else ""
-    yield f"done     {summary.done}{before}"
-    if summary.recorded is not None:
-        yield f"recorded {summary.recorded}"
+def _as_json(group: "Failure", words: ListWords) -> dict[str, Any]:
+    return {
+        "reason": group.reason,
+        "code": group.code,
+        "items": [list(item.parts) for item in group.items],
+        "sentences": list(group.sentences),
+        "again": _again(group, words),
+    }
 
 
 def _failure_lines(groups: "Sequence[Failure]", words: ListWords) -> Iterator[Part]:

@@ -1,7 +1,6 @@
 """export: a version as other tools want it, or whether they would take it."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Act, Work, over_many, result_of
-from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
+from peft_registry.cli.many import Work, over_many
+from peft_registry.cli.options import OptionNeeded, OptionsExclusive, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Part, command
 from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
     from peft_registry.registry.bulk.lists import ListItem
-    from peft_registry.registry.bulk.results import ItemResult
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.check_serving import ServingCheck
     from peft_registry.schemas.policy import TrustPolicy
@@ -82,12 +80,16 @@ def export(
 ) -> Outcome:
     """Send a version to the Hub, or check it for a server. What is withheld is listed."""
     if home.is_for_many:
-        of_one = {"REFERENCE": reference, "ORG/NAME": destination, "--as": form, "--dry-run": dry_run}
+        of_one = {"REFERENCE": reference, "ORG/NAME": destination, "--dry-run": dry_run}
         of_one |= {"--public": public, "--with-records": with_records}
-        if check is None and form is None:
-            raise OptionNeeded(
-                "--check vllm", "a list is checked for a server; to the Hub versions are sent one by one"
+        if form is not None:
+            raise OptionsExclusive(
+                f"--as {form}",
+                "--where or --list",
+                "each version goes to a repository of its own, with its own consent",
             )
+        if check is None:
+            raise OptionNeeded("--check vllm", "a list is checked for a server")
         return over_many(home, ExportWork(max_lora_rank, base, trust, tuple(root or ())), of_one)
     if reference is None:
         raise typer.BadParameter("name a version, or a list with --where or --list", param_hint="REFERENCE")
@@ -123,8 +125,8 @@ class ExportWork(Work):
     trust: Path | None
     root: tuple[str, ...]
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:  # noqa: ARG002  nothing is kept open
-        """Check each item."""
+    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
+        """Check an item; what is wrong with it first is its problem."""
         from peft_registry.cli.wiring import chosen_trust
         from peft_registry.registry.exports.vllm import DEFAULT_MAX_RANK
         from peft_registry.registry.records.references import version_named
@@ -133,16 +135,11 @@ class ExportWork(Work):
         policy, problem = chosen_trust(registry, self.trust, list(self.root))
         if problem is not None:
             raise problem
-
-        def act(item: "ListItem") -> "ItemResult":
-            version = version_named(registry, item.parts[0], trust=policy)
-            checked = check_for_vllm(
-                registry, version, max_rank=self.max_lora_rank or DEFAULT_MAX_RANK, served=self.base, trust=policy
-            )
-            first = next(iter(checked.problems), None)
-            return result_of(item, Outcome(checked.to_json(), problem=first))
-
-        return act
+        version = version_named(registry, item.parts[0], trust=policy)
+        checked = check_for_vllm(
+            registry, version, max_rank=self.max_lora_rank or DEFAULT_MAX_RANK, served=self.base, trust=policy
+        )
+        return Outcome(checked.to_json(), problem=next(iter(checked.problems), None))
 
 
 class OptionOfAnotherPurpose(InputRefused):

@@ -14,7 +14,7 @@ import typer
 from peft_registry.cli import console, wiring
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Act, Work, over_many
+from peft_registry.cli.many import OfItem, Ran, Work, run_over
 from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
@@ -138,8 +138,12 @@ def verify(
             "--signature": signature,
         }
         work = VerifyWork(trust, tuple(root or ()), base, tuple(require or ()), file_digests, no_cache)
-        of_one |= {"--ignore-paths": ignore_paths, "--checkpoint": home.checkpoint}
-        return over_many(home, work, of_one, record=record)
+        of_one |= {"--states": states, "--data": data, "--ignore-paths": ignore_paths, "--checkpoint": home.checkpoint}
+        if record:
+            home.registry.unlock()
+        # what somebody signs they have seen, and not read in a file
+        ran = run_over(home, work, of_one, anew=record)
+        return ran.outcome(home.words, recorded=_recorded(home.registry, ran, is_signed=record))
     if record:
         raise typer.BadParameter("what is recorded is a list: name it with --where or --list", param_hint="--record")
     if target is None:
@@ -187,7 +191,7 @@ class VerifyWork(Work):
     file_digests: bool = False
     no_cache: bool = False
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Act:
+    def begin(self, registry: "Registry", closing: ExitStack) -> OfItem:
         """Verify each item with what this process hashed for those before it."""
         # what a version says is read to some ten thousand objects, none of them in a circle: to look for circles each time
         # after 700, as Python does, takes a fifth of the time
@@ -214,11 +218,39 @@ class VerifyWork(Work):
             )
         )
 
-        def act(item: "ListItem") -> "ItemResult":
+        def of_item(item: "ListItem") -> "ItemResult":
             outcome = verify(version_named(registry, item.parts[0], trust=policy))
             return _verdict(item, outcome if outcome.verdict == "broken" else with_stops(registry, outcome))
 
-        return act
+        return of_item
+
+
+def _recorded(registry: "Registry", ran: Ran, *, is_signed: bool) -> str | None:
+    """What was signed now about the verdicts, or was before; None where nothing is, or not every item has a verdict."""
+    from peft_registry.registry.use_cases.record_verifications import (
+        record_verifications,
+        recorded_verifications,
+        root_of,
+    )
+    from peft_registry.schemas.identity import Digest
+
+    results = [ran.known.get(item.parts) for item in ran.items]
+    found = [
+        (Digest.parse(result.item.parts[0]), str(result.value["verdict"]))
+        for result in results
+        if result is not None and result.value is not None
+    ]
+    if not found or len(found) < len(results):
+        return "nothing: not every item has a verdict" if is_signed else None
+    job, shard = ran.job, str(ran.shard)
+    if is_signed:
+        said = record_verifications(registry, job.list, found, shard=shard, plan=job.plan)
+        return f"root {root_of(found)} over {len(found)} verdicts, in statement {said.short}"
+    before = recorded_verifications(registry, job.list, shard=shard, plan=job.plan)
+    if before is None:
+        return None
+    how = "the same verdicts as" if before.root == root_of(found) else "other verdicts than"
+    return f"{how} entry {before.entry} has, of {before.at}"
 
 
 def _verdict(item: "ListItem", outcome: "VerifyOutcome") -> "ItemResult":

@@ -5,6 +5,7 @@ reach the same home. Whoever asks for one closes it. What a worker is, what it w
 """
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ from peft_registry.schemas.suggestions import closest, did_you_mean
 
 GROUP = "peft_registry.executors"
 LOCAL = "local"
-_MOST_PROCESSES = 1024
 
 
 class UnknownExecutor(InputRefused):
@@ -37,11 +37,10 @@ class UnknownExecutor(InputRefused):
 
 class ProcessesUnclear(InputRefused):
     what = "{text!q} names no number of processes"
-    why = "a number from 1 to {most} belongs after the colon"
+    why = "a number from 1 to 9999 belongs after the colon"
     fix = "write --on local:2"
 
     text: str
-    most: int
 
 
 class ExecutorUnreachable(Unavailable):
@@ -92,8 +91,8 @@ def local(text: str) -> ProcessPoolExecutor:
         ProcessesUnclear: the text is not `local:N`.
     """
     number = text.removeprefix(f"{LOCAL}:")
-    if not (number.isascii() and number.isdigit() and 1 <= int(number) <= _MOST_PROCESSES):
-        raise ProcessesUnclear(text, _MOST_PROCESSES)
+    if re.fullmatch(r"[1-9][0-9]{0,3}", number) is None:
+        raise ProcessesUnclear(text)
     count = int(number)
     # spawned: what is forked from a process with threads may wait for ever for a lock that one of them held
     return ProcessPoolExecutor(count, get_context("spawn"), _begin, (count,))

@@ -16,7 +16,7 @@ from peft_registry.schemas.errors import InputRefused, NotFound
 from peft_registry.schemas.identity import Digest
 
 _LABEL = re.compile(r"\s#\s")
-_SHARD = re.compile(r"(?P<index>[0-9]{1,9})?/(?P<count>[0-9]{1,9})\Z")
+_SHARD = re.compile(r"(?P<index>[0-9]{1,9})?/(?P<count>[1-9][0-9]{0,8})\Z")
 SLURM_INDEX = "SLURM_ARRAY_TASK_ID"
 SLURM_COUNT, SLURM_FIRST, SLURM_LAST = (f"SLURM_ARRAY_TASK_{word}" for word in ("COUNT", "MIN", "MAX"))
 KUBERNETES_INDEX = "JOB_COMPLETION_INDEX"
@@ -120,22 +120,25 @@ def shard_of(text: str | None, variables: Mapping[str, str]) -> Shard:
     match = _SHARD.match(text)
     if match is None:
         raise ShardRefused(text, "a shard is written as its index and the number of shards")
-    index = match["index"] or variables.get(SLURM_INDEX) or variables.get(KUBERNETES_INDEX)
-    if index is None:
+    if match["index"] is not None:
+        return _shard(text, int(match["index"]), int(match["count"]))
+    name = next((name for name in (SLURM_INDEX, KUBERNETES_INDEX) if name in variables), None)
+    if name is None:
         raise ShardRefused(text, f"neither {SLURM_INDEX} nor {KUBERNETES_INDEX} is set, which would say the index")
-    return _shard(text, _number(index), int(match["count"]))
+    return _shard(text, _number(variables, name), int(match["count"]))
 
 
 def _said(variables: Mapping[str, str]) -> Shard:
     """The shard of a process of an array whose indices have no gaps; the whole list outside any array."""
     if SLURM_INDEX in variables:
         index, count, first, last = (
-            _number(variables.get(name, "")) for name in (SLURM_INDEX, SLURM_COUNT, SLURM_FIRST, SLURM_LAST)
+            _number(variables, name) for name in (SLURM_INDEX, SLURM_COUNT, SLURM_FIRST, SLURM_LAST)
         )
         text = f"{SLURM_INDEX}={index}"
         if last - first + 1 != count:
             raise ShardRefused(
-                text, f"the array has {count} tasks from {first} to {last}: which part is meant is not said"
+                text,
+                f"the array has {count} tasks between {first} and {last}: with gaps no task can tell which part is its own",
             )
         return _shard(text, index - first, count)
     if KUBERNETES_INDEX in variables:
@@ -146,11 +149,12 @@ def _said(variables: Mapping[str, str]) -> Shard:
 
 def _shard(text: str, index: int, count: int) -> Shard:
     if not 0 <= index < count:
-        raise ShardRefused(text, f"shards are counted from 0, and of {count} there is none with the index {index}")
+        raise ShardRefused(text, f"shards are counted from 0: of {count} the last is {count - 1}/{count}")
     return Shard(index, count)
 
 
-def _number(text: str) -> int:
+def _number(variables: Mapping[str, str], name: str) -> int:
+    text = variables.get(name, "")
     if re.fullmatch(r"[0-9]{1,9}", text) is None:
-        raise ShardRefused(text, "the variables of this array do not count its tasks")
+        raise ShardRefused(f"{name}={text}", "a number is expected there, as Slurm and Kubernetes give each task")
     return int(text)

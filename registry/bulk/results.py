@@ -5,7 +5,7 @@ other rules, or of another list, is not done.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,45 +84,53 @@ class ItemResult:
 
 
 def failed(item: ListItem, error: KnownError, value: Any = None) -> ItemResult:
-    """The answer of an item that the command refuses, or cannot do, or ends with an error of; `value` is what it prints before."""
+    """The result of an item that the command refuses, or cannot do, or ends with an error of; `value` is what it prints before."""
     return ItemResult(item, value, error.exit_code, error.reference, (error.what, error.why, error.fix))
 
 
 def lost(item: ListItem) -> ItemResult:
-    """The answer of an item that no worker answered."""
+    """The result of an item that no worker answered."""
     sentences = ("no worker answered", "it ended, or its executor lost what it answered", "run the command again")
     return ItemResult(item, None, Unavailable.exit_code, LOST, sentences)
 
 
 def met_a_bug(item: ListItem, error: Exception) -> ItemResult:
-    """The answer of an item at which the program itself went wrong."""
+    """The result of an item at which the program itself went wrong."""
     sentences = (f"{type(error).__name__}: {error}", "this is a bug in registry", "run the command for this item alone")
     return ItemResult(item, None, EXIT_BUG, _BUG, sentences)
 
 
 def read_results(text: str, job: Job, *, path: str) -> dict[tuple[str, ...], ItemResult]:
-    """The last answer of each item, by its parts.
+    """The last result of each item, by its parts.
 
     Raises:
         OtherResults: a line is of another job.
         ResultsUnreadable: a line is none.
     """
-    answers = {}
+    results = {}
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             value = json.loads(line)
             found = {name: value[name] for name in job.values}
             item = ListItem(tuple(map(str, value["item"])), str(value["label"]))
             said = (str(value.get("reason", "")), tuple(map(str, value.get("sentences", ()))))
-            answer = ItemResult(item, value["value"], int(value["code"]), *said)
+            result = ItemResult(item, value["value"], int(value["code"]), *said)
         except (ValueError, TypeError, KeyError) as error:
             raise ResultsUnreadable(path, number) from error
         for name, expected in job.values.items():
             if found[name] != expected:
                 different = {"verb": "command", "plan": "set of options"}.get(name, name)
                 raise OtherResults(path, different, number, f"{found[name]}", expected)
-        answers[item.parts] = answer
-    return answers
+        results[item.parts] = result
+    return results
+
+
+def to_do(
+    items: Iterable[ListItem], known: Mapping[tuple[str, ...], ItemResult], *, only: str | None = None
+) -> tuple[ListItem, ...]:
+    """The items that are not done; with `only` those that failed for this reason, or without any result for `LOST`."""
+    results = (known.get(item.parts) or lost(item) for item in items)
+    return tuple(result.item for result in results if not result.is_done and only in (None, result.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +148,14 @@ class Failure:
         return listed((item.label or " ".join(item.parts) for item in self.items), most=SHOWN_LABELS)
 
 
-def failures(answers: Iterable[ItemResult]) -> tuple[Failure, ...]:
+def failures(results: Iterable[ItemResult]) -> tuple[Failure, ...]:
     """What failed, by reason; the reason with the most items first."""
     groups: dict[tuple[str, int], Failure] = {}
-    for answer in answers:
-        if not answer.is_done:
-            key = (answer.reason, answer.code)
-            known = groups.get(key, Failure(*key, answer.sentences, ()))
-            groups[key] = replace(known, items=(*known.items, answer.item))
+    for result in results:
+        if not result.is_done:
+            key = (result.reason, result.code)
+            known = groups.get(key, Failure(*key, result.sentences, ()))
+            groups[key] = replace(known, items=(*known.items, result.item))
     return tuple(sorted(groups.values(), key=lambda group: (-len(group.items), group.reason)))
 
 

@@ -1,6 +1,5 @@
 """Which items a command over many is run for: found by a question or named in a file, each by the digest that it has now."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +17,7 @@ LIST_MAX_BYTES = 256 * 2**20  # two million digests with their names
 
 
 class EverythingFound(InputRefused):
-    what = "{where!q} finds all {count} versions of this registry"
+    what = "--where {where!q} finds all {count} versions of this registry"
     why = "a command over the whole registry has to be confirmed"
     fix = "add --yes, or another condition; nothing was done"
 
@@ -34,42 +33,30 @@ class LineRefused(InputRefused):
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListSource:
-    """Where a list comes from.
-
-    Attributes:
-        where: conditions that versions have to meet; None where a file names the items.
-        file: a list. Where there is none yet, it is written from what `where` finds: so that shards which begin at different times
-            take the same one, whatever is registered meanwhile.
-        accepts_everything: `where` may find every version.
-    """
-
-    where: str | None = None
-    file: Path | None = None
-    accepts_everything: bool = False
-
-
-def listed_versions(registry: Registry, source: ListSource, *, several: bool = False) -> WorkList:
+def listed_versions(
+    registry: Registry, *, where: str | None, file: Path | None, accepts_everything: bool = False, several: bool = False
+) -> WorkList:
     """The versions of a list, by their manifest digests.
 
     Args:
         registry: where they are registered.
-        source: a question, a file, or a question whose answer is kept in a file.
+        where: conditions that versions have to meet; None where a file names the items.
+        file: a list. Where there is none yet, it is written from what `where` finds: so that shards which begin at different times
+            take the same one, whatever is registered meanwhile.
+        accepts_everything: `where` may find every version.
         several: a line may name several versions, for what is made of them together.
 
     Raises:
         NothingListed: nothing is found, or the file names nothing.
-        EverythingFound: the question finds every version, and nobody said that it may.
+        EverythingFound: `where` finds every version, and nobody said that it may.
         LineRefused: a line names several versions, and one is meant.
         NotFound, MalformedReference: a line names none that is registered.
         NotWritable, DiskFull, FileMissing, OfferedFileRefused: the file.
         KnownError: as `find_versions`.
     """
-    file = source.file
-    if file is not None and (source.where is None or file.exists()):
+    if file is not None and (where is None or file.exists()):
         return _named(registry, read_list(file), several=several)
-    found = _found(registry, source.where or "", accepts_everything=source.accepts_everything)
+    found = _found(registry, where or "", accepts_everything=accepts_everything)
     if file is None:
         return found
     try:

@@ -45,8 +45,8 @@ def unfit(group: Group) -> Lacks:
     return Lacks("there is no registry here", "nothing lies under /home", "mount it")
 
 
-def fit() -> Lacks | None:
-    return None
+def fit(group: Group) -> tuple[ItemResult, ...]:
+    return ()
 
 
 ENGINES = [

@@ -17,7 +17,7 @@ from peft_registry.cli.main import run
 from peft_registry.cli.many import Work, Worker
 from peft_registry.cli.outcome import Outcome
 from peft_registry.registry.bulk.lists import ListItem
-from peft_registry.registry.bulk.running import results_of
+from peft_registry.registry.bulk.running import WorkerUnfit, require_worker, results_of
 from peft_registry.registry.disk.release import tool_version
 from peft_registry.registry.homes.home import open_home, utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
@@ -138,7 +138,7 @@ REFUSED: list[tuple[list[str], int, str]] = [
     (["verify", "--where", "kind!=model"], 2, "finds all 6 versions of this registry"),
     (["verify", "--where", "kind=model"], 7, "names nothing"),
     (["verify", "--where", "kind=spoon"], 2, "invalid filter"),
-    ([*VERIFY, "--shard", "3/3"], 2, "of 3 there is none with the index 3"),
+    ([*VERIFY, "--shard", "3/3"], 2, "of 3 the last is 2/3"),
     ([*VERIFY, "part-1:1"], 2, "TARGET and --where or --list do not go together"),
     ([*VERIFY, "--deep"], 2, "--deep and --where or --list do not go together"),
     (["verify", "--shard", "0/3"], 2, "--where CONDITIONS or --list FILE is missing"),
@@ -146,6 +146,10 @@ REFUSED: list[tuple[list[str], int, str]] = [
     ([*VERIFY, "--on", "slurm:gpu"], 2, "is not an executor"),
     ([*VERIFY, "--on", "local:0"], 2, "names no number of processes"),
     ([*VERIFY, "--require", "everything"], 2, "--require everything is not known"),
+    ([*VERIFY, "--data", "rows"], 2, "--data and --where or --list do not go together"),
+    (["export", "--where", "kind=adapter", "--as", "hub"], 2, "each version goes to a repository of its own"),
+    (["export", "--where", "kind=adapter"], 2, "--check vllm is missing"),
+    (["import", "--where", "kind=adapter"], 2, "--list FILE is missing"),
     (["verify", "--list", "gone"], 7, "gone"),
     (["verify", "--list", "empty"], 7, "names nothing"),
     (["verify", "--list", "two"], 2, "is not one version"),
@@ -255,20 +259,18 @@ def test_a_worker_with_several_threads_works_on_one_item_at_a_time(home: Path) -
     worker = Worker(AtOnce(), home / FOLDER_NAME, registry_id, None, tool_version())
     groups = [(ListItem((f"{number}",)),) for number in range(6)]
     with ThreadPoolExecutor(3) as executor:  # as a worker of Dask has them
-        answers = list(results_of(executor, worker.answers, groups))
-    assert [answer.value for answer in answers] == [0] * len(groups)
+        results = list(results_of(executor, worker.results, groups))
+    assert [result.value for result in results] == [0] * len(groups)
 
 
-@pytest.mark.processes
-def test_a_worker_that_finds_another_home_is_told_and_nothing_is_done(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from peft_registry.cli import many
+def test_a_worker_that_finds_no_home_or_another_one_says_so(home: Path) -> None:
+    def lacks(home: Path, registry_id: str) -> str:
+        with ThreadPoolExecutor(1) as executor, pytest.raises(WorkerUnfit) as unfit:
+            require_worker(executor, Worker(AtOnce(), home, registry_id, None, tool_version()).results, name="dask://a")
+        return unfit.value.what
 
-    monkeypatch.setattr(many, "_place", lambda registry: registry.folder.parent / "elsewhere")
-    told = refused(capsys, *VERIFY, "--json-lines", "out", "--on", "local:1", code=8)
-    assert "a worker cannot work on this list: there is no registry" in told
-    assert lines("out") == []
+    assert "a worker cannot work on this list: there is no registry" in lacks(home / "elsewhere", "")
+    assert "is another registry there" in lacks(home / FOLDER_NAME, "another")
 
 
 @pytest.mark.processes

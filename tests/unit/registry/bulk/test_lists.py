@@ -70,16 +70,16 @@ def test_a_shard_is_the_one_that_was_typed_or_that_the_array_says(
 @pytest.mark.parametrize(
     ("text", "variables", "why"),
     [
-        ("8/8", {}, "of 8 there is none with the index 8"),
-        ("0/0", {}, "of 0 there is none"),
+        ("8/8", {}, "of 8 the last is 7/8"),
+        ("0/0", {}, "its index and the number"),
         ("-1/8", {}, "its index and the number"),
         ("1", {}, "its index and the number"),
         ("/8", {}, "neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set"),
-        ("/4", {"JOB_COMPLETION_INDEX": "4"}, "of 4 there is none with the index 4"),
+        ("/4", {"JOB_COMPLETION_INDEX": "4"}, "of 4 the last is 3/4"),
         (None, {"JOB_COMPLETION_INDEX": "4"}, "give the job's completions as N"),
-        (None, SLURM | {"SLURM_ARRAY_TASK_COUNT": "2"}, "the array has 2 tasks from 3 to 6"),
-        (None, SLURM | {"SLURM_ARRAY_TASK_MIN": "first"}, "do not count its tasks"),
-        (None, {"SLURM_ARRAY_TASK_ID": "0"}, "do not count its tasks"),
+        (None, SLURM | {"SLURM_ARRAY_TASK_COUNT": "2"}, "the array has 2 tasks between 3 and 6"),
+        (None, SLURM | {"SLURM_ARRAY_TASK_MIN": "first"}, "a number is expected there"),
+        (None, {"SLURM_ARRAY_TASK_ID": "0"}, "a number is expected there"),
     ],
 )
 def test_what_is_no_shard_is_refused(text: str | None, variables: dict[str, str], why: str) -> None:

@@ -17,6 +17,7 @@ from peft_registry.registry.bulk.results import (
     lost,
     met_a_bug,
     read_results,
+    to_do,
 )
 from peft_registry.registry.bulk.results_file import ResultsBusy, kept_results
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotFound
@@ -89,11 +90,11 @@ def test_the_whole_ends_with_broken_integrity_or_else_with_its_largest_code(
 def test_what_was_done_is_not_done_again_and_a_torn_line_is_no_answer(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text(ItemResult(A, 1).line(JOB) + failed(B, Gone()).line(JOB) + ItemResult(C, 3).line(JOB)[:40], "utf-8")
-    with kept_results(path, JOB) as results:
-        assert results.to_do((A, B, C)) == (B, C)
-        assert results.to_do((A, B, C), only="gone") == (B,)
-        assert results.to_do((A, B, C), only="not-done") == (C,)
-        results.add(ItemResult(C, 4))
+    with kept_results(path, JOB) as kept:
+        assert to_do((A, B, C), kept.known) == (B, C)
+        assert to_do((A, B, C), kept.known, only="gone") == (B,)
+        assert to_do((A, B, C), kept.known, only="not-done") == (C,)
+        kept.add(ItemResult(C, 4))
     assert read_results(path.read_text("utf-8"), JOB, path="out")[C.parts] == ItemResult(C, 4)
 
 
