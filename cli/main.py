@@ -36,6 +36,7 @@ _IMPORTED_AS = {"pyyaml": "yaml"}
 _NO_DAY = re.compile(r"('[^']*') does not match the formats? '%Y-%m-%d'")
 _NO_CHOICE = re.compile(r"'(?P<word>[^']*)' is not one of (?P<choices>'.*')")
 _NO_COMMAND = re.compile(r"^No such command '(?P<word>[^']*)'")
+_NO_OPTION = re.compile(r"^No such option: --(?P<option>[\w.-]+)")
 _SHOWN_OF_REASON = 200  # characters; numpy explains a failed import on a page
 _ADDRESS_SPACE = 256 * 2**20  # bytes; what a command without torch maps is about 180 MiB of it
 _UNKNOWN = re.compile(r"no such (?:option: (?P<option>\S+)|command '(?P<command>[^']*)')")
@@ -325,9 +326,24 @@ def _usage_error(error: Exception, arguments: list[str]) -> CommandLineRefused |
     is_incomplete = objection.startswith("Missing ")
     command = _typed_command(arguments) if context is None else context.command_path
     instead = None if unknown is None else _GONE.get(f"{command} {unknown['word']}")
+    if context is not None and any(parameter.name == "overrides" for parameter in context.command.params):
+        instead = _written_as_key(objection)
     if unknown is not None and instead is not None:
         objection = unknown[0]  # without the nearest word, which is another command
     return CommandLineRefused(command, first + objection[1:].rstrip("."), word, choices, is_incomplete, instead)
+
+
+def _written_as_key(objection: str) -> str | None:
+    """How to write what is no option, but a key of the training file."""
+    from peft_registry.schemas.config_aliases import ALIASES, known_keys
+
+    unknown = _NO_OPTION.match(objection)
+    if unknown is None:
+        return None
+    key = unknown["option"].replace("-", "_")
+    if key not in {*ALIASES, *known_keys()}:
+        return None
+    return f"write {key}=VALUE: a key of the training file has no dashes in front"
 
 
 def _speaks_json(arguments: list[str]) -> bool:

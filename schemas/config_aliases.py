@@ -165,7 +165,7 @@ def parse_training_file(raw: Any, overrides: Sequence[tuple[str, Any]] = ()) -> 
     try:
         return TrainingFile.model_validate(_tuples(document)), tuple(dict.fromkeys(notes))
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False)[0]) from error
+        raise _refusal(*_first_of_key(error.errors(include_url=False))) from error
 
 
 def canonical_key(key: str) -> str:
@@ -278,8 +278,18 @@ def _tuples(value: Any) -> Any:
     return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _refusal(error: ErrorDetails) -> InputRefused:
-    location = [str(part) for part in error["loc"] if _is_key(str(part))]
+def _first_of_key(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The first error, and those of the same key: a value that may be of several shapes has one for each."""
+    location = _location(errors[0])
+    return [error for error in errors if _location(error) == location]
+
+
+def _location(error: ErrorDetails) -> list[str]:
+    return [str(part) for part in error["loc"] if _is_key(str(part))]
+
+
+def _refusal(error: ErrorDetails, *other_shapes: ErrorDetails) -> InputRefused:
+    location = _location(error)
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
         return UnknownSetting(key, nearest=_nearest(location), known=_siblings(location))
@@ -289,7 +299,8 @@ def _refusal(error: ErrorDetails) -> InputRefused:
         word = error["input"]
         nearest = closest(word, METHOD_NAMES) if isinstance(word, str) else None
         return WrongValue(key, word, expected=f"one of {', '.join(METHOD_NAMES)}", nearest=nearest)
-    return WrongValue(key or "(the whole file)", error["input"], expected=_expected(objection(error)))
+    expected = dict.fromkeys(_expected(objection(shape)) for shape in (error, *other_shapes))
+    return WrongValue(key or "(the whole file)", error["input"], expected=" or ".join(expected))
 
 
 def _is_key(part: str) -> bool:

@@ -38,6 +38,14 @@ class MalformedReference(InputRefused):
     reason: str
 
 
+class PathForReference(MalformedReference):
+    what = "{text!q} is a path or an id of the Hub, and not the name of a version"
+    fix = (
+        "register a base with `registry base add SOURCE --name NAME`, an adapter with `registry import`, and write its name; "
+        "`registry list` shows all names"
+    )
+
+
 class AliasNeeded(InputRefused):
     what = "{text!q} names no alias"
     why = "{reason}"
@@ -204,8 +212,11 @@ class Reference:
         """Parse `name`, `name:3`, `name@alias` or `sha256:…`.
 
         Raises:
+            PathForReference: it has a slash.
             MalformedReference: the text has none of these shapes.
         """
+        if "/" in text:
+            raise PathForReference(text, "only what is registered is used, and it is called by its name")
         if text.startswith("sha256:"):
             try:
                 return cls(digest=Digest.parse(text))

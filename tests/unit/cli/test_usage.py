@@ -32,6 +32,13 @@ REFUSED = "`registry evaluate` cannot be run as typed"
             "`registry gate set --help`",
         ),
         (["merge", "--no-such"], "unknown option --no-such", "--no-such", "`registry merge --help`"),
+        (
+            ["train", "train.yml", "--learning-rate", "1e-3"],
+            "unknown option --learning-rate",
+            "no such option",
+            "write learning_rate=VALUE",
+        ),
+        (["estimate", "train.yml", "--device=cuda"], "unknown option --device", "no such", "device=VALUE"),
         (["no-such-command"], "unknown command `registry no-such-command`", "no-such-command", "`registry --help`"),
     ],
 )

@@ -23,7 +23,7 @@ from peft_registry.schemas.config_aliases import (
     parse_training_file,
 )
 from peft_registry.schemas.errors import InputRefused
-from peft_registry.schemas.identity import MalformedProject
+from peft_registry.schemas.identity import MalformedProject, PathForReference
 from peft_registry.schemas.methods import BLOCKS, METHODS
 from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.trainer.inputs.training_file import MalformedOverride, load_training_file, parse_override
@@ -193,6 +193,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "data.validation",
         "either a fraction or a path",
     ),
+    "a word for a list": ({"lora": {"target_modules": "query"}}, "lora.target_modules", "'all-linear' or a list"),
     "no targets": ({"lora": {"target_modules": []}}, "lora.target_modules", "at least one"),
     "an unknown dtype": ({"training": {"dtype": "fp8"}}, "training.dtype", "'auto', 'bf16', 'fp16' or 'fp32'"),
     "a dtype in torch's words": (
@@ -208,6 +209,14 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "greater than or equal to 1",
     ),
 }
+
+
+@pytest.mark.parametrize("base", ["HuggingFaceTB/SmolLM2-135M", "./models/smollm2"])
+def test_a_base_that_is_not_registered_is_told_how_to_be(base: str) -> None:
+    with pytest.raises(PathForReference) as caught:
+        parse_training_file(MINIMAL | {"base": base})
+    assert base in caught.value.what
+    assert "`registry base add " in caught.value.fix
 
 
 @pytest.mark.parametrize("case", WRONG)
