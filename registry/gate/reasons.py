@@ -175,7 +175,7 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule, named: str) -> Itera
     if rule.limits_kept and speaking and not any(suite.limits for suite in speaking):
         # what nobody set, nothing can keep; not `limits`, which is that one was broken and is waived by nobody under `regulated`
         text = "no limit was set for any of its evaluations, so that none shows that limits are kept"
-        yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} --policy FILE, with `limits:` in the file")
+        yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} --policy FILE, with `thresholds:` in the file")
     judged = {suite.suite for suite in speaking if not suite.is_screen}
     for name in sorted(names - judged) if rule.not_worse else ():
         text = f"{name}: only its screen was evaluated, which gives no verdict"
@@ -285,9 +285,11 @@ def _metric_missing(facts: GateFacts, rule: MetricRule, asked: Sequence[MetricFa
         text = f"the evaluation that has {rule.metric}{examples} is {stale}"
     known = sorted({fact.metric for fact in facts.metrics if not fact.stale})
     nearest = closest(rule.metric, known)
+    remedy = _remedy_of_metric(facts.label, rule.metric, rule.fewshot)
     if nearest is not None and nearest != rule.metric:
         text += f"; what was measured is {nearest}"
-    return Reason(rule="metric", text=text, remedy=_remedy_of_metric(facts.label, rule.metric, rule.fewshot))
+        remedy = f"write `metric: {nearest}` in a policy of your own if that is meant, else {remedy}"
+    return Reason(rule="metric", text=text, remedy=remedy)
 
 
 def _remedy_of_metric(label: str, metric: str, fewshot: int | None = None) -> str:

@@ -1,13 +1,13 @@
 """The gate before an alias: a policy is held against a version, every reason is told, and what passed stands in the move."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from peft_registry.registry.compliance.field_paths import FieldPath
 from peft_registry.registry.compliance.fields import field_rules
@@ -16,7 +16,14 @@ from peft_registry.registry.compliance.record_verdicts import UNDETERMINED
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.gate.facts import GateFacts
-from peft_registry.registry.gate.policy import SHIPPED, GatePolicy
+from peft_registry.registry.gate.policy import (
+    SHIPPED,
+    ApprovalRule,
+    DeltaRule,
+    EvaluationRule,
+    GatePolicy,
+    MetricRule,
+)
 from peft_registry.registry.gate.reasons import ANY_POLICY, GateDecision, Reason, decide_gate
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.intake.yaml import read_yaml
@@ -44,6 +51,13 @@ from peft_registry.schemas.version import VerifyOutcome, Version
 MAX_BYTES = 256 * 1024
 SUGGESTED = "starter"  # what a move is held against where nobody names a policy and none is bound
 _ABOUT = {"gpai_modifier": "model", "high_risk": "system"}
+# the blocks of a policy that have keys of their own
+_BLOCKS: Mapping[str, type[BaseModel]] = {
+    "evaluation": EvaluationRule,
+    "deltas": DeltaRule,
+    "metrics": MetricRule,
+    "approvals": ApprovalRule,
+}
 UNGUARDED = "nothing: nobody bound the alias to a policy, and its move asked none"
 
 
@@ -236,7 +250,19 @@ def policy_of_bytes(name: str, data: bytes, *, typed: str | None = None) -> Read
     try:
         return ReadPolicy(GatePolicy.model_validate(read_yaml(data, what=Path(name).name)), data, typed)
     except ValidationError as error:
-        raise GatePolicyRefused(name, first_problem(error)) from error
+        raise GatePolicyRefused(name, _problem(error)) from error
+
+
+def _problem(error: ValidationError) -> str:
+    """The first thing that validation objects to; of a key that no policy has, the one that it may have meant."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] != "extra_forbidden":
+        return first_problem(error)
+    *above, key = (str(part) for part in first["loc"])
+    block = _BLOCKS[above[0]] if above else GatePolicy
+    known = ", ".join(block.model_fields)
+    meant = did_you_mean(closest(key, block.model_fields), f"there are {known}")
+    return f"{'.'.join((*above, key))}: there is no such key; {meant}"
 
 
 def _require_own_name(offered: ReadPolicy, file: str) -> None:

@@ -594,6 +594,27 @@ def test_a_policy_that_asks_for_what_nothing_has_is_refused(place: Place, line: 
     assert refused.value.why == f"{line.split(':', maxsplit=1)[0]}: {told}"
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("metrcs: []", "metrcs: there is no such key; did you mean `metrics`?"),
+        ("evaluation: {fersh: true}", "evaluation.fersh: there is no such key; did you mean `fresh`?"),
+        (
+            "metrics: [{metric: a.b, at_least: 1, until: 2}]",
+            "metrics.0.until: there is no such key; there are metric, at_least, at_most, change_at_least, change_at_most, fewshot",
+        ),
+    ],
+)
+def test_a_misspelt_key_of_a_policy_is_answered_with_the_one_that_it_may_mean(
+    tmp_path: Path, line: str, told: str
+) -> None:
+    file = tmp_path / "policy.yml"
+    file.write_text(f"name: mine\nabout: y\n{line}\n", "utf-8")
+    with pytest.raises(GatePolicyRefused) as refused:
+        read_gate_policy(str(file))
+    assert refused.value.why == told
+
+
 def test_a_changed_copy_needs_a_name_of_its_own(place: Place) -> None:
     """A signed move names its policy, and `regulated` would be read as the one that the tool ships."""
     file = place.folder / "bank.yml"

@@ -251,7 +251,16 @@ def test_a_metric_that_was_not_measured_names_the_command_and_what_was() -> None
     assert reason.text == (
         "task-gsm8k.exact-match with 8 solved examples was not measured; what was measured is task-gsm8k.exact_match"
     )
-    assert reason.remedy == "`registry evaluate sums:1 --task gsm8k --data PLACE --fewshot 8`"
+    assert reason.remedy == (
+        "write `metric: task-gsm8k.exact_match` in a policy of your own if that is meant, else "
+        "`registry evaluate sums:1 --task gsm8k --data PLACE --fewshot 8`"
+    )
+
+
+def test_limits_that_nobody_set_are_asked_for_by_the_key_that_evaluate_reads() -> None:
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"evaluation": {"limits_kept": True}})
+    (reason,) = decide_gate(FACTS, policy).reasons
+    assert reason.remedy == "`registry evaluate sums:1` --policy FILE, with `thresholds:` in the file"
 
 
 def test_a_waiver_suspends_a_metric_where_the_policy_lets_it() -> None:
