@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from peft_registry.schemas.config import OffloadBlock
+from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.methods.declaration import LOOKS_AT_WEIGHTS
 from peft_registry.schemas.offload import SUFFICES, OffloadRefused, Waiting
 from peft_registry.schemas.sizes import bytes_of
-from peft_registry.trainer.machine.environment import place_of
+from peft_registry.trainer.machine.environment import chosen_device, place_of
 
 if TYPE_CHECKING:
     from peft_registry.trainer.machine.environment import Dtype
@@ -45,9 +45,7 @@ def loading_arguments(
         OffloadRefused: the architecture names no blocks.
         OSError, ValueError, KeyError: transformers does not know the architecture.
     """
-    if block.to == "cpu" and device == "cpu":
-        why = "there is no GPU here, so the base is in that memory anyway"
-        raise OffloadRefused("offload.to: cpu where the processor computes", why, "set offload.to=disk")
+    _require_other_memory(block, device)
     # Accelerate warns that parameters are on the meta device, which is what was asked for
     logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)
     import torch
@@ -74,6 +72,22 @@ def loading_arguments(
         if own and name not in blocks and not f"{name}.".startswith(inside):
             places[name] = here
     return {"device_map": places, "offload_folder": scratch / FOLDER}
+
+
+def require_place(config: TrainingFile) -> None:
+    """Raise unless a file offloads to another memory than the one that computes. Needs torch where it asks for RAM.
+
+    Raises:
+        OffloadRefused: RAM is asked for, and the processor computes.
+    """
+    if config.offload is not None and config.offload.to == "cpu":
+        _require_other_memory(config.offload, chosen_device(config.training.device))
+
+
+def _require_other_memory(block: OffloadBlock, device: str) -> None:
+    if block.to == "cpu" and device == "cpu":
+        why = "the processor computes here, so the base is in that memory anyway"
+        raise OffloadRefused("offload.to: cpu where the processor computes", why, "set offload.to=disk")
 
 
 def forget_shared_addresses(model: Any) -> None:

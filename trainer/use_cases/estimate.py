@@ -116,7 +116,15 @@ def estimate_run(
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
         # refuses what the run would refuse; how many processes there will be is not in the file
         launch = Launch(nproc=max(question.devices, _FEWEST_THAT_SPREAD))
-        plan = plan_training(registry, config_path, overrides, launch=launch, fetches=False, observe=observe)
+        plan = plan_training(
+            registry,
+            config_path,
+            overrides,
+            launch=launch,
+            fetches=False,
+            runs_here=question.vram is None,
+            observe=observe,
+        )
         loaded = plan.loaded
         base = plan.base
         without_weights = checked_folder(

@@ -31,6 +31,7 @@ from peft_registry.schemas.run import KeptRun
 from peft_registry.schemas.sharding import check_processes
 from peft_registry.schemas.values import measured
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.bases.offload import require_place
 from peft_registry.trainer.data.dataset import require_room
 from peft_registry.trainer.evaluation.scope import EvaluationScope, scope_of_file
 from peft_registry.trainer.inputs.base import recorded_base, usable_base
@@ -103,6 +104,7 @@ def plan_training(
     launch: Launch | None = None,
     is_arm: bool = False,
     fetches: bool = True,
+    runs_here: bool = True,
     observe: Observe = ignore,
 ) -> TrainingPlan:
     """Check what the file asks for, and find what it names.
@@ -115,6 +117,7 @@ def plan_training(
         launch: the processes to train in; None for this one, or as many as the resumed run had.
         is_arm: whether a comparison trains it: its overrides may be for the methods of other arms.
         fetches: whether the Hub is asked for texts to retain.
+        runs_here: whether this machine must have the devices; False where it is asked what another one needs.
         observe: hears of data that is fetched, and of what a comparison over each suite can show, where the file says which part is
             asked; of an arm the comparison says it.
 
@@ -129,7 +132,9 @@ def plan_training(
         problems.attempt(lambda: require_effect(overrides, (config.method,)))
     method = problems.attempt(lambda: check_combinations(config))
     base = problems.attempt(lambda: usable_base(registry, config.base))
-    problems.attempt(lambda: require_device(config.training.device))
+    if runs_here:
+        problems.attempt(lambda: require_device(config.training.device))
+        problems.attempt(lambda: require_place(config))
     profile = problems.attempt(lambda: checked_profile(registry))
     pins = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
     start = None if pins is None else pins[1]

@@ -146,6 +146,20 @@ def test_without_a_limit_it_is_held_against_this_machine_and_says_how_to_go_on(
     assert "registry train" not in shown.err  # it would not fit
 
 
+def test_devices_must_be_here_for_a_dry_run_and_not_for_another_machine(
+    example: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    home = ["--home", str(example.parent.parent / "home")]
+    for words, code, told in (
+        (["offload.to=cpu", "training.gradient_checkpointing=true"], 2, "the processor computes here"),
+        (["training.device=cuda"], 8, "no GPU"),
+    ):
+        assert run(["train", str(example), *words, "--dry-run", *home]) == code
+        assert told in capsys.readouterr().err
+        assert run(["estimate", str(example), *words, "--vram", "24GiB", *home]) == 0
+
+
 def test_looking_at_a_training_file_leads_to_its_training(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "inspect", str(example), "--home", str(example.parent.parent / "home")]) == 0
     assert capsys.readouterr().err.endswith(f"next: registry train {example}\n")
