@@ -73,7 +73,11 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
     start = version_named(registry, asked)
     is_whole_model = (start.kind, start.method) == ("model", "full")
     if start.kind != "adapter" and not is_whole_model:
-        raise NotContinued(start.label, f"it is registered as {start.kind}", "name an adapter in `continue_from:`")
+        raise NotContinued(
+            start.label,
+            f"it is registered as {start.kind}",
+            "name an adapter in `continue_from:`; `registry merge --algorithm svd` makes one of several",
+        )
     if start.method != loaded.config.method:
         why = f"it is of the method {start.method}, and the file asks for {loaded.config.method}"
         raise NotContinued(start.label, why, f"set method: {start.method}, or start from the base")

@@ -371,6 +371,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "PiSSA": (("lora.init=pissa",), 2, "continue_from"),
     "biases": (("lora.bias=all",), 2, "continue_from"),
     "a base": (("continue_from=tiny",), 2, "registered as base"),
+    "what is no adapter": (("continue_from=tiny",), 2, "`registry merge --algorithm svd` makes one of several"),
     "nothing": (("continue_from=nowhere:4",), 7, "nowhere"),
     "no reference": (("continue_from=a b",), 2, "'a b'"),
     "a number": (("continue_from=3",), 2, "continue_from"),
