@@ -33,6 +33,13 @@ VOCABULARIES = tuple(
 COMPARED_FILES = frozenset({*VOCABULARIES, TOKENIZER_CONFIG_NAME})
 # what a fast tokenizer was last called with is saved with it
 _OF_THE_LAST_CALL = ("truncation", "padding")
+# what a saver of transformers 5 writes where a tokenizer has none: first text, second text, no token added
+_NO_POST_PROCESSOR: Mapping[str, Any] = {
+    "type": "TemplateProcessing",
+    "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+    "special_tokens": {},
+}
 _SETTINGS = ("add_bos_token", "add_eos_token", "add_prefix_space", "bos_token", "eos_token")
 _HERE = "here it is evaluated with the tokenizer of its base"
 
@@ -82,7 +89,7 @@ def tokenizer_findings(offered: OfferedFolder, base: Path) -> tuple[Finding, ...
         if name == TOKENIZER:
             ours, theirs = (_json_object(folder, name) for folder in (offered.model_folder, base))
             keys = sorted((ours.keys() | theirs.keys()) - set(_OF_THE_LAST_CALL))
-            places += [f"{name}, {key[:80]}" for key in keys if ours.get(key) != theirs.get(key)]
+            places += [f"{name}, {key[:80]}" for key in keys if _part(ours, key) != _part(theirs, key)]
         elif name == TOKENIZER_CONFIG_NAME:
             ours, theirs = (_json_object(folder, name) for folder in (offered.model_folder, base))
             # a saver leaves out what it knows by the class of the tokenizer
@@ -109,6 +116,11 @@ def uncompared_tokenizer(offered: OfferedFolder, of_base: Mapping[str, Digest]) 
             text = f"it brings a tokenizer, and that of the base is elsewhere or was changed, so they are not compared: {_HERE}"
             return (Finding(kind="tokenizer-not-compared", text=text, place=name),)
     return ()
+
+
+def _part(tokenizer: Mapping[str, Any], key: str) -> Any:  # any JSON value
+    value = tokenizer.get(key)
+    return None if key == "post_processor" and value == _NO_POST_PROCESSOR else value
 
 
 def _content(value: Any) -> Any:  # any JSON value; a token stands as its text, or as an object that has it

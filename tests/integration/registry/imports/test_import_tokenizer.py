@@ -49,6 +49,22 @@ def test_an_adapter_that_brings_another_chat_template_or_tokenizer_says_so(
     (own / "chat_template.jinja").write_text(TEMPLATE)
     assert tokenizer_findings(imported(registry, own)) == []
 
+    # transformers 5 writes a post-processor that adds nothing where the base has none; one that adds a token is another
+    first, second = ({"Sequence": {"id": id, "type_id": place}} for place, id in enumerate("AB"))
+    adds_nothing = {"type": "TemplateProcessing", "single": [first], "pair": [first, second], "special_tokens": {}}
+    saved = peft_folder(tmp_path / "saved")
+    (saved / "tokenizer.json").write_text(json.dumps(TOKENIZER | {"post_processor": adds_nothing}))
+    shutil.copy(own / "chat_template.jinja", saved)
+    assert tokenizer_findings(imported(registry, saved, name="saved")) == []
+    begin = {"SpecialToken": {"id": "a", "type_id": 0}}
+    adds_token = adds_nothing | {
+        "single": [begin, first],
+        "special_tokens": {"a": {"id": "a", "ids": [0], "tokens": ["a"]}},
+    }
+    (saved / "tokenizer.json").write_text(json.dumps(TOKENIZER | {"post_processor": adds_token}))
+    found = tokenizer_findings(imported(registry, saved, name="begun"))
+    assert found == [("other-tokenizer", "tokenizer.json, post_processor")]
+
     other = peft_folder(tmp_path / "other")
     merged = TOKENIZER | {"model": {"type": "BPE", "vocab": {"b": 0, "a": 1}, "merges": []}}
     (other / "tokenizer.json").write_text(json.dumps(merged))
