@@ -80,9 +80,16 @@ Made = TypeVar("Made")
 class HomeNotFound(NotFound):
     what = "there is no registry here"
     why = "looked for {looked}"
-    fix = "run `registry init`, or name a home with --home or REGISTRY_HOME"
+    fix = "{remedy}"
 
     looked: str
+    inside: Path | None = None  # a registry in the folder that was named
+
+    @property
+    def remedy(self) -> str:
+        if self.inside is None:
+            return "run `registry init`, or name a home with --home or REGISTRY_HOME"
+        return f"name the registry in that folder, {self.inside}"
 
 
 class HomeOfAnotherUser(Refused):
@@ -376,7 +383,9 @@ def find_home(start: Path, explicit: Path | None, *, state: Path | None) -> Path
     """
     if explicit is not None:
         if not HomeFiles(explicit).settings.is_file():
-            raise HomeNotFound(f"{HomeFiles(explicit).settings}")
+            inside = explicit / FOLDER_NAME
+            is_home = HomeFiles(inside).settings.is_file()
+            raise HomeNotFound(f"{HomeFiles(explicit).settings}", inside if is_home else None)
         return explicit
     for folder in (start, *start.parents):
         home = folder / FOLDER_NAME

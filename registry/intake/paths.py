@@ -50,6 +50,14 @@ class FolderMissing(NotFound):
     path: Path
 
 
+class NotAFolder(InputRefused):
+    what = "{path} is not a folder"
+    why = "a file has that name"
+    fix = "name the folder that holds the files"
+
+    path: Path
+
+
 class FolderUnreadable(Unavailable):
     what = "the folder {path} cannot be read"
     why = "{reason}"
@@ -104,12 +112,13 @@ def scan_folder(
         UnsafePath: a link, FIFO, socket or device; an unsafe name; two names in one folder that fold to one under
             NFC and case folding; too many files or levels.
         FolderMissing: there is no such folder.
+        NotAFolder: a file has that name.
         FolderUnreadable: it, or a folder in it, cannot be listed.
     """
     if not root.exists():
         raise FolderMissing(root)
     if not root.is_dir():
-        raise FolderUnreadable(root, "it is not a folder")
+        raise NotAFolder(root)
     files: list[FileFound] = []
     for file in _walk(root, "", _Rules(_unsafe(family), frozenset(exclude), hub_links), depth=1):
         if len(files) == max_files:

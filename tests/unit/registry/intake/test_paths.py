@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from peft_registry.registry.intake.paths import (
     FileFound,
     FolderMissing,
-    FolderUnreadable,
+    NotAFolder,
     UnsafeInputPath,
     UnsafePath,
     safe_relative_path,
@@ -171,7 +171,7 @@ def test_a_missing_folder_and_a_file_in_its_place_are_told_apart(tmp_path: Path)
     (tmp_path / "file").touch()
     with pytest.raises(FolderMissing):
         scan_folder(tmp_path / "none")
-    with pytest.raises(FolderUnreadable):
+    with pytest.raises(NotAFolder):
         scan_folder(tmp_path / "file")
 
 
