@@ -21,6 +21,7 @@ from peft_registry.schemas.familiar_words import (
     LAYER_LISTS,
     LORA_WORDS,
     METHOD_WORDS,
+    NO_KEY_FOR,
     SWITCHES,
     TRAINING_WORDS,
 )
@@ -39,10 +40,11 @@ class UnknownSetting(InputRefused):
     key: str
     nearest: str | None
     known: Sequence[str]
+    instead: str | None = None
 
     @property
     def suggestion(self) -> str:
-        return did_you_mean(self.nearest, f"the known keys are: {', '.join(self.known)}")
+        return self.instead or did_you_mean(self.nearest, f"the known keys are: {', '.join(self.known)}")
 
 
 class WrongValue(InputRefused):
@@ -292,7 +294,9 @@ def _refusal(error: ErrorDetails, *other_shapes: ErrorDetails) -> InputRefused:
     location = _location(error)
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
-        return UnknownSetting(key, nearest=_nearest(location), known=_siblings(location))
+        # other tools write these at the top of the file, or among the settings of the training
+        instead = NO_KEY_FOR.get(location[-1]) if location[:-1] in ([], ["training"]) else None
+        return UnknownSetting(key, nearest=_nearest(location), known=_siblings(location), instead=instead)
     if error["type"] == "missing":
         return MissingKey(key)
     if key == "method":

@@ -49,6 +49,15 @@ TRAINING_WORDS: Mapping[str, str] = {
     "fp16": "dtype",
     "early_stopping_patience": "early_stopping.patience",
 }
+# word of the block `training` that no key of ours stands for → what to do, where the key spelt most like it means something else
+NO_KEY_FOR: Mapping[str, str] = {
+    "max_steps": "a run is as long as `training.num_train_epochs`, which may be a part of one",
+    "logging_steps": "leave it out: every step is recorded",
+    "output_dir": "leave it out: the registry keeps the result",
+    "report_to": "leave it out: `registry ui` shows every run in MLflow",
+    "load_best_model_at_end": "`training.early_stopping` keeps the best step",
+    "metric_for_best_model": "`training.early_stopping` keeps the best step",
+}
 # word → block, by the name of a method whose settings are another block's
 BLOCK_WORDS: Mapping[str, str] = {"qlora": "lora"}
 # word → value of `method`

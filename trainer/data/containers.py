@@ -89,6 +89,15 @@ class BrokenRow(InputRefused):
     reason: str
 
 
+class OtherSeparator(InputRefused):
+    what = "{name} has no commas between its columns"
+    why = "its first line is {header!q}"
+    fix = "save it as CSV with commas, and a text that has a comma in quotation marks"
+
+    name: str
+    header: str
+
+
 class BrokenDataFile(InputRefused):
     what = "the data file {name} cannot be read"
     why = "{reason}"
@@ -291,6 +300,8 @@ def _csv(name: str, lines: Iterator[tuple[int, str]]) -> Iterator[DataRow]:
     reader = csv.reader((line for _, line in lines), strict=True)
     try:
         header = next(reader, [])
+        if len(header) == 1 and any(separator in header[0] for separator in ";\t"):
+            raise OtherSeparator(name, header[0])
         if len(set(header)) != len(header):
             raise BrokenRow(name, 1, "a column name occurs twice in the header")
         for fields in reader:

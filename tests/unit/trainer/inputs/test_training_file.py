@@ -166,6 +166,24 @@ UNKNOWN = {
 }
 
 
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ({"training": {"max_steps": 6}}, "a run is as long as `training.num_train_epochs`, which may be a part of one"),
+        ({"max_steps": 6}, "a run is as long as `training.num_train_epochs`, which may be a part of one"),
+        ({"training": {"logging_steps": 5}}, "leave it out: every step is recorded"),
+        ({"training": {"load_best_model_at_end": True}}, "`training.early_stopping` keeps the best step"),
+        ({"evaluation": {"max_steps": 6}}, None),
+    ],
+)
+def test_a_word_that_has_no_key_here_is_answered_with_what_to_do(raw: dict[str, Any], told: str | None) -> None:
+    """The key spelt most like `max_steps` is `save_steps`, and whoever wrote that would train an epoch."""
+    with pytest.raises(UnknownSetting) as caught:
+        parse_training_file(MINIMAL | raw)
+    assert caught.value.instead == told
+    assert told is None or caught.value.fix == told
+
+
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_an_unknown_key_is_named_with_its_path_and_the_nearest(case):
     changes, key, nearest = UNKNOWN[case]
