@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from peft_registry.registry.evaluation.sentences import task_lines
+from peft_registry.registry.evaluation.sentences import answer_lines, task_lines
 from peft_registry.registry.mlflow.figures import conclusions
 from peft_registry.registry.mlflow.shown_facts import DecidedState, Neighbour, ShownFacts
 from peft_registry.schemas.lineage import Lineage
@@ -88,6 +88,7 @@ def describe(shown: ShownFacts, report: str | None) -> str:
         facts.append(("Lineage", f"not shown: {_plain(shown.unreadable)}"))
     if shown.merge is not None:
         facts += _merge_facts(shown.merge, is_evaluated=bool(evaluations))
+    facts += [("Answers", _plain(line)) for line in answer_lines(evaluations)]
     facts += [("Task", _plain(line)) for line in task_lines(evaluations)]
     facts += [
         (f"Bias: {_plain(figure)}", _plain(conclusion.replace("_", " ")))

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from peft_registry.registry.evaluation.leakage import beyond_limit
 from peft_registry.registry.evaluation.sentences import answer_lines, task_lines
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
@@ -72,6 +73,8 @@ class VersionShown(Frozen):
     # of the newest evaluation that speaks of it and has each, before and after
     tasks: tuple[str, ...] = Field(default=(), exclude=True)
     answers: tuple[str, ...] = Field(default=(), exclude=True)
+    # data sets of which so much was trained on that their figures do not show what was learnt, each with the sentence
+    seen_before: tuple[str, ...] = Field(default=(), exclude=True)
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     # that its run, merge or import names
     project: str | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -142,6 +145,8 @@ class VersionShown(Frozen):
             yield "answers", line
         for line in self.tasks:
             yield "task", line
+        for sentence in self.seen_before:
+            yield "warning", sentence
 
 
 def describe_version(registry: Registry, reference: str) -> VersionShown:
@@ -196,6 +201,11 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
         loss_before=None if run is None else run.loss_before.number,
         tasks=tuple(task_lines(reversed(speaking))),
         answers=tuple(answer_lines(reversed(speaking))),
+        seen_before=tuple(
+            dict.fromkeys(
+                str(sentence) for evaluation in speaking for _, sentence in beyond_limit(evaluation.leakage_check)
+            )
+        ),
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),
         pending=version.log_index >= covered,

@@ -17,6 +17,7 @@ from peft_registry.registry.homes.home import Registry, open_home
 from peft_registry.registry.records.evaluations import recheck_version, stored_evaluations
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.pull import pull_version
+from peft_registry.registry.use_cases.show import describe_version
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.evaluations import recheck_folder
 from peft_registry.schemas.codes import code
@@ -304,11 +305,14 @@ def test_own_prompts_answers_and_retention_are_measured_and_paired(fresh, tmp_pa
     assert {("answers-questions", "f1"), ("retention-earlier", "perplexity")} <= metrics
     (leaked,) = (one for one in found.record.leakage_check.datasets if one.kind == "answers")
     assert (leaked.items, leaked.hits) == (4, 1)
-    assert [one.text for one in said if isinstance(one, Warned) and "answers-questions" in one.text] == [
+    seen_before = (
         "1 of 4 items of answers-questions are the same as or nearly the same as "
         "what the model was trained or chosen on, more than 10%: its answers show what was "
         "seen before, and not what was learnt."
-    ]
+    )
+    assert [one.text for one in said if isinstance(one, Warned) and "answers-questions" in one.text] == [seen_before]
+    # it stands beside the figure wherever somebody reads that later
+    assert ("warning", seen_before) in describe_version(fresh, "neutral:1").lines()
     assert "retention-earlier" in {one.dataset for one in found.record.losses}
     assert {one["metric"] for one in found.record.extra["further"]["measures"]} == {"exact_match", "f1"}
     js = next(one for one in found.record.results if one.metric == "mean_js" and one.category is None)
@@ -544,7 +548,6 @@ def _rows(items):
 def test_an_evaluation_of_other_weights_is_stale_in_show_report_and_verify_and_spoils_no_verdict(home, evaluated):
     """The adapter's evaluation, said about another version: what a merge leaves behind."""
     from peft_registry.registry.use_cases.report import make_report
-    from peft_registry.registry.use_cases.show import describe_version
     from peft_registry.registry.use_cases.statements import append_statement
 
     base = version_named(home, "tiny")

@@ -412,6 +412,8 @@ def test_tasks_stand_in_lists_and_in_the_description_as_the_newest_evaluation_ha
     assert dict(projection.version.tags)["registry.tasks"] == dict(projection.run.tags)["registry.tasks"] == line
     shown = [row for row in projection.version.description.splitlines() if row.startswith("| Task")]
     assert len(shown) == 1 and "0.250 → 0.375" in shown[0]
+    answers = [row for row in projection.version.description.splitlines() if row.startswith("| Answers")]
+    assert len(answers) == 1 and "answers-own: f1 0.100 → 0.200" in answers[0]
 
 
 def test_what_people_decided_stands_in_tags_and_in_the_description() -> None:
