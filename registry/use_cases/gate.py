@@ -173,9 +173,10 @@ class GateShown(Frozen):
         if lines and self.facts.open_questions:
             asking = f"`registry decide {self.version} --form FILE` asks those that decide something"
             lines.append(f"open fields of its record: {self.facts.open_questions}; {asking}")
-        for flags, whose in ((self.facts.own_licence_flags, "it"), (self.facts.licence_flags, "what it was made from")):
-            if UNKNOWN_TERMS in flags:
-                lines.append(f"what the licence of {whose} forbids is not known")
+        if UNKNOWN_TERMS in self.facts.own_licence_flags:
+            lines.append("what its licence forbids is not known")
+        if UNKNOWN_TERMS in self.facts.licence_flags:
+            lines.append("what the licences of what it was made from forbid is not known")
         return tuple(lines)
 
     def lines(self) -> Iterator[tuple[str, str]]:

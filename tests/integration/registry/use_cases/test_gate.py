@@ -795,7 +795,8 @@ def test_of_many_who_move_an_alias_at_once_one_wins_and_the_others_are_told_who(
     assert re.fullmatch(r"open fields of its record: \d+", counted)
     assert asking == "`registry decide sums:1 --form FILE` asks those that decide something"
     assert licences == [
-        f"what the licence of {whose} forbids is not known" for whose in ("it", "what it was made from")
+        "what its licence forbids is not known",
+        "what the licences of what it was made from forbid is not known",
     ]
     assert [
         text for label, text in explain_gate(place.registry, place.version, plain).lines() if label == "undecided"
