@@ -19,10 +19,10 @@ from peft_registry.trainer.methods.layer_names import (
     LayerNames,
     is_target,
     require_feedforward_targeted,
+    require_freezable,
     require_linear,
     require_lora_layers,
     require_patterns,
-    require_some_trained,
 )
 
 # Classes of transformers whose layers are called as in their files: it renames and joins nothing of them while loading, and every
@@ -61,7 +61,8 @@ def require_layers_of_base(registry: Registry, base: Version, record: BaseRecord
         config: the training file.
 
     Raises:
-        TargetsNotFound, TiedTarget, PatternUnmatched, FeedforwardNotTargeted, NothingTrainable: about the method's block.
+        TargetsNotFound, TiedTarget, PatternUnmatched, FeedforwardNotTargeted, NothingTrainable, FreezeUnmatched: about the
+            method's block.
     """
     tensors = listed_tensors(stored_manifest(registry, base.manifest_digest).weights)
     layers = stored_layers(record.architecture, tensors)
@@ -105,7 +106,7 @@ def require_layers(layers: LayerNames, parameters: Collection[str], config: Trai
             require_lora_layers(layers, block)
             require_patterns(adapted_by_lora(layers, block), block)
         elif isinstance(block, FullBlock):
-            require_some_trained(parameters, block.freeze)
+            require_freezable(parameters, block.freeze)
         elif not isinstance(block, BottleneckBlock):  # it also takes modules without a weight, which no file shows
             targets, feedforward = (getattr(block, key, None) for key in ("target_modules", "feedforward_modules"))
             if isinstance(targets, tuple) and isinstance(feedforward, tuple):

@@ -10,7 +10,7 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.methods.full import FullBlock
 from peft_registry.trainer.bases.tensor_files import read_tensors, require_same_keys, tidy_config, write_tensors
-from peft_registry.trainer.methods.layer_names import require_some_trained
+from peft_registry.trainer.methods.layer_names import require_freezable
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -22,9 +22,10 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:  # noqa: ARG
 
     Raises:
         NothingTrainable: all are frozen.
+        FreezeUnmatched: a text is in no parameter's name.
     """
     freeze = config.block(FullBlock).freeze
-    require_some_trained((name for name, _ in model.named_parameters()), freeze)
+    require_freezable([name for name, _ in model.named_parameters()], freeze)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(text in name for text in freeze))
     return model

@@ -64,6 +64,19 @@ class NothingTrainable(InputRefused):
     fix = "shorten full.freeze"
 
 
+class FreezeUnmatched(InputRefused):
+    what = "full.freeze names {text!q}, and no parameter's name contains it"
+    why = "their names are made of {parts!l}"
+    fix = "{suggestion}"
+
+    text: str
+    parts: tuple[str, ...]
+
+    @property
+    def suggestion(self) -> str:
+        return did_you_mean(closest(self.text, self.parts), "name some of those, or take it out of full.freeze")
+
+
 @dataclass(frozen=True, slots=True)
 class LayerNames:
     """The layers of a base by their full names, which a training file may shorten to a last part.
@@ -169,14 +182,22 @@ def require_feedforward_targeted(feedforward: Sequence[str], targets: Sequence[s
         raise FeedforwardNotTargeted(missing)
 
 
-def require_some_trained(parameters: Iterable[str], freeze: Sequence[str]) -> None:
-    """Raise where every parameter's name contains one of the texts of `full.freeze`.
+def require_freezable(parameters: Collection[str], freeze: Sequence[str]) -> None:
+    """Raise unless each text of `full.freeze` is in the name of a parameter, and some parameter's name has none of them.
+
+    Args:
+        parameters: full names.
+        freeze: parts of them.
 
     Raises:
-        NothingTrainable.
+        NothingTrainable, FreezeUnmatched.
     """
     if all(any(text in name for text in freeze) for name in parameters):
         raise NothingTrainable()
+    for text in freeze:
+        if not any(text in name for name in parameters):
+            parts = {part for name in parameters for part in name.split(".") if not part.isdigit()}
+            raise FreezeUnmatched(text, tuple(sorted(parts)))
 
 
 def _last_parts(names: Iterable[str]) -> tuple[str, ...]:

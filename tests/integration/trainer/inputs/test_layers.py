@@ -146,6 +146,7 @@ def test_names_are_refused_by_the_files_in_the_words_of_the_built_model(
         {"method": "ia3", "ia3__target_modules": ["q_proj"], "ia3__feedforward_modules": ["down_proj"]},
         {"method": "full", "full__freeze": ["model", "lm_head"]},
         {"method": "full", "full__freeze": ["model"]},
+        {"method": "full", "full__freeze": ["embed", "emb_tokens"]},
     ],
     ids=str,
 )
