@@ -15,10 +15,15 @@ KEY_FILE = "KEY_FILE"  # what stands behind --key wherever a private key is mean
 class OptionNeeded(InputRefused):
     what = "{option} is missing"
     why = "{reason}"
-    fix = "run the command again with {option}"
+    fix = "run the command again with {option}{made_by}"
 
     option: str
     reason: str
+    made: str | None = None  # the command that makes what the option takes
+
+    @property
+    def made_by(self) -> str:
+        return "" if self.made is None else f"; `{self.made}` makes one"
 
 
 class OptionsExclusive(InputRefused):
@@ -46,7 +51,8 @@ def reason_and_key(reason: str | None, key: Path | None, *, why_reason: str, why
     if reason is None or not reason.strip():
         raise OptionNeeded("--reason TEXT", why_reason)
     if key is None:
-        raise OptionNeeded(f"--key {KEY_FILE}", why_key)
+        made = "registry keys create approver --person NAME --out FOLDER --trust"
+        raise OptionNeeded(f"--key {KEY_FILE}", why_key, made)
     return reason, key
 
 
