@@ -219,6 +219,8 @@ def _list_found(registry: "Registry", question: _Question, output: ListOutput) -
     if query.order.facet not in _EVERY_VERSION_HAS:
         # who sorts asks for an order, and not for fewer versions
         console.note(f"versions without {query.order.facet} have no place in this order and are left out")
+    for sentence in page.seen_before:
+        console.note(sentence)
     if page.next is not None:
         console.note(f"more than {question.limit}: continue with --cursor {page.next}")
     if output is ListOutput.text:

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -19,6 +19,7 @@ from peft_registry.registry.compliance.record_verdicts import UNDETERMINED
 from peft_registry.registry.compliance.verdicts.rules import shipped_rules
 from peft_registry.registry.database import catalog
 from peft_registry.registry.database.session import Transaction
+from peft_registry.registry.evaluation.leakage import beyond_limit
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.facets import FACETS_FORM, RECALLED, UNKNOWN, facets_form, facets_of, facets_said
 from peft_registry.registry.records.lost_rows import require_registrations, require_rows
@@ -31,6 +32,7 @@ from peft_registry.registry.use_cases.facets_today import facets_today, meets_to
 from peft_registry.registry.verification.signed_versions import signed_manifest, signed_versions
 from peft_registry.schemas.base_model import LICENCE_FLAGS
 from peft_registry.schemas.errors import InputRefused, IntegrityBroken, NotChecked, NotFound, Unavailable
+from peft_registry.schemas.evaluation import EvaluationRecord
 from peft_registry.schemas.facets import (
     FACETS,
     LONGEST_WORD,
@@ -120,13 +122,15 @@ class FoundPage:
     """Some versions in the order of a question, the facets that were asked for of each, and the cursor to continue with.
 
     Of what holds today (`OF_TODAY`) a page may have fewer versions than were asked for, and still a cursor. `slips` are said of the
-    first page alone.
+    first page alone. `seen_before` are sentences on versions of which so much of a data set was trained on that a figure that is
+    printed does not show what was learnt.
     """
 
     versions: tuple[Version, ...]
     facets: tuple[FacetValues, ...]
     next: str | None
     slips: tuple[Slip, ...] = ()
+    seen_before: tuple[str, ...] = ()
 
 
 def find_versions(
@@ -181,7 +185,23 @@ def find_versions(
         facets=tuple(facets for _, facets in found),
         next=None if after is None else _cursor(query, after),
         slips=slips,
+        seen_before=tuple(_seen_before(registry, [version for version, _ in found], columns)),
     )
+
+
+def _seen_before(registry: Registry, versions: Iterable[Version], columns: Sequence[str]) -> Iterator[str]:
+    """Of each version the data sets whose figures are printed and of which it was trained on too much, in a sentence."""
+    figures = [name for name in columns if rule_of(name).name == METRIC]
+    if not figures:
+        return
+    for version in versions:
+        statements = signed_statements(registry, version.manifest_digest)
+        evaluations = (entry.statement for entry in statements if entry.kind == "bias-evaluation")
+        checks = [evaluation.read_by(EvaluationRecord.from_json).leakage_check for evaluation in evaluations]
+        beyond = {entry.dataset for check in checks for entry, _ in beyond_limit(check)}
+        for dataset in sorted(beyond):
+            if any(name.startswith(f"{METRIC}[{dataset}.") for name in figures):
+                yield f"{version.label} was trained on rows of {dataset}: its figure shows what was seen before"
 
 
 def facets_of_versions(

@@ -31,6 +31,8 @@ from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.register_product import register_product
 from peft_registry.registry.use_cases.statements import append_statement
 from peft_registry.schemas.errors import IntegrityBroken, NotFound
+from peft_registry.schemas.evaluation import ComparedTexts, LeakageCheck, LeakedItems
+from peft_registry.schemas.identity import Digest
 from tests.builders.backends import BACKENDS, MadeHome, make_on
 from tests.builders.evaluation import a_recorded_evaluation
 from tests.builders.homes import add_a_base
@@ -156,6 +158,36 @@ def test_a_later_evaluation_is_what_its_version_is_found_by(
     assert [row for row in facet_rows(registry) if row[0] == ("other", 1)] == [
         row for row in before if row[0] == ("other", 1)
     ]
+
+
+def test_a_printed_figure_of_rows_that_were_trained_on_is_said_to_be_one(
+    home: MadeHome, opened: Callable[[MadeHome], Registry]
+) -> None:
+    """A list that is sorted by accuracy has a version first that has seen the questions."""
+    registry = opened(home)
+    (version, *_) = find_versions(registry, read_query("name=sums")).versions
+    record, items = a_recorded_evaluation()
+    entry = LeakedItems(dataset="house", kind="suite", items=120, hits=60, left_out=())
+    check = LeakageCheck(
+        method="by nearness",
+        hits=60,
+        dataset_digest=Digest.of(b""),
+        trainings=(ComparedTexts(training="first:1", status="compared", hashes=Digest.of(b"texts")),),
+        datasets=(entry,),
+        limit=0.1,
+    )
+    append_statement(
+        registry,
+        subject=version.manifest_digest,
+        kind="bias-evaluation",
+        predicate=record.revised(created_at=registry.clock(), leakage_check=check).to_json(),
+        signer=registry.trainer_key,
+        evidence=(items,),
+    )
+    adapters = read_query("kind=adapter")
+    seen_before = find_versions(registry, adapters, columns=(FIGURE,)).seen_before
+    assert seen_before == ("sums:1 was trained on rows of house: its figure shows what was seen before",)
+    assert find_versions(registry, adapters, columns=("rank",)).seen_before == ()
 
 
 @pytest.mark.sql
