@@ -11,6 +11,7 @@ from peft_registry.schemas.config import TrainSource
 from peft_registry.trainer.costs.fit import MalformedSize, parse_size
 from peft_registry.trainer.hub.data_sets import fetch_data
 from tests.builders.training import colour_rows, write_rows
+from tests.processes.interpreter import ROOT
 from tests.servers.hub import FakeHub, serving
 
 CONFIG = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 300}
@@ -186,6 +187,26 @@ def test_a_model_that_is_nowhere_registered_is_judged_by_its_configuration(
     assert found["claim"]["verdict"] == "cannot"
     assert found["claim"]["why"].endswith("which is impossible")
     assert found["batch_source"].startswith("assumed")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_of_a_70b_base_in_4_bits_the_page_says_what_is_said_for_one_two_and_eight_cards(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (ROOT / "docs" / "how-to" / "train-on-several-devices.md").read_text("utf-8")
+    shape = ROOT / "docs" / "measured" / "llama-70b.yml"
+    asked = ["estimate", str(shape), "--model-config", str(shape.with_suffix(".json"))]
+    fit = {}
+    for devices, vram in ((1, "80GiB"), (2, "24GiB"), (8, "80GiB")):
+        assert run([*asked, "--vram", vram, "--devices", str(devices)]) == 0
+        fit[devices] = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("fit "))
+    for figure in ("46.3 GB", "155.5 GB"):
+        assert figure in fit[1] and figure in page
+    assert "set training.gradient_checkpointing=true" in fit[1]
+    assert fit[8] == fit[1]
+    assert "18.8 GB on each of 4 such devices" in fit[2] and "four are named, with 18.8 GB on each" in page
+    assert "set training.sharding=full training.gradient_checkpointing=true and --nproc 4" in fit[2]
 
 
 def test_the_share_that_is_trained_is_the_one_that_training_shows(

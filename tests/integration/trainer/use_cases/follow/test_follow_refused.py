@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from peft_registry.registry.homes.home import HomeNotFound, open_home
 from peft_registry.registry.verification.signed_versions import all_signed_versions
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import MalformedProject
-from peft_registry.trainer.training.followable import NotFollowed, require_fresh
+from peft_registry.trainer.training.followable import NotFollowed, method_of, require_fresh
 from tests.builders.trainers import a_lora, a_model_of, a_trainer, followed, new_adapter
 from tests.builders.training import a_model
 
@@ -112,6 +113,19 @@ def another_model(trainer: Any) -> None:
 
 def another_base_in_memory(trainer: Any) -> None:
     trainer.model.get_base_model().model.norm.weight.data.add_(1)
+
+
+@pytest.mark.parametrize(
+    ("spread", "why"),
+    [
+        ({"is_deepspeed_enabled": True}, "DeepSpeed holds weights"),
+        ({"is_fsdp_enabled": True, "accelerator": SimpleNamespace(is_fsdp2=False)}, "FSDP1 joins the weights"),
+    ],
+)
+def test_weights_that_something_else_than_fsdp2_spreads_are_not_followed(spread: dict[str, Any], why: str) -> None:
+    with pytest.raises(NotFollowed, match=why) as refused:
+        method_of(SimpleNamespace(**spread), a_model())
+    assert (refused.value.exit_code, "`registry import`" in refused.value.fix) == (2, True)
 
 
 @pytest.mark.parametrize("change", [another_model, another_base_in_memory], ids=lambda change: change.__name__)
