@@ -417,7 +417,10 @@ REAL = {
     "full fp32, short rows": {"method": "full", "training__max_length": 64},
     "lora fp32": {},
     "lora bf16": {"training__dtype": "bf16"},
-    "lora fp16": {"training__dtype": "fp16"},
+    "lora fp16, short rows": {
+        "training__dtype": "fp16",
+        "training__max_length": 64,
+    },  # a processor takes minutes for longer ones
     "lora bf16, four rows": {"training__dtype": "bf16", "training__per_device_train_batch_size": 4},
     "dora bf16": {"training__dtype": "bf16", "lora__use_dora": True},
     "lora fp32, recomputed": {"training__gradient_checkpointing": True},
