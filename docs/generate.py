@@ -16,7 +16,7 @@
     ../explanation/nearness.md           false accusations and edited texts that are found, from a kept result
     ../explanation/mitigation.md         what training against stereotypes changed, from a kept result
     ../explanation/adversary.md          attempts to be called better without being it, from a kept result
-    ../explanation/other-tools.md        what other tools say of one adapter and one merge, from a kept result
+    ../explanation/other-tools.md        what other tools say of one adapter and one merge, and what they take for everyday tasks
     ../explanation/operating-characteristics.md  what each suite can show, from a kept simulation
     ../explanation/intervals.md          how often each kind of interval covers what it should, from a kept simulation
     ../explanation/methods-compared.md   those results as tables, and the learning rates that were measured
@@ -39,6 +39,7 @@ from docs.codes_page import codes_page
 from docs.comparisons_page import comparisons_page
 from docs.coverage_page import coverage_page
 from docs.errors_page import errors_page
+from docs.everyday_page import everyday_section
 from docs.fields_page import fields_page
 from docs.forms_page import forms_page
 from docs.house_pairs import house_rows
@@ -93,7 +94,8 @@ def pages() -> dict[str, str]:
         "../explanation/methods-compared.md": comparisons_page(MEASURED),
         "../explanation/intervals.md": coverage_page(MEASURED / "coverage.json"),
         "../explanation/operating-characteristics.md": operating_page(),
-        "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json"),
+        "../explanation/other-tools.md": rivals_page(MEASURED / "rivals.json")
+        + everyday_section(MEASURED / "everyday.json"),
         "../explanation/nearness.md": nearness_page(MEASURED / "nearness.json"),
         "../explanation/adversary.md": adversary_page(MEASURED / "adversary.json"),
         "../explanation/mitigation.md": mitigation_page(MEASURED / "mitigation.json"),
