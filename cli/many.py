@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.identity import Digest
 
-OfItem = Callable[["ListItem"], "ItemResult"]
+ItemCall = Callable[["ListItem"], "ItemResult"]
 
 _ONE_AT_A_TIME = Lock()
 """A worker of Dask has as many threads as cores, and what items share, from a base to the seeds of torch, is of one process."""
@@ -48,7 +48,7 @@ class Work:
     signs: ClassVar[bool] = False
     at_once: ClassVar[int] = 1
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> OfItem:  # noqa: ARG002  whoever keeps something open needs it
+    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:  # noqa: ARG002  whoever keeps something open needs it
         """What is done with an item; what is kept between two is closed with `closing`. Here nothing is."""
         return lambda item: result_of(item, self.outcome(registry, item))
 
@@ -90,10 +90,10 @@ class Worker:
             return Lacks("it is of another release", why, "install the same release there; nothing was done by it")
         with _ONE_AT_A_TIME:
             try:
-                of_group = _begun(self)
+                run_group = _begun(self)
             except KnownError as error:
                 return Lacks(error.what, error.why, error.fix)
-            return of_group(group)
+            return run_group(group)
 
 
 @lru_cache(maxsize=1)
@@ -121,22 +121,22 @@ def _begun(worker: Worker) -> "Callable[[Group], tuple[ItemResult, ...]]":
 
 def _begin(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[Group], tuple[ItemResult, ...]]":
     """The work begun in this process, for some items at a time."""
-    of_item = work.begin(registry, closing)
+    run_item = work.begin(registry, closing)
     reading = registry.database.reading if work.at_once > 1 else nullcontext
 
     def results(group: "Group") -> "tuple[ItemResult, ...]":
         with reading():
-            return tuple(_whatever_happens(of_item, item) for item in group)
+            return tuple(_whatever_happens(run_item, item) for item in group)
 
     return results
 
 
-def _whatever_happens(of_item: OfItem, item: "ListItem") -> "ItemResult":
+def _whatever_happens(run_item: ItemCall, item: "ListItem") -> "ItemResult":
     from peft_registry.registry.bulk.results import failed, met_a_bug
     from peft_registry.schemas.errors import KnownError
 
     try:
-        return of_item(item)
+        return run_item(item)
     except KnownError as error:
         return failed(item, error)
     except Exception as error:  # noqa: BLE001  a bug at one item must not end the others; its result says that it is one
@@ -144,7 +144,7 @@ def _whatever_happens(of_item: OfItem, item: "ListItem") -> "ItemResult":
 
 
 @dataclass(frozen=True)
-class Ran:
+class ListRun:
     """A list over which a command was run.
 
     Attributes:
@@ -211,7 +211,7 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object]) -> Outcome:
     return run_over(home, work, typed).outcome(home.words)
 
 
-def run_over(home: Home, work: Work, typed: Mapping[str, object], *, anew: bool = False) -> Ran:
+def run_over(home: Home, work: Work, typed: Mapping[str, object], *, anew: bool = False) -> ListRun:
     """The same, with what became of each item; `anew` does every item again, whatever a file of results has.
 
     Raises:
@@ -240,7 +240,7 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, anew: bool 
         for result in _worked(home, work, items if anew else to_do(items, before, only=words.retry)):
             kept.add(result)
             results.append(result)
-    return Ran(
+    return ListRun(
         job=job,
         of_list=len(listed.items),
         shard=shard,
@@ -327,9 +327,9 @@ def _results(home: Home, work: Work, groups: "Sequence[Group]") -> "Iterator[Ite
     registry, on = home.registry, home.words.on
     if on is None:
         with ExitStack() as closing:
-            of_group = _begin(work, registry, closing)
+            run_group = _begin(work, registry, closing)
             for group in groups:
-                yield from of_group(group)
+                yield from run_group(group)
         return
     # found under the same path by whoever works, whatever its working folder is
     place, passphrase_file = registry.folder.resolve(), _from_anywhere(home.passphrase_file)
