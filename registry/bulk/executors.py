@@ -9,10 +9,11 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from multiprocessing import get_context, parent_process
+from typing import Any
 
 from peft_registry.schemas.errors import InputRefused, Unavailable
 from peft_registry.schemas.suggestions import closest, did_you_mean
@@ -95,13 +96,37 @@ def local(text: str) -> ProcessPoolExecutor:
         raise ProcessesUnclear(text)
     count = int(number)
     # spawned: what is forked from a process with threads may wait for ever for a lock that one of them held
-    return ProcessPoolExecutor(count, get_context("spawn"), _begin, (count,))
+    return _Processes(count, get_context("spawn"), _begin, (count,))
+
+
+class _Processes(ProcessPoolExecutor):
+    """Processes that a Ctrl-C ends: a call that is interrupted removes its temporary files, and no other begins."""
+
+    def submit(self, call: Callable[..., Any], /, *values: Any, **named: Any) -> Future[Any]:
+        return super().submit(_interruptible, call, *values, **named)
+
+
+def _interruptible(call: Callable[..., Any], /, *values: Any, **named: Any) -> Any:
+    """What a call returns; after an interrupt, which the process ignores from then on, it raises instead of calling.
+
+    Raises:
+        KeyboardInterrupt: the process was interrupted, now or before.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt  # the pool would go on with what waits in its pipe
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        result = call(*values, **named)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to end, and that removes files too
+        raise
+    return result
 
 
 def _begin(count: int) -> None:
     """A process of a pool takes its share of the cores, and ends with the one that started it, or at an interrupt."""
-    # Python's own handler prints where it was, and goes on with the next item
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # between two calls Python's own handler would print where it waits
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

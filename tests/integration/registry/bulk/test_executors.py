@@ -5,9 +5,11 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -119,9 +121,34 @@ def noted(folder: Path, group: Group) -> tuple[ItemResult, ...]:
 
 
 @pytest.mark.processes
-def test_processes_of_this_machine_end_without_a_word_where_the_terminal_interrupts_them() -> None:
+def test_a_process_that_waits_for_work_ends_at_an_interrupt_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
     with executor_named("local:1") as executor:
-        assert executor.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_DFL
+        os.kill(executor.submit(os.getpid).result(), signal.SIGINT)
+        with pytest.raises(BrokenProcessPool):
+            while True:  # until the pool has seen that its process is gone
+                executor.submit(os.getpid).result()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.processes
+def test_an_interrupted_process_removes_its_temporary_files_and_begins_nothing_more(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with executor_named("local:1") as executor:
+        process = executor.submit(os.getpid).result()
+        interrupted, waiting = (executor.submit(in_scratch, tmp_path) for _ in range(2))
+        wait_for(lambda: any(tmp_path.iterdir()), seconds=60)
+        os.kill(process, signal.SIGINT)
+        assert isinstance(interrupted.exception(), KeyboardInterrupt)
+        assert isinstance(waiting.exception(), KeyboardInterrupt)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def in_scratch(folder: Path) -> None:
+    """Writes to a temporary folder, and is never done."""
+    with TemporaryDirectory(dir=folder):
+        time.sleep(600)
 
 
 @pytest.mark.peers
