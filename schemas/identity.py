@@ -39,9 +39,9 @@ class MalformedReference(InputRefused):
 
 
 class PathForReference(MalformedReference):
-    what = "{text!q} is a path or an id of the Hub, and not the name of a version"
+    what = "{text!q} cannot be the name of a version"
     fix = (
-        "register a base with `registry base add SOURCE --name NAME`, an adapter with `registry import`, and write its name; "
+        "register a base with `registry base add SOURCE --name NAME`, or an adapter with `registry import`, and write its name; "
         "`registry list` shows all names"
     )
 
@@ -216,7 +216,7 @@ class Reference:
             MalformedReference: the text has none of these shapes.
         """
         if "/" in text:
-            raise PathForReference(text, "only what is registered is used, and it is called by its name")
+            raise PathForReference(text, "a name has no slash, and only what is registered can be used")
         if text.startswith("sha256:"):
             try:
                 return cls(digest=Digest.parse(text))

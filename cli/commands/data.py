@@ -136,7 +136,9 @@ def _part_lines(part: "DataPart") -> Iterator[Part]:
         yield Line("labels     " + ", ".join(f"{name} {count}" for name, count in part.labels[:20]) + more, 11)
         single = sum(count == 1 for _, count in part.labels)
         if single:
-            yield Line(f"single     {single} of {len(part.labels)} classes: their row is either learnt or asked", 11)
+            yield Line(
+                f"single     {single} of {len(part.labels)} classes: their row is either trained on or held out", 11
+            )
     lengths = part.lengths
     if lengths is not None:
         share = lengths.supervised / max(lengths.tokens, 1)

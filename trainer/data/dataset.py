@@ -459,7 +459,7 @@ def _lonely_classes(classes: Counter[str]) -> Iterable[str]:
     """Without their names: a warning is recorded, and what rows say is not."""
     lonely = sum(rows == 1 for rows in classes.values())
     if lonely:
-        yield f"classes with a single row, which is either learnt or asked: {lonely} of {len(classes)}"
+        yield f"{lonely} of {len(classes)} classes have a single row, which is either trained on or held out"
 
 
 def _task_of(reading: RowReading, values: dict[str, Any]) -> Task:

@@ -27,7 +27,7 @@ from peft_registry.trainer.bases.quantization import describe
 class NotABase(InputRefused):
     what = "{label} is not a base"
     why = "it is registered as {kind}, and as a base it would have neither the data nor the terms of what went into it"
-    fix = "name a base in `base:` (`registry list --kind base` shows them), and an adapter to go on from in `continue_from:`"
+    fix = "name a base in `base:` (`registry list --kind base` shows them), and an adapter to train further in `continue_from:`"
 
     label: str
     kind: str

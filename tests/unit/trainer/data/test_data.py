@@ -257,7 +257,7 @@ def test_empty_answers_are_told(tmp_path, case):
 def test_a_class_of_one_row_is_told(tmp_path):
     labels = ["a", "b", "a", "b", "lonely"]
     write_rows(tmp_path / "rows.jsonl", [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)])
-    said = "classes with a single row, which is either learnt or asked: 1 of 3"
+    said = "1 of 3 classes have a single row, which is either trained on or held out"
     assert [text for text in load(tmp_path).warnings if "classes" in text] == [said]
 
 
