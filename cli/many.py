@@ -211,8 +211,8 @@ def over_many(home: Home, work: Work, typed: Mapping[str, object]) -> Outcome:
     return run_over(home, work, typed).outcome(home.words)
 
 
-def run_over(home: Home, work: Work, typed: Mapping[str, object], *, anew: bool = False) -> ListRun:
-    """The same, with what became of each item; `anew` does every item again, whatever a file of results has.
+def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bool = False) -> ListRun:
+    """The same, with what became of each item. Where somebody is `to_sign` that, every item is done again.
 
     Raises:
         KnownError: the list, the shard, the file of results or the executor is refused; nothing was done.
@@ -228,16 +228,17 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, anew: bool 
     if words.retry is not None and words.json_lines is None:
         raise OptionNeeded("--json-lines FILE", "--retry is about what failed by the lines that a run kept")
     shard = shard_of(words.shard, array_variables())
-    if work.signs:
+    if work.signs or to_sign:
         home.registry.unlock()
     work = _from_anywhere(work)
     listed = _listed(home, work)
     items = shard.of(listed.items)
     job = Job(work.verb, listed.digest, plan_of(work))
     with kept_results(words.json_lines, job) as kept:
-        before = {} if anew else {item.parts: kept.known[item.parts] for item in items if item.parts in kept.known}
+        # what somebody signs they have seen, and not read in a file
+        before = {} if to_sign else {item.parts: kept.known[item.parts] for item in items if item.parts in kept.known}
         results = []
-        for result in _worked(home, work, items if anew else to_do(items, before, only=words.retry)):
+        for result in _worked(home, work, items if to_sign else to_do(items, before, only=words.retry)):
             kept.add(result)
             results.append(result)
     return ListRun(

@@ -139,10 +139,7 @@ def verify(
         }
         work = VerifyWork(trust, tuple(root or ()), base, tuple(require or ()), file_digests, no_cache)
         of_one |= {"--states": states, "--data": data, "--ignore-paths": ignore_paths, "--checkpoint": home.checkpoint}
-        if record:
-            home.registry.unlock()
-        # what somebody signs they have seen, and not read in a file
-        ran = run_over(home, work, of_one, anew=record)
+        ran = run_over(home, work, of_one, to_sign=record)
         return ran.outcome(home.words, recorded=_recorded(home.registry, ran, is_signed=record))
     if record:
         raise typer.BadParameter("what is recorded is a list: name it with --where or --list", param_hint="--record")

@@ -19,8 +19,9 @@ from peft_registry.cli.outcome import Outcome
 from peft_registry.registry.bulk.lists import ListItem
 from peft_registry.registry.bulk.running import WorkerUnfit, require_worker, results_of
 from peft_registry.registry.disk.release import tool_version
-from peft_registry.registry.homes.home import open_home, utc_now
+from peft_registry.registry.homes.home import Registry, open_home, utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
+from peft_registry.registry.signing.keys import PassphraseNeeded
 from peft_registry.registry.use_cases.register import register_version
 from peft_registry.schemas.identity import Digest
 from tests.builders.homes import a_home, add_a_base, an_artifact, copied_workplace, name_once
@@ -170,6 +171,18 @@ def test_what_is_wrong_with_a_list_is_said_before_anything_is_done(
     for words, code, told in REFUSED:
         assert told in refused(capsys, *words, code=code)
     assert sorted(home.iterdir()) == before
+
+
+def test_nobody_is_asked_for_a_passphrase_where_verdicts_are_not_signed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(registry: Registry) -> None:
+        raise PassphraseNeeded(registry.files.keys)
+
+    monkeypatch.setattr(Registry, "unlock", ask)
+    assert "--deep and --where" in refused(capsys, *VERIFY, "--record", "--deep", code=2)
+    said(capsys, *VERIFY)
+    assert "passphrase" in refused(capsys, *VERIFY, "--record", code=2)
 
 
 def test_results_of_another_list_or_of_other_options_are_refused(
