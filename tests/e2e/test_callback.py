@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -39,15 +39,17 @@ def script(name: str, base: Path, *changes: tuple[str, str]) -> str:
     return text
 
 
-def run_script(text: str, folder: Path, *, before: tuple[str, ...] = (sys.executable,)) -> Done:
-    """Run it in a folder, as a user does."""
+def run_script(
+    text: str, folder: Path, *, before: tuple[str, ...] = (sys.executable,), besides: Mapping[str, str] | None = None
+) -> Done:
+    """Run it in a folder, as a user does; `besides` are variables of its environment."""
     path = folder / "train.py"
     path.write_text(text, "utf-8")
     own = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "HF_DATASETS_OFFLINE": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
         [*before, str(path)],
         cwd=folder,
-        env=environment(folder, **own),
+        env=environment(folder, **own, **(besides or {})),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -187,6 +189,35 @@ def test_of_processes_that_have_a_part_of_the_weights_each_the_first_registers_w
     assert _known_fields(warm, workplace, "polite-sft:1") == _known_fields(warm, alone, "polite-sft:1")
     shown = warm("show", "polite-sft:1", "--output", "json", cwd=workplace).ok().out
     assert "the weights are spread over processes (FSDP2)" in shown
+
+
+@pytest.mark.full
+@pytest.mark.peers
+@pytest.mark.processes
+@pytest.mark.cores
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("stage", [1, 2])
+def test_of_deepspeeds_processes_the_first_registers_what_one_would_where_each_has_the_weights_whole(
+    stage: int, ran: Callable[[str], tuple[Path, Done]], workplace: Path, warm: WarmCommand, tmp_path: Path
+) -> None:
+    from peft_registry.trainer.embedded import embedded_base
+
+    launch = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1")
+    sizes = '"train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto"'
+    settings = f'{{{sizes}, "zero_optimization": {{"stage": {stage}}}, "zero_force_ds_cpu_optimizer": False}}'
+    spread = ('report_to="none"', f'report_to="none", use_cpu=True, deepspeed={settings}')
+    text = script("sft", embedded_base(), ("max_steps=4", "max_steps=2"), spread)
+    done = run_script(
+        text,
+        workplace,
+        before=(*launch, "--master-port", str(29530 + stage)),
+        # what it compiles is of this test alone: whoever is killed while compiling leaves a lock that others wait for
+        besides={"DS_ACCELERATOR": "cpu", "TORCH_EXTENSIONS_DIR": str(tmp_path / "compiled")},
+    )
+    assert done.ok().err.count("next: registry record polite-sft:") == 1
+    check_registered("sft", workplace, warm)
+    alone, _ = ran("sft")
+    assert _known_fields(warm, workplace, "polite-sft:1") == _known_fields(warm, alone, "polite-sft:1")
 
 
 def _known_fields(warm: WarmCommand, folder: Path, label: str) -> set[str]:

@@ -11,6 +11,7 @@ from peft_registry.trainer.bases.sharding import part_of
 from peft_registry.trainer.training.foreign_trainer import divergence_of, unwrapped
 
 ADAPTER = "default"
+_LAST_STAGE_OF_WHOLE_WEIGHTS = 2  # of DeepSpeed's ZeRO
 # parts of the names of parameters that are saved with an adapter
 _OF_ADAPTERS = frozenset({"modules_to_save"}).union(*(method.parameter_marks for method in OF_PEFT_TYPE.values()))
 
@@ -80,12 +81,16 @@ def method_of(trainer: Any, model: Any) -> str:
 
 
 def _require_known_spreading(trainer: Any) -> None:
-    """Raise where weights are spread over processes by something else than FSDP2, whose parameters keep name and shape."""
+    """Raise where weights are spread over processes by something else than FSDP2, whose parameters keep name and shape. DeepSpeed
+    spreads optimizer (stage 1) and gradients (2), which leaves the weights whole, and only in stage 3 the weights."""
     remedy = "save the result, and take it in with `registry import`"
     if getattr(trainer, "is_deepspeed_enabled", False):
-        raise NotFollowed(
-            "DeepSpeed holds weights or their optimizer in tensors of its own, which nothing here reads", remedy
-        )
+        stage = trainer.accelerator.state.deepspeed_plugin.zero_stage
+        if stage > _LAST_STAGE_OF_WHOLE_WEIGHTS:
+            raise NotFollowed(
+                f"stage {stage} of DeepSpeed's ZeRO cuts weights into pieces without shape, which nothing here puts together",
+                f"choose stage {_LAST_STAGE_OF_WHOLE_WEIGHTS} or below, or FSDP2, which spreads as much; or {remedy}",
+            )
     if getattr(trainer, "is_fsdp_enabled", False) and not trainer.accelerator.is_fsdp2:
         raise NotFollowed(
             "FSDP1 joins the weights of a layer into one tensor without names",

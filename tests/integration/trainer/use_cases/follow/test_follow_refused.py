@@ -115,10 +115,17 @@ def another_base_in_memory(trainer: Any) -> None:
     trainer.model.get_base_model().model.norm.weight.data.add_(1)
 
 
+def _zero_of_stage(stage: int) -> SimpleNamespace:
+    return SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=stage))
+
+
 @pytest.mark.parametrize(
     ("spread", "why"),
     [
-        ({"is_deepspeed_enabled": True}, "DeepSpeed holds weights"),
+        (
+            {"is_deepspeed_enabled": True, "accelerator": SimpleNamespace(state=_zero_of_stage(3))},
+            "stage 3 of DeepSpeed's ZeRO cuts weights",
+        ),
         ({"is_fsdp_enabled": True, "accelerator": SimpleNamespace(is_fsdp2=False)}, "FSDP1 joins the weights"),
     ],
 )
