@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from peft_registry.registry.homes.home import open_home, utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.records.evaluations import stored_evaluations
 from peft_registry.registry.records.references import version_named
-from peft_registry.schemas.evaluation import EvaluationRecord
+from peft_registry.schemas.evaluation import REUSED_SCORES, EvaluationRecord
 from peft_registry.trainer.bases import loading
 from peft_registry.trainer.embedded import embedded_base
 from peft_registry.trainer.use_cases.add_base import intake_base
@@ -99,6 +99,9 @@ def test_a_base_is_loaded_once_for_a_list_and_what_is_measured_again_is_not_reco
     assert [line["value"]["version"] for line in kept] == [f"{name}:1" for name in NAMES]
     assert all(line["value"]["results"] for line in kept)
     assert count_evaluations() == [1] * COUNT
+    with closing(open_home(Path(FOLDER_NAME))) as registry:
+        found = [stored_evaluations(registry, version_named(registry, name))[0].record for name in NAMES]
+    assert scorings_of_base(found) == 1
     # as where a worker was killed between the statement and the line
     again = said(capsys, *EVALUATE, "--where", "kind=adapter", "--json-lines", "other")
     assert (again["done"], again["done_before"]) == (COUNT, 0)
@@ -200,7 +203,7 @@ def by_one(large: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, E
     """What one process without any executor recorded of each version."""
     folder = copied_workplace(large, tmp_path_factory.mktemp("one") / "many")
     started(folder, "--json-lines", "out").finish()
-    return recorded(folder)
+    return recorded(folder, workers=1)
 
 
 @dataclass
@@ -229,13 +232,21 @@ def started(folder: Path, *words: str) -> Command:
     )
 
 
-def recorded(folder: Path) -> dict[str, EvaluationRecord]:
-    """The evaluation of each version, but for its time; of each there is one, and no other version came in between."""
+def recorded(folder: Path, *, workers: int) -> dict[str, EvaluationRecord]:
+    """The evaluation of each version, but for its time; of each there is one, and each worker scored the base once at most."""
     with closing(open_home(folder / FOLDER_NAME)) as registry:
         versions = [version_named(registry, f"noise-{number}") for number in range(ON_ENGINES)]
         stored = {version.name: stored_evaluations(registry, version) for version in versions}
     assert {name: len(evaluations) for name, evaluations in stored.items()} == dict.fromkeys(stored, 1)
-    return {name: at_any_time(evaluation.record) for name, (evaluation,) in stored.items()}
+    records = {name: evaluation.record for name, (evaluation,) in stored.items()}
+    assert 1 <= scorings_of_base(list(records.values())) <= workers
+    return {name: at_any_time(record) for name, record in records.items()}
+
+
+def scorings_of_base(records: Sequence[EvaluationRecord]) -> int:
+    """How many of the evaluations asked the base something that no other one had asked it before."""
+    known = [record.extra.get(REUSED_SCORES, {}).get("base", 0) for record in records]
+    return sum(scores < max(known) for scores in known)
 
 
 def done_lines(folder: Path) -> int:
@@ -262,7 +273,7 @@ def test_a_pool_that_loses_a_process_records_what_one_process_does(
     kill_when(first, ON_ENGINES // 4, lambda: child_of(first.process.pid))
     first.finish(8)
     started(folder, *words).finish()
-    assert recorded(folder) == by_one
+    assert recorded(folder, workers=2) == by_one
 
 
 @pytest.mark.full
@@ -277,7 +288,7 @@ def test_three_shards_of_which_one_is_killed_and_run_again_record_what_one_proce
     shards[1].finish(-signal.SIGKILL)
     for shard in (shards[0], shards[2], started(folder, *words[1])):
         shard.finish()
-    assert recorded(folder) == by_one
+    assert recorded(folder, workers=SHARDS) == by_one
     assert done_lines(folder) == ON_ENGINES
 
 
@@ -300,5 +311,5 @@ def test_a_cluster_that_loses_a_worker_records_what_one_process_does(
         kill_when(first, ON_ENGINES // 4, engine.a_worker)
         first.finish(0, 8)  # an engine may run again what it lost
         started(folder, *words).finish()
-    assert recorded(folder) == by_one
+    assert recorded(folder, workers=2) == by_one
     assert done_lines(folder) >= ON_ENGINES
