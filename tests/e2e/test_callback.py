@@ -218,6 +218,7 @@ def test_of_deepspeeds_processes_the_first_registers_what_one_would_where_each_h
     check_registered("sft", workplace, warm)
     alone, _ = ran("sft")
     assert _known_fields(warm, workplace, "polite-sft:1") == _known_fields(warm, alone, "polite-sft:1")
+    assert "AdamW (adamw_torch" in warm("record", "polite-sft:1", "--output", "json", cwd=workplace).ok().out
 
 
 def _known_fields(warm: WarmCommand, folder: Path, label: str) -> set[str]:

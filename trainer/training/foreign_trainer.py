@@ -120,7 +120,10 @@ def _version(name: str) -> str:
 
 def optimiser_of(trainer: Any, *, is_own: bool) -> Value:
     """What moved the parameters; `is_own` where the script brought it."""
-    optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+    optimizer = trainer.optimizer
+    # Accelerate and DeepSpeed put optimizers of their own around the one that moves the parameters
+    while (inner := getattr(optimizer, "optimizer", None)) is not None:
+        optimizer = inner
     if optimizer is None:
         return unknown("the trainer had no optimizer when its training ended")
     name = type(optimizer).__name__
@@ -137,9 +140,13 @@ def schedule_of(trainer: Any, *, is_own: bool) -> Value:
 
 
 def has_own_optimizer(trainer: Any) -> bool:
-    """Whether the script brought an optimizer or schedule, asked before the trainer makes its own."""
+    """Whether the script, or its DeepSpeed configuration, brought an optimizer or schedule; asked before the trainer makes one."""
     if trainer.optimizer is not None or trainer.lr_scheduler is not None:
         return True
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        configuration = trainer.accelerator.state.deepspeed_plugin.deepspeed_config
+        if configuration.keys() & {"optimizer", "scheduler"}:
+            return True
     return getattr(trainer, "optimizer_cls_and_kwargs", None) is not None
 
 

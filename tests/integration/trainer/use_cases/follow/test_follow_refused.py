@@ -15,6 +15,7 @@ from peft_registry.registry.verification.signed_versions import all_signed_versi
 from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import MalformedProject
 from peft_registry.trainer.training.followable import NotFollowed, method_of, require_fresh
+from peft_registry.trainer.training.foreign_trainer import has_own_optimizer
 from tests.builders.trainers import a_lora, a_model_of, a_trainer, followed, new_adapter
 from tests.builders.training import a_model
 
@@ -115,8 +116,16 @@ def another_base_in_memory(trainer: Any) -> None:
     trainer.model.get_base_model().model.norm.weight.data.add_(1)
 
 
-def _zero_of_stage(stage: int) -> SimpleNamespace:
-    return SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=stage))
+def _zero_of_stage(stage: int, **configuration: Any) -> SimpleNamespace:
+    return SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=stage, deepspeed_config=configuration))
+
+
+@pytest.mark.parametrize("block", ["optimizer", "scheduler"])
+def test_what_deepspeeds_configuration_chooses_is_not_said_to_be_the_trainers(block: str) -> None:
+    trainer = {"optimizer": None, "lr_scheduler": None, "is_deepspeed_enabled": True}
+    for configuration, is_own in (({block: {"type": "Lamb"}}, True), ({}, False)):
+        state = _zero_of_stage(2, **configuration)
+        assert has_own_optimizer(SimpleNamespace(**trainer, accelerator=SimpleNamespace(state=state))) is is_own
 
 
 @pytest.mark.parametrize(
