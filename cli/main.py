@@ -334,7 +334,7 @@ def _usage_error(error: Exception, arguments: list[str]) -> CommandLineRefused |
 
 
 def _written_as_key(objection: str) -> str | None:
-    """How to write what is no option, but a key of the training file."""
+    """How to write a key of the training file that was typed as an option; None where no key has that name."""
     from peft_registry.schemas.config_aliases import ALIASES, known_keys
 
     unknown = _NO_OPTION.match(objection)

@@ -38,7 +38,10 @@ def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> 
 
 
 def marks_of(facts: VersionFacts, checks: PageChecks, completed: Completeness | None) -> tuple[str, ...]:
-    """The marks in the header beside the verdict on the signatures, because that is no verdict on the model; a few words each."""
+    """The marks beside the verdict on the signatures, a few words each.
+
+    They stand there because valid signatures do not say whether the model may be used.
+    """
     return tuple(_marks(facts, checks, completed))
 
 

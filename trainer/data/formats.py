@@ -284,7 +284,7 @@ def turns_of(reading: RowReading, values: dict[str, Any]) -> list[Turn]:
 
 def has_empty_answer(reading: RowReading, values: dict[str, Any]) -> bool:
     """Whether a row has nothing, or white space, where its last answer stands."""
-    if reading.row_format == "text":  # it is no answer to anything
+    if reading.row_format == "text":  # such a row asks nothing, so it has no answer
         return False
     answer = values[reading.shape.answer]
     text: str = answer[-1]["content"] if reading.is_conversation else answer
