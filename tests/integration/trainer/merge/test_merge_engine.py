@@ -182,7 +182,8 @@ def test_the_room_of_the_whole_result_is_taken_before_anything_is_computed(
 
     monkeypatch.setattr(BlockSums, "of", look)
     merge(base, adapter, into=tmp_path / "merged")
-    assert taken == [True]
+    # Two threads may each be the first, and then both have looked.
+    assert taken and all(taken)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0, 0.125, -2.0, 3.0, 2 / 7])
