@@ -49,10 +49,11 @@ test-all: test
 	@sh .ci/install "$(VENV)" peers
 	$(IN_JOBS) -m "($(OUTSIDE)) and not full and not gpu"
 
-## full      and the oracles, whole fault matrices and benches; its folders are larger than memory should hold
+## full      and the oracles, whole fault matrices, other examples of each law, and benches; its folders are larger than memory should hold
 full: test-all
 	@sh .ci/install "$(VENV)" full
 	TMPDIR=$${TMPDIR:-/tmp} $(PYTEST) -m "full and not gpu"
+	$(PYTEST) --hypothesis-profile search -m "hypothesis and not full"
 	$(MAKE) bench
 
 ## bench     ratios against the peers, in one run

@@ -142,6 +142,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return Shares(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis reads `--hypothesis-profile`
+def pytest_configure() -> None:
+    """Draw the same examples in every run, and let no wait for the processor end one: what falls in one run falls in all.
+
+    `make full` draws others, by the profile `search`.
+    """
+    from hypothesis import settings
+
+    settings.register_profile("search", deadline=None, database=None, print_blob=True)
+    settings.register_profile("same", derandomize=True, deadline=None, database=None)
+    settings.load_profile("same")
+
+
 # the marker that `pytest_collection_modifyitems` gives to tests whose files do not name it
 GIVEN_HERE = {"full"}
 
@@ -157,7 +170,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def may_be_chosen(asked: str, text: str) -> bool:
     """Whether a test of a file with this text can have markers that an expression asks for."""
     expression = Expression.compile(asked)
-    possible = GIVEN_HERE | (set(re.findall(r"\bmark\.(\w+)", text)) & set(re.findall(r"\w+", asked)))
+    # what draws examples gets the mark `hypothesis` for it
+    named = set(re.findall(r"\b(?:mark\.|from )(\w+)", text))
+    possible = GIVEN_HERE | (named & set(re.findall(r"\w+", asked)))
     all_that_one_test_may_have = (
         set(some) for count in range(len(possible) + 1) for some in combinations(possible, count)
     )

@@ -36,6 +36,8 @@ OUTSIDE = "(browser or strace or openssl) and not full and not gpu"
         # asked of PostgreSQL as well, a test is `full` though its file does not say so
         ("full and not gpu", "", True),
         ("full and sql", "", False),
+        ("hypothesis and not full", "from hypothesis import given\n", True),
+        ("hypothesis and not full", "", False),
     ],
 )
 def test_a_file_is_left_out_if_its_marks_can_be_none_of_those_asked_for(asked: str, text: str, chosen: bool) -> None:
