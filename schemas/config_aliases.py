@@ -30,6 +30,7 @@ from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.schemas.suggestions import closest, did_you_mean
 
 _MAX_SHOWN = 60
+_LIST_OF_NAMES = "tuple[str, ...]"  # as pydantic calls that alternative of a union
 
 
 class UnknownSetting(InputRefused):
@@ -281,9 +282,13 @@ def _tuples(value: Any) -> Any:
 
 
 def _first_of_key(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
-    """The first error, and those of the same key: a value that may be of several shapes has one for each."""
+    """The first error, and those of the same key: a value that may be of several shapes has one for each.
+
+    A value that is a list, and of no names, has its other error at one of its items.
+    """
     location = _location(errors[0])
-    return [error for error in errors if _location(error) == location]
+    same = (error for error in errors if _location(error)[: len(location)] == location)
+    return [error for error in same if _location(error) == location or _LIST_OF_NAMES in error["loc"]]
 
 
 def _location(error: ErrorDetails) -> list[str]:
@@ -303,7 +308,7 @@ def _refusal(error: ErrorDetails, *other_shapes: ErrorDetails) -> InputRefused:
         word = error["input"]
         nearest = closest(word, METHOD_NAMES) if isinstance(word, str) else None
         return WrongValue(key, word, expected=f"one of {', '.join(METHOD_NAMES)}", nearest=nearest)
-    expected = dict.fromkeys(_expected(objection(shape)) for shape in (error, *other_shapes))
+    expected = dict.fromkeys(map(_expected, (error, *other_shapes)))
     return WrongValue(key or "(the whole file)", error["input"], expected=" or ".join(expected))
 
 
@@ -312,8 +317,10 @@ def _is_key(part: str) -> bool:
     return "[" not in part
 
 
-def _expected(message: str) -> str:
-    text = message.removeprefix("Input should be ")
+def _expected(error: ErrorDetails) -> str:
+    if _LIST_OF_NAMES in error["loc"]:
+        return "a list of names"
+    text = objection(error).removeprefix("Input should be ")
     if "instance of" in text:
         return "a block of keys"
     return "a list" if text == "a valid tuple" else text

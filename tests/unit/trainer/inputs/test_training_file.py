@@ -211,7 +211,17 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "data.validation",
         "either a fraction or a path",
     ),
-    "a word for a list": ({"lora": {"target_modules": "query"}}, "lora.target_modules", "'all-linear' or a list"),
+    "a word for a list": (
+        {"lora": {"target_modules": "query"}},
+        "lora.target_modules",
+        "'all-linear' or a list of names",
+    ),
+    "numbers for names": (
+        {"lora": {"target_modules": ["q_proj", 1]}},
+        "lora.target_modules",
+        "'all-linear' or a list of names",
+    ),
+    "a number for a name": ({"ia3": {"target_modules": [1]}}, "ia3.target_modules", "'auto' or a list of names"),
     "no targets": ({"lora": {"target_modules": []}}, "lora.target_modules", "at least one"),
     "an unknown dtype": ({"training": {"dtype": "fp8"}}, "training.dtype", "'auto', 'bf16', 'fp16' or 'fp32'"),
     "a dtype in torch's words": (
