@@ -2,7 +2,7 @@
 imported, so that a wrong name is told as soon as a wrong column."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import listed_tensors
@@ -25,29 +25,53 @@ from peft_registry.trainer.methods.layer_names import (
     require_patterns,
 )
 
-# Classes of transformers whose layers are called as in their files: it renames and joins nothing of them while loading, and every
-# matrix is a linear layer's or the embedding's. Of others the names are known once transformers has built the model.
-NAMED_AS_STORED = frozenset(
-    {
-        "Cohere2ForCausalLM",
-        "Gemma2ForCausalLM",
-        "GemmaForCausalLM",
-        "GraniteForCausalLM",
-        "LlamaForCausalLM",
-        "MistralForCausalLM",
-        "Olmo2ForCausalLM",
-        "Phi3ForCausalLM",
-        "PhiForCausalLM",
-        "Qwen2ForCausalLM",
-        "Qwen3ForCausalLM",
-        "SmolLM3ForCausalLM",
-        "StableLmForCausalLM",
-        "Starcoder2ForCausalLM",
-    }
-)
-_EMBEDDING, _HEAD = "model.embed_tokens", "lm_head"
-# another name, such as that of a packed weight, says that the file was not written by these classes
-_STORED = re.compile(rf"(?:model\..+|{_HEAD})\.(?:weight|bias)")
+_LLAMA = ("model.embed_tokens",)
+# Classes of transformers whose layers are called as in their files, and their embeddings, of which a tied head shares the first:
+# it renames and joins nothing of them while loading, but puts the first part of these names before all where a file leaves it
+# out, and every other matrix is a linear layer's. Of other classes (recurrences, GPT-NeoX, packed experts …) the names are known
+# once transformers has built the model.
+EMBEDDINGS: Mapping[str, tuple[str, ...]] = {
+    "ArceeForCausalLM": _LLAMA,
+    "BloomForCausalLM": ("transformer.word_embeddings",),
+    "CodeGenForCausalLM": ("transformer.wte",),
+    "Cohere2ForCausalLM": _LLAMA,
+    "CohereForCausalLM": _LLAMA,
+    "Ernie4_5ForCausalLM": _LLAMA,
+    "Exaone4ForCausalLM": _LLAMA,
+    "FalconForCausalLM": ("transformer.word_embeddings",),
+    "GPT2LMHeadModel": ("transformer.wte", "transformer.wpe"),
+    "GPTBigCodeForCausalLM": ("transformer.wte", "transformer.wpe"),
+    "GPTJForCausalLM": ("transformer.wte",),
+    "GPTNeoForCausalLM": ("transformer.wte", "transformer.wpe"),
+    "Gemma2ForCausalLM": _LLAMA,
+    "Gemma3ForCausalLM": _LLAMA,
+    "GemmaForCausalLM": _LLAMA,
+    "Glm4ForCausalLM": _LLAMA,
+    "GlmForCausalLM": _LLAMA,
+    "GraniteForCausalLM": _LLAMA,
+    "HeliumForCausalLM": _LLAMA,
+    "HunYuanDenseV1ForCausalLM": _LLAMA,
+    "LlamaForCausalLM": _LLAMA,
+    "Ministral3ForCausalLM": _LLAMA,
+    "MistralForCausalLM": _LLAMA,
+    "NemotronForCausalLM": _LLAMA,
+    "Olmo2ForCausalLM": _LLAMA,
+    "Olmo3ForCausalLM": _LLAMA,
+    "OlmoForCausalLM": _LLAMA,
+    "Phi3ForCausalLM": _LLAMA,
+    "PhiForCausalLM": _LLAMA,
+    "Qwen2ForCausalLM": _LLAMA,
+    "Qwen3ForCausalLM": _LLAMA,
+    "SeedOssForCausalLM": _LLAMA,
+    "SmolLM3ForCausalLM": _LLAMA,
+    "StableLmForCausalLM": _LLAMA,
+    "Starcoder2ForCausalLM": _LLAMA,
+    "VaultGemmaForCausalLM": _LLAMA,
+}
+_HEAD = "lm_head"
+# another name, such as that of a packed weight, says that the file was not written by these classes; the last two are buffers
+# that older files hold
+_STORED = re.compile(r".+\.(?:weight|bias|masked_bias|rotary_emb\.inv_freq)")
 _MATRIX = 2
 
 
@@ -67,7 +91,7 @@ def require_layers_of_base(registry: Registry, base: Version, record: BaseRecord
     tensors = listed_tensors(stored_manifest(registry, base.manifest_digest).weights)
     layers = stored_layers(record.architecture, tensors)
     if layers is not None:
-        require_layers(layers, [tensor.name for tensor in tensors], config)
+        require_layers(layers, config)
 
 
 def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames | None:
@@ -77,25 +101,33 @@ def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames 
         architecture: the class that the base's configuration names.
         tensors: of its files.
     """
-    if architecture not in NAMED_AS_STORED or not all(_STORED.fullmatch(tensor.name) for tensor in tensors):
+    embeddings = EMBEDDINGS.get(architecture)
+    if embeddings is None or not all(_STORED.fullmatch(tensor.name) for tensor in tensors):
         return None
-    matrices = {tensor.name.removesuffix(".weight") for tensor in tensors if len(tensor.shape) == _MATRIX}
-    if _EMBEDDING not in matrices:
+    body = embeddings[0].partition(".")[0]
+    shapes = {_with_body(tensor.name, body): tensor.shape for tensor in tensors}
+    matrices = {name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == _MATRIX}
+    if not matrices.issuperset(embeddings):
         return None
     return LayerNames(
-        linear=frozenset(matrices - {_EMBEDDING} | {_HEAD}),
-        embeddings=frozenset({_EMBEDDING}),
-        tied=() if _HEAD in matrices else (_EMBEDDING, _HEAD),  # a tied weight is stored once
+        linear=frozenset(matrices.difference(embeddings) | {_HEAD}),
+        embeddings=frozenset(embeddings),
+        tied=() if _HEAD in matrices else (embeddings[0], _HEAD),  # a tied weight is stored once
         experts=frozenset(),
+        parameters=frozenset(shapes),
     )
 
 
-def require_layers(layers: LayerNames, parameters: Collection[str], config: TrainingFile) -> None:
+def _with_body(name: str, body: str) -> str:
+    """A stored name as the whole model calls it: of a model that was saved without its head, the first part is not stored."""
+    return name if name.partition(".")[0] in (body, _HEAD) else f"{body}.{name}"
+
+
+def require_layers(layers: LayerNames, config: TrainingFile) -> None:
     """Raise where a training file names layers that are not there.
 
     Args:
         layers: of the base.
-        parameters: the names of its weights and biases.
         config: the training file.
 
     Raises:
@@ -106,7 +138,7 @@ def require_layers(layers: LayerNames, parameters: Collection[str], config: Trai
             require_lora_layers(layers, block)
             require_patterns(adapted_by_lora(layers, block), block)
         elif isinstance(block, FullBlock):
-            require_freezable(parameters, block.freeze)
+            require_freezable(layers.parameters, block.freeze)
         elif not isinstance(block, BottleneckBlock):  # it also takes modules without a weight, which no file shows
             targets, feedforward = (getattr(block, key, None) for key in ("target_modules", "feedforward_modules"))
             if isinstance(targets, tuple) and isinstance(feedforward, tuple):

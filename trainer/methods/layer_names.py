@@ -86,12 +86,14 @@ class LayerNames:
         embeddings: those that look rows up.
         tied: embedding and head, in this order, where they have one weight; none where each has its own.
         experts: parameters of three dimensions, which hold the matrices of many experts.
+        parameters: all of them, without those that share the weight of another.
     """
 
     linear: frozenset[str]
     embeddings: frozenset[str]
     tied: tuple[str, ...]
     experts: frozenset[str]
+    parameters: frozenset[str]
 
 
 def is_target(name: str, target: str) -> bool:

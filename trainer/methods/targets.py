@@ -47,6 +47,7 @@ def layers_of(model: Any) -> LayerNames:
             for name, parameter in model.named_parameters()
             if parameter.dim() == _OF_EXPERTS and not name.endswith("bias")
         ),
+        parameters=frozenset(name for name, _ in model.named_parameters()),
     )
 
 

@@ -1,9 +1,12 @@
 """What the files of a base say of its layers, held against the built model and against what peft adapts there."""
 
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from docs.measured.architectures import FAMILIES, build
 from peft_registry.registry.identity.weights import Tensor
@@ -13,11 +16,11 @@ from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.methods.lora import LoraBlock
-from peft_registry.trainer.inputs.layers import NAMED_AS_STORED, adapted_by_lora, require_layers, stored_layers
-from peft_registry.trainer.methods import implementation
+from peft_registry.trainer.inputs.layers import EMBEDDINGS, adapted_by_lora, require_layers, stored_layers
+from peft_registry.trainer.methods import implementation, layer_names
 from peft_registry.trainer.methods.layer_names import LayerNames
 from peft_registry.trainer.methods.targets import layers_of
-from tests.builders.training import a_base_folder, a_model, a_training_file
+from tests.builders.training import a_base_folder, a_training_file
 
 NAMING = [name for name, method in METHODS.items() if method.block and "target_modules" in method.block.model_fields]
 # what somebody may write: a last part, some parts, a full name; a block, a norm, an embedding, a head; parts that are no whole ones
@@ -33,15 +36,55 @@ WORDS = (
     ["embed_tokens"],
     ["lm_head"],
     ["layers"],
+    # of GPT-2
+    ["c_attn", "mlp.c_proj"],
+    ["transformer.h.0.attn.c_attn"],
+    ["wpe"],
+    ["wte"],
 )
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
-def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[bool, tuple[Tensor, ...]]:
-    """Whether head and embedding are one, and the tensors of the files."""
+pytestmark = pytest.mark.filterwarnings("ignore:fan_in_fan_out")  # peft sets it for GPT-2, and says so
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base by its folder."""
+
+    folder: Path
+
+    def model(self) -> Any:
+        """In memory, not yet adapted; its weights are of no account."""
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(self.folder))
+
+    def layers(self) -> LayerNames:
+        """By its files."""
+        layers = stored_layers(self.model_class, tensors_of(self.folder))
+        assert layers is not None
+        return layers
+
+    @property
+    def model_class(self) -> str:
+        """As its configuration names it."""
+        (name,) = json.loads((self.folder / "config.json").read_bytes())["architectures"]
+        return str(name)
+
+
+@pytest.fixture(scope="module", params=["tied", "untied", "gpt2"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """Llama with a head of its own and without, and GPT-2, whose names and kind of layers are others."""
     folder = tmp_path_factory.mktemp("base")
-    a_base_folder(folder, tied=request.param)
-    return request.param, tensors_of(folder)
+    if request.param == "gpt2":
+        return Base(a_gpt2_folder(folder))
+    return Base(a_base_folder(folder, tied=request.param == "tied"))
+
+
+def a_gpt2_folder(folder: Path) -> Path:
+    settings = GPT2Config(
+        vocab_size=300, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=1
+    )
+    GPT2LMHeadModel(settings).save_pretrained(folder)
+    return folder
 
 
 def tensors_of(folder: Path) -> tuple[Tensor, ...]:
@@ -52,51 +95,45 @@ def tensors_of(folder: Path) -> tuple[Tensor, ...]:
     )
 
 
-def layers_in(tensors: tuple[Tensor, ...]) -> LayerNames:
-    layers = stored_layers("LlamaForCausalLM", tensors)
-    assert layers is not None
-    return layers
-
-
-def refusal_by_files(tensors: tuple[Tensor, ...], config: TrainingFile) -> str | None:
+def refusal_by_files(base: Base, config: TrainingFile) -> str | None:
     try:
-        require_layers(layers_in(tensors), [tensor.name for tensor in tensors], config)
+        require_layers(base.layers(), config)
     except KnownError as error:
         return str(error)
     return None
 
 
-def refusal_by_model(model: Any, config: TrainingFile) -> str | None:
+def refusal_by_model(base: Base, config: TrainingFile) -> str | None:
+    """What the method says of the names; None where it takes them, or refuses the base for another reason."""
     try:
-        implementation(config.method).prepare(model, config, seed=0)
+        implementation(config.method).prepare(base.model(), config, seed=0)
     except KnownError as error:
-        return str(error)
+        return str(error) if type(error).__module__ == layer_names.__name__ else None
     return None
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_files_of_the_listed_classes_name_every_layer_as_the_loaded_model_does(tmp_path: Path) -> None:
     """And nothing is claimed of others: transformers may rename what it reads."""
-    import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     seen = set()
     for name, family in FAMILIES.items():
         architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(family.model_type)
-        if family.model_class is not None or architecture not in NAMED_AS_STORED:
+        if family.model_class is not None or architecture not in EMBEDDINGS:
             continue
         folder = build(name, tmp_path / family.model_type)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder)
         assert stored_layers(type(model).__name__, tensors_of(folder)) == layers_of(model), name
         seen.add(type(model).__name__)
-    assert seen == NAMED_AS_STORED
+    assert seen == set(EMBEDDINGS)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_of_other_classes_and_of_files_with_other_names_nothing_is_said(tmp_path: Path) -> None:
     mixture = tensors_of(build("mixtral", tmp_path / "mixtral"))
     assert stored_layers("MixtralForCausalLM", mixture) is None
-    other_prefix = tensors_of(build("gpt2", tmp_path / "gpt2"))
+    other_prefix = tensors_of(a_gpt2_folder(tmp_path / "gpt2"))
     assert stored_layers("LlamaForCausalLM", other_prefix) is None
     plain = tensors_of(a_base_folder(tmp_path / "plain"))
     packed = Tensor("model.layers.0.self_attn.q_proj.qweight", "I32", (4, 32), plain[0].digest)
@@ -104,28 +141,39 @@ def test_of_other_classes_and_of_files_with_other_names_nothing_is_said(tmp_path
     assert stored_layers("LlamaForCausalLM", (*plain, packed)) is None
 
 
+@pytest.mark.parametrize("without", ["transformer.", ""])
+def test_names_of_an_older_file_are_those_of_the_model(tmp_path: Path, without: str) -> None:
+    """GPT-2's on the Hub leave the first part out, and hold the mask of each layer."""
+    tensors = tensors_of(a_gpt2_folder(tmp_path / "gpt2"))
+    mask = Tensor("transformer.h.0.attn.bias", "F32", (1, 1, 128, 128), tensors[0].digest)
+    older = [
+        Tensor(tensor.name.removeprefix(without), tensor.dtype, tensor.shape, tensor.digest)
+        for tensor in (*tensors, mask)
+    ]
+    layers, of_older = stored_layers("GPT2LMHeadModel", tensors), stored_layers("GPT2LMHeadModel", older)
+    assert layers is not None and of_older is not None
+    assert of_older == replace(layers, parameters=layers.parameters | {mask.name})
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_what_a_method_names_by_default_is_refused_nowhere(base: tuple[bool, tuple[Tensor, ...]], name: str) -> None:
-    is_tied, tensors = base
+def test_what_a_method_names_by_default_is_refused_nowhere(base: Base, name: str) -> None:
     config = a_training_file(method=name)
-    assert refusal_by_files(tensors, config) is None
-    adapted = implementation(name).prepare(a_model(tied=is_tied), config, seed=0)
+    assert refusal_by_files(base, config) is None
+    assert refusal_by_model(base, config) is None
     if "lora" in METHODS[name].blocks:
+        adapted = implementation(name).prepare(base.model(), config, seed=0)
         lora = getattr(adapted, "adapted", adapted)  # of the hybrid, its part in the layers
-        assert adapted_by_lora(layers_in(tensors), config.block(LoraBlock)) == set(
-            lora.base_model.targeted_module_names
-        )
+        assert adapted_by_lora(base.layers(), config.block(LoraBlock)) == set(lora.base_model.targeted_module_names)
 
 
 @pytest.mark.parametrize("words", WORDS, ids=",".join)
 @pytest.mark.parametrize("name", NAMING)
 def test_names_are_refused_by_the_files_in_the_words_of_the_built_model(
-    base: tuple[bool, tuple[Tensor, ...]], name: str, words: list[str]
+    base: Base, name: str, words: list[str]
 ) -> None:
-    is_tied, tensors = base
     more: dict[str, Any] = {"ia3__feedforward_modules": []} if name == "ia3" else {}
     config = a_training_file(method=name, **{f"{name}__target_modules": words}, **more)
-    by_files, by_model = refusal_by_files(tensors, config), refusal_by_model(a_model(tied=is_tied), config)
+    by_files, by_model = refusal_by_files(base, config), refusal_by_model(base, config)
     # targets of bottleneck adapters may hold no weight, and no file shows those
     assert by_files == (None if name == "bottleneck" else by_model)
 
@@ -151,18 +199,15 @@ def test_names_are_refused_by_the_files_in_the_words_of_the_built_model(
     ids=str,
 )
 def test_other_settings_of_layers_are_refused_by_the_files_in_the_words_of_the_built_model(
-    base: tuple[bool, tuple[Tensor, ...]], settings: dict[str, Any]
+    base: Base, settings: dict[str, Any]
 ) -> None:
-    is_tied, tensors = base
     config = a_training_file(**settings)
-    assert refusal_by_files(tensors, config) == refusal_by_model(a_model(tied=is_tied), config)
+    assert refusal_by_files(base, config) == refusal_by_model(base, config)
 
 
 @pytest.mark.parametrize("words", WORDS[:3], ids=",".join)
-def test_lora_adapts_what_the_files_say_that_its_targets_name(
-    base: tuple[bool, tuple[Tensor, ...]], words: list[str]
-) -> None:
-    is_tied, tensors = base
+@pytest.mark.parametrize("base", ["tied", "untied"], indirect=True)
+def test_lora_adapts_what_the_files_say_that_its_targets_name(base: Base, words: list[str]) -> None:
     config = a_training_file(lora__target_modules=words, lora__exclude_modules=["layers.0.self_attn.v_proj"])
-    adapted = implementation("lora").prepare(a_model(tied=is_tied), config, seed=0)
-    assert adapted_by_lora(layers_in(tensors), config.block(LoraBlock)) == set(adapted.base_model.targeted_module_names)
+    adapted = implementation("lora").prepare(base.model(), config, seed=0)
+    assert adapted_by_lora(base.layers(), config.block(LoraBlock)) == set(adapted.base_model.targeted_module_names)
