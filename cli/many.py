@@ -297,6 +297,8 @@ def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
     """The same with whole paths: a worker may have another working folder."""
     if isinstance(value, Path):
         return value.absolute()
+    if isinstance(value, tuple):
+        return tuple(map(_from_anywhere, value))
     if is_dataclass(value) and not isinstance(value, type):
         return replace(
             value, **{one.name: _from_anywhere(getattr(value, one.name)) for one in fields(value) if one.init}

@@ -127,6 +127,7 @@ def evaluate(
         unused = "--fewshot" if fewshot is not None else "--max-new-tokens"
         raise typer.BadParameter(f"{unused} is about a task: name it with --task", param_hint=unused)
     from peft_registry.cli.scope import scope_of_options
+    from peft_registry.trainer.evaluation.quality import MetricSource
     from peft_registry.trainer.use_cases.evaluate import EvaluationRequest, evaluate_references
 
     asked = EvaluationRequest(
@@ -142,16 +143,23 @@ def evaluate(
         with_placebo=placebo,
         reuse=reuse,
         answers=answers,
-        metric=metric,
+        metric=None if metric is None else MetricSource.parse(metric),
         allow_code=allow_code,
         raw=raw,
-        retain=tuple(retain or ()),
+        retain=tuple(map(_text_to_retain, retain or ())),
         policy=policy,
     )
     if home.is_for_many or not references:
         return over_many(home, EvaluateWork(asked), {"REFERENCE": references, "--recheck": recheck})
     home.registry.unlock()
     return _evaluated(evaluate_references(home.registry, references, asked, observe=home.story))
+
+
+def _text_to_retain(word: str) -> str | Path:
+    """What was typed: a path, unless it is the text that ships or a data set of the Hub."""
+    from peft_registry.trainer.hub.data_sets import is_hub_id
+
+    return word if word == "neutral" or is_hub_id(word, Path.cwd()) else Path(word)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from peft_registry.registry.disk.files import read_offered
 from peft_registry.registry.evaluation.comparisons import ids_digest
@@ -360,28 +360,50 @@ def _choices_of(value: object, references: tuple[str, ...]) -> tuple[str, ...] |
     return choices if is_usable and len(references) == 1 else None
 
 
-def load_metric(text: str, *, allow_code: bool) -> OwnMetric:
-    """The user's metric `FILE.py:FUNCTION`.
+@dataclass(frozen=True, slots=True)
+class MetricSource:
+    """Where a metric of the user's is: a function of a Python file."""
+
+    file: Path
+    function: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The metric `FILE.py:FUNCTION`.
+
+        Raises:
+            MetricUnusable: it is not written so.
+        """
+        file, _, function = text.rpartition(":")
+        if not file or not function:
+            raise MetricUnusable(text, "it is not written FILE.py:FUNCTION")
+        return cls(Path(file), function)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.function}"
+
+
+def load_metric(source: MetricSource, *, allow_code: bool) -> OwnMetric:
+    """The user's metric, whose file is run.
 
     Raises:
         CodeNotAllowed: it was not allowed to run code.
         MetricUnusable: there is no such function.
+        FileMissing, OfferedFileRefused: the file cannot be read.
     """
-    file, _, function = text.rpartition(":")
-    if not file or not function:
-        raise MetricUnusable(text, "it is not written FILE.py:FUNCTION")
     if not allow_code:
-        raise CodeNotAllowed(text)
-    source = read_offered(Path(file), max_bytes=MAX_SOURCE)
+        raise CodeNotAllowed(f"{source}")
+    file = str(source.file)
+    code = read_offered(source.file, max_bytes=MAX_SOURCE)
     space: dict[str, Any] = {"__name__": "user_metric", "__file__": file}
     try:
-        exec(compile(source, file, "exec"), space)  # noqa: S102  the user's own file, allowed by them for this run
+        exec(compile(code, file, "exec"), space)  # noqa: S102  the user's own file, allowed by them for this run
     except (Exception, SystemExit) as error:
-        raise MetricUnusable(text, f"{type(error).__name__}: {error}") from error
-    metric = space.get(function)
+        raise MetricUnusable(f"{source}", f"{type(error).__name__}: {error}") from error
+    metric = space.get(source.function)
     if not callable(metric):
-        raise MetricUnusable(text, f"{file} has no function {function}")
-    return OwnMetric(function, metric, Digest.of(source))
+        raise MetricUnusable(f"{source}", f"{file} has no function {source.function}")
+    return OwnMetric(source.function, metric, Digest.of(code))
 
 
 def measure_rows(

@@ -5,6 +5,7 @@ The rows are read as training rows are, from a file or a data set of the Hub and
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peft_registry.schemas.config import RetentionSource
@@ -31,7 +32,7 @@ class RetainedTwice(InputRefused):
     name: str
 
 
-def sources_of(paths: Sequence[str]) -> tuple[RetentionSource, ...]:
+def sources_of(paths: Sequence[str | Path]) -> tuple[RetentionSource, ...]:
     """The texts that a command line names.
 
     Raises:
@@ -39,7 +40,7 @@ def sources_of(paths: Sequence[str]) -> tuple[RetentionSource, ...]:
     """
     sources: dict[str, RetentionSource] = {}
     for path in paths:
-        source = RetentionSource(path=path or ".")  # no word at all is the folder here, and refused as one
+        source = RetentionSource(path=str(path) or ".")  # no word at all is the folder here, and refused as one
         if source.label in sources:
             raise RetainedTwice(source.label)
         sources[source.label] = source

@@ -40,6 +40,7 @@ from peft_registry.trainer.use_cases.evaluation_arms import ArmLoader, LoadedBas
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.neutral import GuardText
+    from peft_registry.trainer.evaluation.quality import MetricSource
     from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
     from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
@@ -81,17 +82,17 @@ class EvaluationRequest:
     with_placebo: bool = True
     reuse: bool = True
     answers: Path | None = None
-    metric: str | None = None
+    metric: "MetricSource | None" = None
     allow_code: bool = False
     raw: bool = False  # ask `answers` as they stand, without the template that a version was trained with
-    retain: tuple[str, ...] = ()  # files, data sets of the Hub, or `neutral`
+    retain: tuple[str | Path, ...] = ()  # files; data sets of the Hub and `neutral` by their names
     policy: Path | None = None
 
     @property
     def whole(self) -> tuple[str, ...]:
         """What is asked of all its rows, whatever part of each suite is: as its figures are called."""
         answers = () if self.answers is None else (_answers_name(self.answers),)
-        return (*(f"{TASK_PREFIX}{name}" for name in self.tasks), *answers, *self.retain)
+        return (*(f"{TASK_PREFIX}{name}" for name in self.tasks), *answers, *map(str, self.retain))
 
 
 @dataclass(frozen=True, slots=True)

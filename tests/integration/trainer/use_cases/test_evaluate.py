@@ -25,6 +25,7 @@ from peft_registry.schemas.config import EvaluationBlock
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Said, Warned
+from peft_registry.trainer.evaluation.quality import MetricSource
 from peft_registry.trainer.evaluation.scope import SCREEN, EvaluationScope
 from peft_registry.trainer.evaluation.suites import SuiteNamedTwice, check_asked, suite_named
 from peft_registry.trainer.inputs.recorded_suites import compare_with_suites
@@ -352,7 +353,7 @@ def test_a_metric_of_the_users_runs_only_when_allowed_and_is_named_by_its_source
     answers, metric = tmp_path / "q.jsonl", tmp_path / "own.py"
     answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
     metric.write_text("def length(answer, references):\n    return float(len(answer))\n")
-    asked = {"answers": answers, "metric": f"{metric}:length", "with_placebo": False}
+    asked = {"answers": answers, "metric": MetricSource(metric, "length"), "with_placebo": False}
     with pytest.raises(InputRefused, match="was not run"):
         evaluate_references(fresh, ["neutral:1"], EvaluationRequest(**asked))
     (found,) = evaluate_references(fresh, ["neutral:1"], EvaluationRequest(**asked, allow_code=True))

@@ -123,6 +123,42 @@ def test_an_item_that_fails_ends_no_other(capsys: pytest.CaptureFixture[str]) ->
     assert group["items"] == [[f"sha256:{'0' * 64}"]]
 
 
+ANSWERS = '{"prompt": "The dog", "answers": "barks"}\n'
+METRIC = "def own(answer, references):\n    return 0.0\n"
+FILES: list[
+    tuple[str, str, tuple[str, ...], str]
+] = [  # an option, what it names and what stands there, and what it needs beside it
+    ("--retain", "rows.jsonl", (), '{"text": "The cat sleeps."}\n'),
+    ("--answers", "rows.jsonl", ("--raw",), ANSWERS),
+    ("--metric", "own.py:own", ("--answers", "answers.jsonl", "--raw", "--allow-code"), METRIC),
+    (
+        "--guard-text",
+        "guard.txt",
+        ("--suite", "house"),
+        "".join(f"The cat sleeps for {number} hours.\n" for number in range(10)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("option", "named", "others", "content"), FILES, ids=[option for option, *_ in FILES])
+def test_what_was_done_with_a_file_counts_where_it_is_the_same_and_not_where_it_was_edited(
+    option: str, named: str, others: tuple[str, ...], content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("nobody").write_text(f"sha256:{'0' * 64}\n", "utf-8")  # no version, so that nothing is loaded
+    words = ["evaluate", "--list", "nobody", "--json-lines", f"{tmp_path / 'out'}", *others]
+    Path("answers.jsonl").write_text(ANSWERS, "utf-8")
+    file = Path(named.partition(":")[0])
+    file.write_text(content, "utf-8")
+    said(capsys, *words, option, named, code=7)
+    elsewhere = tmp_path / file
+    elsewhere.write_text(content, "utf-8")
+    said(capsys, *words, option, f"{tmp_path / named}", code=7)
+    elsewhere.write_text(content.replace("cat", "cow").replace("dog", "cow").replace("0.0", "1.0"), "utf-8")
+    assert run([*words, option, f"{tmp_path / named}"]) == 2
+    assert "results of another set of options" in capsys.readouterr().err
+    assert len(lines(f"{tmp_path / 'out'}")) == 2
+
+
 def test_each_line_of_a_list_is_a_merge_that_is_registered_once(capsys: pytest.CaptureFixture[str]) -> None:
     Path("merges").write_text("noise-0:1 noise-1:1  # both\n", "utf-8")
     merged = said(capsys, "merge", "--list", "merges", "--json-lines", "merged", "--no-mirror")

@@ -18,6 +18,7 @@ from peft_registry.trainer.evaluation.quality import (
     AnswerRow,
     CodeNotAllowed,
     MetricFailed,
+    MetricSource,
     MetricUnusable,
     OwnMetric,
     PromptTooLong,
@@ -63,16 +64,16 @@ def test_code_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
     metric = tmp_path / "metric.py"
     metric.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef ok(answer, references): return 1\n")
     with pytest.raises(CodeNotAllowed):
-        load_metric(f"{metric}:ok", allow_code=False)
+        load_metric(MetricSource.parse(f"{metric}:ok"), allow_code=False)
     assert not (tmp_path / "ran").exists()
-    assert load_metric(f"{metric}:ok", allow_code=True).name == "ok"
+    assert load_metric(MetricSource.parse(f"{metric}:ok"), allow_code=True).name == "ok"
 
 
 @pytest.mark.parametrize("source", ["raise SystemExit(0)", "def (", "1/0", ""])
 def test_a_metric_that_cannot_be_loaded_is_refused(tmp_path: Path, source: str) -> None:
     (tmp_path / "metric.py").write_text(source)
     with pytest.raises(MetricUnusable):
-        load_metric(f"{tmp_path / 'metric.py'}:f", allow_code=True)
+        load_metric(MetricSource.parse(f"{tmp_path / 'metric.py'}:f"), allow_code=True)
 
 
 def leaves(answer: str, references: Sequence[str]) -> float:
