@@ -22,6 +22,7 @@ from peft_registry.trainer.methods.layer_names import (
     require_freezable,
     require_linear,
     require_lora_layers,
+    require_modules,
     require_patterns,
 )
 
@@ -73,6 +74,28 @@ _HEAD = "lm_head"
 # that older files hold
 _STORED = re.compile(r".+\.(?:weight|bias|masked_bias|rotary_emb\.inv_freq)")
 _MATRIX = 2
+# the last parts of the names of their modules without a weight, which no file shows: functions, dropout, positions, and norms that
+# learn nothing
+WITHOUT_WEIGHT = frozenset(
+    {
+        "act",
+        "act_fn",
+        "activation_fn",
+        "attention_dropout",
+        "attn_dropout",
+        "drop",
+        "dropout",
+        "embed_dropout",
+        "gelu_impl",
+        "input_layernorm",
+        "norm",
+        "post_attention_layernorm",
+        "resid_attn_dropout",
+        "resid_dropout",
+        "resid_mlp_dropout",
+        "rotary_emb",
+    }
+)
 
 
 def require_layers_of_base(registry: Registry, base: Version, record: BaseRecord, config: TrainingFile) -> None:
@@ -139,7 +162,12 @@ def require_layers(layers: LayerNames, config: TrainingFile) -> None:
             require_patterns(adapted_by_lora(layers, block), block)
         elif isinstance(block, FullBlock):
             require_freezable(layers.parameters, block.freeze)
-        elif not isinstance(block, BottleneckBlock):  # it also takes modules without a weight, which no file shows
+        elif isinstance(block, BottleneckBlock):
+            if block.target_modules != "auto":
+                # the base may have those, so that only the built model can refuse them
+                unseen = [target for target in block.target_modules if target.rpartition(".")[2] in WITHOUT_WEIGHT]
+                require_modules(layers, block.target_modules, without_weight=unseen, key="bottleneck.target_modules")
+        else:
             targets, feedforward = (getattr(block, key, None) for key in ("target_modules", "feedforward_modules"))
             if isinstance(targets, tuple) and isinstance(feedforward, tuple):
                 require_feedforward_targeted(feedforward, targets)

@@ -23,9 +23,9 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods.bottleneck_adapter import BottleneckBlock
 from peft_registry.trainer.machine.seeding import seed_of
-from peft_registry.trainer.methods.layer_names import is_target, require_named, require_untied
+from peft_registry.trainer.methods.layer_names import is_target, require_modules
 from peft_registry.trainer.methods.peft_io import load_adapter, save_adapter, wrapped
-from peft_registry.trainer.methods.targets import tied_modules
+from peft_registry.trainer.methods.targets import layers_of
 
 NAME = "BOTTLENECK"
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "silu": torch.nn.SiLU}
@@ -182,9 +182,8 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     """
     block = config.block(BottleneckBlock)
     targets = _targets(model, block)
-    modules = (name for name, _ in model.named_modules() if name)
-    require_named(modules, targets, key="bottleneck.target_modules")
-    require_untied(tied_modules(model), targets, key="bottleneck.target_modules")
+    modules = [name for name, _ in model.named_modules() if name]
+    require_modules(layers_of(model), targets, without_weight=modules, key="bottleneck.target_modules")
     torch.manual_seed(seed_of(seed, "adapter"))
     settings = BottleneckConfig(
         task_type=TaskType.CAUSAL_LM,

@@ -95,6 +95,13 @@ class LayerNames:
     experts: frozenset[str]
     parameters: frozenset[str]
 
+    @property
+    def modules(self) -> frozenset[str]:
+        """All modules that have a weight, of their own or in a module within them."""
+        within = (name.split(".") for name in self.parameters)
+        holding = {".".join(parts[:length]) for parts in within for length in range(1, len(parts))}
+        return self.linear | self.embeddings | holding
+
 
 def is_target(name: str, target: str) -> bool:
     """Whether peft matches a module's full name with a target."""
@@ -136,6 +143,29 @@ def require_linear(layers: LayerNames, targets: Sequence[str], *, key: str) -> N
         TargetsNotFound, TiedTarget.
     """
     require_named(layers.linear, targets, key=key)
+    require_untied(layers.tied, targets, key=key)
+
+
+def require_modules(
+    layers: LayerNames, targets: Sequence[str], *, without_weight: Collection[str] = (), key: str
+) -> None:
+    """Raise unless each target names modules, of whatever kind, and none that shares its weights.
+
+    Args:
+        layers: of the base.
+        targets: full names, or their last parts.
+        without_weight: the full names of its other modules, which the error does not propose.
+        key: of the training file, for the error.
+
+    Raises:
+        TargetsNotFound, TiedTarget.
+    """
+    modules = layers.modules
+    known = modules.union(without_weight)
+    if not all(any(is_target(name, target) for name in known) for target in targets):
+        # a block is called by its number, which says nothing here
+        names = tuple(name for name in _last_parts(modules) if not name.isdigit())
+        raise TargetsNotFound(key, list(targets), names)
     require_untied(layers.tied, targets, key=key)
 
 
