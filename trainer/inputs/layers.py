@@ -9,6 +9,7 @@ from peft_registry.registry.identity.manifests import listed_tensors
 from peft_registry.registry.identity.weights import Tensor
 from peft_registry.registry.records.stored_manifests import stored_manifest
 from peft_registry.schemas.base_model import BaseRecord
+from peft_registry.schemas.block import Block
 from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.methods.bottleneck_adapter import BottleneckBlock
@@ -17,7 +18,9 @@ from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.methods.layer_names import (
     LayerNames,
+    ModelNames,
     is_target,
+    require_experts,
     require_feedforward_targeted,
     require_freezable,
     require_linear,
@@ -28,18 +31,23 @@ from peft_registry.trainer.methods.layer_names import (
 
 _LLAMA = ("model.embed_tokens",)
 # Classes of transformers whose layers are called as in their files, and their embeddings, of which a tied head shares the first:
-# it renames and joins nothing of them while loading, but puts the first part of these names before all where a file leaves it
-# out, and every other matrix is a linear layer's. Of other classes (recurrences, GPT-NeoX, packed experts …) the names are known
-# once transformers has built the model.
+# it renames and joins nothing of them while loading but the experts of a mixture and what chooses among them, puts the first part
+# of these names before all where a file leaves it out, and every other matrix is a linear layer's. Bases from GGUF files are
+# stored like others. Of other classes (recurrences, GPT-NeoX, OPT …), and of packed weights, the names are known once transformers
+# has built the model.
 EMBEDDINGS: Mapping[str, tuple[str, ...]] = {
     "ArceeForCausalLM": _LLAMA,
     "BloomForCausalLM": ("transformer.word_embeddings",),
     "CodeGenForCausalLM": ("transformer.wte",),
     "Cohere2ForCausalLM": _LLAMA,
     "CohereForCausalLM": _LLAMA,
+    "DeepseekV2ForCausalLM": _LLAMA,
+    "DeepseekV3ForCausalLM": _LLAMA,
+    "Dots1ForCausalLM": _LLAMA,
     "Ernie4_5ForCausalLM": _LLAMA,
     "Exaone4ForCausalLM": _LLAMA,
     "FalconForCausalLM": ("transformer.word_embeddings",),
+    "FlexOlmoForCausalLM": _LLAMA,
     "GPT2LMHeadModel": ("transformer.wte", "transformer.wpe"),
     "GPTBigCodeForCausalLM": ("transformer.wte", "transformer.wpe"),
     "GPTJForCausalLM": ("transformer.wte",),
@@ -48,21 +56,27 @@ EMBEDDINGS: Mapping[str, tuple[str, ...]] = {
     "Gemma3ForCausalLM": _LLAMA,
     "GemmaForCausalLM": _LLAMA,
     "Glm4ForCausalLM": _LLAMA,
+    "Glm4MoeForCausalLM": _LLAMA,
     "GlmForCausalLM": _LLAMA,
     "GraniteForCausalLM": _LLAMA,
     "HeliumForCausalLM": _LLAMA,
     "HunYuanDenseV1ForCausalLM": _LLAMA,
+    "HunYuanMoEV1ForCausalLM": _LLAMA,
     "LlamaForCausalLM": _LLAMA,
     "Ministral3ForCausalLM": _LLAMA,
     "MistralForCausalLM": _LLAMA,
+    "MixtralForCausalLM": _LLAMA,
     "NemotronForCausalLM": _LLAMA,
     "Olmo2ForCausalLM": _LLAMA,
     "Olmo3ForCausalLM": _LLAMA,
     "OlmoForCausalLM": _LLAMA,
+    "OlmoeForCausalLM": _LLAMA,
     "Phi3ForCausalLM": _LLAMA,
     "PhiForCausalLM": _LLAMA,
     "Qwen2ForCausalLM": _LLAMA,
+    "Qwen2MoeForCausalLM": _LLAMA,
     "Qwen3ForCausalLM": _LLAMA,
+    "Qwen3MoeForCausalLM": _LLAMA,
     "SeedOssForCausalLM": _LLAMA,
     "SmolLM3ForCausalLM": _LLAMA,
     "StableLmForCausalLM": _LLAMA,
@@ -72,7 +86,9 @@ EMBEDDINGS: Mapping[str, tuple[str, ...]] = {
 _HEAD = "lm_head"
 # another name, such as that of a packed weight, says that the file was not written by these classes; the last two are buffers
 # that older files hold
-_STORED = re.compile(r".+\.(?:weight|bias|masked_bias|rotary_emb\.inv_freq)")
+_STORED = re.compile(r".+\.(?:weight|bias|e_score_correction_bias|masked_bias|rotary_emb\.inv_freq)")
+# the matrices of an expert, which transformers joins with those of the others under one name, and of what chooses among experts
+_OF_MIXTURE = re.compile(r".+\.(?:experts\.\d+\..+|(?:mlp|block_sparse_moe)\.gate\.weight)")
 _MATRIX = 2
 # the last parts of the names of their modules without a weight, which no file shows: functions, dropout, positions, and norms that
 # learn nothing
@@ -129,16 +145,19 @@ def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames 
         return None
     body = embeddings[0].partition(".")[0]
     shapes = {_with_body(tensor.name, body): tensor.shape for tensor in tensors}
-    matrices = {name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == _MATRIX}
+    of_mixtures = {name for name in shapes if _OF_MIXTURE.fullmatch(name)}
+    matrices = {
+        name.removesuffix(".weight")
+        for name, shape in shapes.items()
+        if len(shape) == _MATRIX and name not in of_mixtures
+    }
     if not matrices.issuperset(embeddings):
         return None
-    return LayerNames(
-        linear=frozenset(matrices.difference(embeddings) | {_HEAD}),
-        embeddings=frozenset(embeddings),
-        tied=() if _HEAD in matrices else (embeddings[0], _HEAD),  # a tied weight is stored once
-        experts=frozenset(),
-        parameters=frozenset(shapes),
-    )
+    linear = frozenset(matrices.difference(embeddings) | {_HEAD})
+    tied = () if _HEAD in matrices else (embeddings[0], _HEAD)  # a tied weight is stored once
+    if of_mixtures:
+        return LayerNames(linear, frozenset(embeddings), tied)
+    return ModelNames(linear, frozenset(embeddings), tied, experts=frozenset(), parameters=frozenset(shapes))
 
 
 def _with_body(name: str, body: str) -> str:
@@ -159,20 +178,27 @@ def require_layers(layers: LayerNames, config: TrainingFile) -> None:
     for name, block in zip(METHODS[config.method].blocks, config.method_blocks, strict=True):
         if isinstance(block, LoraBlock):
             require_lora_layers(layers, block)
-            require_patterns(adapted_by_lora(layers, block), block)
-        elif isinstance(block, FullBlock):
-            require_freezable(layers.parameters, block.freeze)
-        elif isinstance(block, BottleneckBlock):
-            if block.target_modules != "auto":
-                # the base may have those, so that only the built model can refuse them
-                unseen = [target for target in block.target_modules if target.rpartition(".")[2] in WITHOUT_WEIGHT]
-                require_modules(layers, block.target_modules, without_weight=unseen, key="bottleneck.target_modules")
-        else:
+        elif not isinstance(block, FullBlock | BottleneckBlock):
             targets, feedforward = (getattr(block, key, None) for key in ("target_modules", "feedforward_modules"))
             if isinstance(targets, tuple) and isinstance(feedforward, tuple):
                 require_feedforward_targeted(feedforward, targets)
             if isinstance(targets, tuple):
                 require_linear(layers, targets, key=f"{name}.target_modules")
+        if isinstance(layers, ModelNames):
+            _require_names(layers, block)
+
+
+def _require_names(names: ModelNames, block: Block) -> None:
+    """Raise where a block names what is no linear layer, or all that is adapted, and it is not there."""
+    if isinstance(block, LoraBlock):
+        require_experts(names.experts, block)
+        require_patterns(adapted_by_lora(names, block), block)
+    elif isinstance(block, FullBlock):
+        require_freezable(names.parameters, block.freeze)
+    elif isinstance(block, BottleneckBlock) and block.target_modules != "auto":
+        # the base may have those, so that only the built model can refuse them
+        unseen = [target for target in block.target_modules if target.rpartition(".")[2] in WITHOUT_WEIGHT]
+        require_modules(names, block.target_modules, without_weight=unseen, key="bottleneck.target_modules")
 
 
 def adapted_by_lora(layers: LayerNames, block: LoraBlock) -> frozenset[str]:

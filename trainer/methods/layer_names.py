@@ -85,13 +85,22 @@ class LayerNames:
         linear: those that multiply by one matrix, the output head with them.
         embeddings: those that look rows up.
         tied: embedding and head, in this order, where they have one weight; none where each has its own.
-        experts: parameters of three dimensions, which hold the matrices of many experts.
-        parameters: all of them, without those that share the weight of another.
     """
 
     linear: frozenset[str]
     embeddings: frozenset[str]
     tied: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNames(LayerNames):
+    """With the layers, all else that has a name and a weight.
+
+    Attributes:
+        experts: parameters of three dimensions, which hold the matrices of many experts.
+        parameters: all of them, without those that share the weight of another.
+    """
+
     experts: frozenset[str]
     parameters: frozenset[str]
 
@@ -147,12 +156,12 @@ def require_linear(layers: LayerNames, targets: Sequence[str], *, key: str) -> N
 
 
 def require_modules(
-    layers: LayerNames, targets: Sequence[str], *, without_weight: Collection[str] = (), key: str
+    layers: ModelNames, targets: Sequence[str], *, without_weight: Collection[str] = (), key: str
 ) -> None:
     """Raise unless each target names modules, of whatever kind, and none that shares its weights.
 
     Args:
-        layers: of the base.
+        layers: and all other names of the base.
         targets: full names, or their last parts.
         without_weight: the full names of its other modules, which the error does not propose.
         key: of the training file, for the error.
@@ -170,10 +179,10 @@ def require_modules(
 
 
 def require_lora_layers(layers: LayerNames, block: LoraBlock) -> None:
-    """Raise unless all that a LoRA block names is there, and of a kind that LoRA adapts.
+    """Raise unless all layers that a LoRA block names are there, and of a kind that LoRA adapts.
 
     Raises:
-        TargetsNotFound: `target_modules`, `exclude_modules` or `target_parameters` matches nothing.
+        TargetsNotFound: `target_modules` or `exclude_modules` matches nothing.
         TiedTarget: it names an output head or embedding that the base ties.
     """
     if block.target_modules != "all-linear":
@@ -181,9 +190,17 @@ def require_lora_layers(layers: LayerNames, block: LoraBlock) -> None:
         require_named(adaptable, block.target_modules, key="lora.target_modules")
         require_untied(layers.tied, block.target_modules, key="lora.target_modules")
     require_named(layers.linear | layers.embeddings, block.exclude_modules, key="lora.exclude_modules")
+
+
+def require_experts(experts: Collection[str], block: LoraBlock) -> None:
+    """Raise unless each of the `target_parameters` of a LoRA block names parameters that hold many experts.
+
+    Raises:
+        TargetsNotFound.
+    """
     for target in block.target_parameters:
-        if not any(is_target(name, target) for name in layers.experts):
-            names = tuple(sorted({_expert(name) for name in layers.experts}))
+        if not any(is_target(name, target) for name in experts):
+            names = tuple(sorted({_expert(name) for name in experts}))
             raise TargetsNotFound("lora.target_parameters", list(block.target_parameters), names)
 
 

@@ -29,7 +29,7 @@ from peft_registry.schemas.config import TrainingFile
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.trainer.machine.seeding import seed_of
-from peft_registry.trainer.methods.layer_names import require_lora_layers, require_patterns
+from peft_registry.trainer.methods.layer_names import require_experts, require_lora_layers, require_patterns
 from peft_registry.trainer.methods.peft_io import adapter_state, load_adapter, save_adapter, suppress_warnings, wrapped
 from peft_registry.trainer.methods.targets import layers_of, layers_read_past, require_effective, routers
 
@@ -58,7 +58,7 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
     """The base with LoRA layers in place, only they trainable.
 
     Raises:
-        TargetsNotFound: `target_modules` or `exclude_modules` matches nothing.
+        TargetsNotFound: `target_modules`, `exclude_modules` or `target_parameters` matches nothing.
         TiedTarget: it names an output head or embedding that the base ties.
         TargetWithoutEffect: it names a layer of a state space that its kernels go past.
         ParametersRefused: experts that are one tensor would be adapted with dropout or DoRA.
@@ -66,7 +66,9 @@ def prepare(model: Any, config: TrainingFile, *, seed: int) -> Any:
         PissaOnExperts: `init` is pissa, and an adapted weight holds many experts at once.
     """
     block = config.block(LoraBlock)
-    require_lora_layers(layers_of(model), block)
+    layers = layers_of(model)
+    require_lora_layers(layers, block)
+    require_experts(layers.experts, block)
     if block.target_modules != "all-linear":
         require_effective(model, block.target_modules, key=_KEY)
     torch.manual_seed(seed_of(seed, "adapter"))

@@ -24,7 +24,7 @@ from peft_registry.trainer.inputs.layers import (
     stored_layers,
 )
 from peft_registry.trainer.methods import implementation, layer_names
-from peft_registry.trainer.methods.layer_names import LayerNames
+from peft_registry.trainer.methods.layer_names import LayerNames, ModelNames
 from peft_registry.trainer.methods.targets import layers_of
 from tests.builders.training import a_base_folder, a_training_file
 
@@ -133,19 +133,23 @@ def test_the_files_of_the_listed_classes_name_every_layer_as_the_loaded_model_do
             continue
         folder = build(name, tmp_path / family.model_type)
         model = AutoModelForCausalLM.from_pretrained(folder)
+        seen.add(type(model).__name__)
         layers = layers_of(model)
-        assert stored_layers(type(model).__name__, tensors_of(folder)) == layers, name
+        stored = stored_layers(type(model).__name__, tensors_of(folder))
+        if layers.experts:  # of a mixture, that much is known
+            assert stored == LayerNames(layers.linear, layers.embeddings, layers.tied), name
+            continue
+        assert stored == layers, name
         others = {module for module, _ in model.named_modules() if module} - layers.modules
         without_weight |= {module.rpartition(".")[2] for module in others}
-        seen.add(type(model).__name__)
     assert seen == set(EMBEDDINGS)
     assert without_weight == WITHOUT_WEIGHT
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_of_other_classes_and_of_files_with_other_names_nothing_is_said(tmp_path: Path) -> None:
-    mixture = tensors_of(build("mixtral", tmp_path / "mixtral"))
-    assert stored_layers("MixtralForCausalLM", mixture) is None
+    renamed = tensors_of(build("gpt_neox", tmp_path / "gpt_neox"))
+    assert stored_layers("GPTNeoXForCausalLM", renamed) is None
     other_prefix = tensors_of(a_gpt2_folder(tmp_path / "gpt2"))
     assert stored_layers("LlamaForCausalLM", other_prefix) is None
     plain = tensors_of(a_base_folder(tmp_path / "plain"))
@@ -164,7 +168,7 @@ def test_names_of_an_older_file_are_those_of_the_model(tmp_path: Path, without: 
         for tensor in (*tensors, mask)
     ]
     layers, of_older = stored_layers("GPT2LMHeadModel", tensors), stored_layers("GPT2LMHeadModel", older)
-    assert layers is not None and of_older is not None
+    assert isinstance(layers, ModelNames)
     assert of_older == replace(layers, parameters=layers.parameters | {mask.name})
 
 
@@ -224,3 +228,47 @@ def test_lora_adapts_what_the_files_say_that_its_targets_name(base: Base, words:
     config = a_training_file(lora__target_modules=words, lora__exclude_modules=["layers.0.self_attn.v_proj"])
     adapted = implementation("lora").prepare(base.model(), config, seed=0)
     assert adapted_by_lora(base.layers(), config.block(LoraBlock)) == set(adapted.base_model.targeted_module_names)
+
+
+@pytest.fixture(scope="module", params=["mixtral", "qwen2_moe"])
+def mixture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return Base(build(request.param, tmp_path_factory.mktemp("mixture")))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["q_proj", "model.layers.1.self_attn.o_proj"],
+        ["q_proj", "query"],
+        ["layers.7.self_attn.q_proj"],
+        ["shared_expert.up_proj"],
+        ["gate"],
+        ["w1"],
+        ["experts.0.up_proj"],
+    ],
+    ids=",".join,
+)
+@pytest.mark.parametrize("name", ["lora", "ia3", "loha"])
+def test_layers_of_a_mixture_are_refused_by_the_files_in_the_words_of_the_built_model(
+    mixture: Base, name: str, words: list[str]
+) -> None:
+    more: dict[str, Any] = {"ia3__feedforward_modules": []} if name == "ia3" else {}
+    config = a_training_file(method=name, **{f"{name}__target_modules": words}, **more)
+    assert refusal_by_files(mixture, config) == refusal_by_model(mixture, config)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora__target_parameters": ["experts.gate_up_proj"], "lora__dropout": 0.0},
+        {"method": "full", "full__freeze": ["mlp.gate.weight"]},
+        {"method": "bottleneck", "bottleneck__target_modules": ["mlp.experts"]},
+    ],
+    ids=str,
+)
+def test_no_name_of_experts_is_refused_by_files_that_call_them_otherwise(
+    mixture: Base, settings: dict[str, Any]
+) -> None:
+    config = a_training_file(**settings)
+    assert refusal_by_files(mixture, config) is None
+    assert refusal_by_model(mixture, config) is None
