@@ -14,6 +14,7 @@ nothing before the user accepts them. Those of a home that an earlier release re
 
 import json
 import os
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +49,15 @@ class AddressesChanged(NotChecked):
     changed: str
 
 
+class StateFolderClosed(NotChecked):
+    what = "your state folder {folder} cannot be read"
+    why = "{reason}; it remembers the logs and trust files that you saw"
+    fix = "run the command as its owner, or set XDG_STATE_HOME to a folder of yours"
+
+    folder: Path
+    reason: str
+
+
 class Addresses(NamedTuple):
     """What the settings of a home let its user contact; None where that lies in the home."""
 
@@ -57,14 +67,34 @@ class Addresses(NamedTuple):
 
 
 def state_folder(environment: Mapping[str, str]) -> Path | None:
-    """Where this user's own notes are kept (XDG base directories); None for a user without a home folder."""
+    """Where this user's own notes are kept (XDG base directories); None for a user without a home folder.
+
+    Raises:
+        StateFolderClosed: it is there, and this user may not look into it.
+    """
     stated = environment.get("XDG_STATE_HOME") or ""
-    if stated.startswith("/"):
-        return Path(stated) / "peft-registry"
     try:
-        return Path.home() / ".local" / "state" / "peft-registry"
+        folder = (Path(stated) if stated.startswith("/") else Path.home() / ".local" / "state") / "peft-registry"
     except RuntimeError:
         return None
+    _require_open(folder)
+    return folder
+
+
+def _require_open(folder: Path) -> None:
+    """Raise StateFolderClosed if a folder is there that this user may not list and enter."""
+    try:
+        status = folder.stat()
+    except PermissionError as error:
+        # a folder above it is closed, as /root is to everybody else
+        raise StateFolderClosed(folder, "a folder above it is closed to you") from error
+    except OSError:
+        return  # there is none yet, or none can be made
+    if stat.S_ISDIR(status.st_mode) and not os.access(folder, os.R_OK | os.X_OK):
+        mode = stat.S_IMODE(status.st_mode)
+        raise StateFolderClosed(
+            folder, f"it belongs to user {status.st_uid} with mode {mode:04o}, and you are user {os.getuid()}"
+        )
 
 
 def known_at(state: Path | None, folder: Path) -> frozenset[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from peft_registry.registry.disk.files import read_file, write_atomically
+from peft_registry.registry.disk.files import FileMissing, read_file, write_atomically
 from peft_registry.registry.intake.json import read_json
 from peft_registry.registry.signing.trust_chain import TrustChain, TrustRolledBack
 from peft_registry.schemas.document import Frozen, first_problem
@@ -137,10 +137,12 @@ class Pins:
             PinUnreadable: it is there and cannot be read.
         """
         path = self._path(name)
-        if path is None or not path.exists():
+        if path is None:
             return None
         try:
             return Pin.model_validate(read_json(read_file(path, max_bytes=_MAX_BYTES), what=str(path)))
+        except FileMissing:
+            return None
         except ValidationError as error:
             raise PinUnreadable(path, first_problem(error)) from error
         except KnownError as error:

@@ -312,6 +312,18 @@ def test_a_user_whose_state_folder_cannot_be_written_names_the_home_each_time(tm
     registry("list", "--home", FOLDER_NAME, cwd=tmp_path, before=UNPRIVILEGED, **state).ok()
 
 
+@pytest.mark.parametrize("closed", ["state/peft-registry", "state"])
+def test_a_state_folder_that_is_closed_to_its_user_is_named(tmp_path: Path, closed: str) -> None:
+    """As one that root made, or a volume that two users share: what is remembered there cannot be told, so nothing is believed."""
+    (tmp_path / "state" / "peft-registry").mkdir(parents=True)
+    (tmp_path / closed).chmod(0)
+    state = str(tmp_path / "state")
+    refused = registry("verify", ".", "--trust", "trust.json", cwd=tmp_path, before=UNPRIVILEGED, XDG_STATE_HOME=state)
+    (tmp_path / closed).chmod(0o700)
+    assert refused.code == 5, refused.err
+    assert refused.err.startswith(f"error: your state folder {state}/peft-registry cannot be read")
+
+
 def test_a_home_of_another_user_in_a_shared_folder_is_refused_and_a_folder_below_it_is_verified_without_it(
     planted: Path, here: Callable[..., Done]
 ) -> None:

@@ -99,6 +99,16 @@ def test_a_damaged_pin_is_not_taken_for_none(pins: Pins, text: str) -> None:
     assert caught.value.exit_code == 5
 
 
+def test_a_pin_that_cannot_be_opened_is_not_taken_for_none(pins: Pins) -> None:
+    pins.follow("home", FIRST)
+    assert pins.state is not None
+    pin = next((pins.state / "pins").iterdir())
+    pin.unlink()
+    pin.symlink_to("elsewhere")
+    with pytest.raises(PinUnreadable):
+        pins.follow("home", FIRST)
+
+
 def test_without_a_state_folder_all_works_and_it_is_said_that_nothing_is_remembered(
     tmp_path: Path, notes: Notes
 ) -> None:
