@@ -57,14 +57,14 @@ NOT_RUN = {
     ),
     "docker build -f docs/how-to/docker/verify.Dockerfile -t registry-verify .": _NEEDS_A_DAEMON,
     (
-        'docker run --rm --user "$(id -u)" --network none -v "$PWD:/work:ro" -v registry-state:/state registr'
-        "y-verify verify pulled --trust trust/trust.json"
+        'docker run --rm --user "$(id -u):$(id -g)" --network none -v "$PWD:/work:ro" -v registry-state:/state'
+        " registry-verify verify pulled --trust trust/trust.json"
     ): _NEEDS_A_DAEMON,
     "docker build -f docs/how-to/docker/ui.Dockerfile -t registry-ui .": _NEEDS_A_DAEMON,
     (
-        'docker run --rm --user "$(id -u)" -p 127.0.0.1:5000:5000 -v "$PWD/.registry:/home-of-registry:ro" -v'
-        ' "$PWD/login:/srv/registry" -v registry-state:/state -e MLFLOW_AUTH_ADMIN_PASSWORD registry-ui --nam'
-        "e models.example.org"
+        'docker run --rm --user "$(id -u):$(id -g)" -p 127.0.0.1:5000:5000 -v "$PWD/.registry:/home-of-registry:ro"'
+        ' --tmpfs /home-of-registry/keys -v "$PWD/login:/srv/registry" -v registry-state:/state'
+        " -e MLFLOW_AUTH_ADMIN_PASSWORD registry-ui --name models.example.org"
     ): _NEEDS_A_DAEMON,
     "registry ui": "runs until Ctrl-C; tests/servers/ui.py starts it",
     "registry ui --no-open --port 5001": "runs until Ctrl-C; tests/servers/ui.py starts it",

@@ -37,12 +37,29 @@ def test_there_are_two() -> None:
     assert [path.name for path in FILES] == ["ui.Dockerfile", "verify.Dockerfile"]
 
 
-def test_everything_that_is_copied_is_in_the_repository(file: Path) -> None:
+def copied_names(file: Path) -> list[str]:
+    """What an image takes from the checkout."""
     copied = [shlex.split(text)[:-1] for text in arguments(file, "COPY") if not text.startswith("--from")]
-    names = [name for words in copied for name in words]
+    return [name for words in copied for name in words]
+
+
+def test_everything_that_is_copied_is_in_the_repository(file: Path) -> None:
+    names = copied_names(file)
     assert [name for name in names if not (ROOT / name).exists()] == []
     layers = {path.name for path in (ROOT / "src" / "peft_registry").iterdir() if path.is_symlink()}
     assert layers | {"src", "pyproject.toml", "setup.py"} <= set(names)
+
+
+def test_a_build_is_sent_what_is_copied_and_no_environment_home_or_key(file: Path) -> None:
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    rules = [line for line in lines if not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == set(copied_names(file))
+
+
+def test_what_an_image_installs_is_what_the_tests_run_with(file: Path) -> None:
+    [requirements] = [text for text in arguments(file, "RUN") if " -r /requirements" in text]
+    assert "pip install --no-cache-dir -c /constraints.txt -r /requirements-verify.txt" in requirements
 
 
 def test_each_requirement_is_one_of_the_package_and_none_is_of_training(file: Path) -> None:
@@ -57,7 +74,9 @@ def test_each_requirement_is_one_of_the_package_and_none_is_of_training(file: Pa
 def test_python_is_one_that_the_package_takes_and_the_user_is_not_root(file: Path) -> None:
     [version] = {match[1] for text in arguments(file, "FROM") if (match := re.match(r"python:(3\.\d+)-slim", text))}
     assert f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]
-    assert arguments(file, "USER") == ["registry"]
+    [user] = arguments(file, "USER")
+    assert int(user) > 0
+    assert any(f"useradd --uid {user} " in text for text in arguments(file, "RUN"))
     names = [name for name, _ in instructions(file)]
     assert names.index("USER") > max(place for place, name in enumerate(names) if name == "RUN")
 

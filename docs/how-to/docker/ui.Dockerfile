@@ -11,8 +11,9 @@ COPY cli cli
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.13-slim
-COPY requirements-verify.txt /requirements.txt
-RUN python -m pip install --no-cache-dir -r /requirements.txt \
+COPY requirements-verify.txt constraints.txt /
+# the releases that the tests run with
+RUN python -m pip install --no-cache-dir -c /constraints.txt -r /requirements-verify.txt \
     "mlflow>=3.11,<4" "Flask-WTF>=1.2,<2" "psycopg[binary]>=3.2" "s3fs>=2024.6"
 COPY --from=wheel /wheels /wheels
 RUN python -m pip install --no-cache-dir --no-deps /wheels/*.whl && rm -r /wheels
@@ -20,7 +21,8 @@ RUN python -m pip install --no-cache-dir --no-deps /wheels/*.whl && rm -r /wheel
 ENV REGISTRY_HOME=/home-of-registry HOME=/state XDG_STATE_HOME=/state MLFLOW_AUTH_CONFIG_PATH=/srv/registry/basic_auth.ini
 # whoever runs it with --user, to read files of their own, can write there too
 RUN useradd --uid 10001 --no-create-home registry && install -d -m 1777 /state /srv/registry
-USER registry
+# by number: Kubernetes cannot tell that a name is not root's
+USER 10001
 WORKDIR /srv/registry
 EXPOSE 5000
 ENTRYPOINT ["registry", "ui", "--shared", "--no-open"]
