@@ -31,8 +31,15 @@ def worked(folder: Path, group: Group) -> tuple[ItemResult, ...]:
     return tuple(ItemResult(item, os.getpid()) for item in group)
 
 
+def worked_beside_another(folder: Path, group: Group) -> tuple[ItemResult, ...]:
+    """The same, once a second worker is there: one that begins late would find all of it done."""
+    answers = worked(folder, group)
+    wait_for(lambda: len(list(folder.iterdir())) > 1, seconds=300)
+    return answers
+
+
 def held(folder: Path, group: Group) -> tuple[ItemResult, ...]:
-    """The same, but the first worker that gets item 7 is never done with it."""
+    """As `worked`, but the first worker that gets item 7 is never done with it."""
     answers = worked(folder, group)
     if group[0].parts == ("7",):
         try:
@@ -77,7 +84,7 @@ def opened(engine: str) -> Iterator[Executor]:
 @pytest.mark.timeout(600)
 def test_each_item_is_answered_once_by_two_workers(engine: str, tmp_path: Path) -> None:
     with opened(engine) as executor:
-        answers = list(results_of(executor, partial(worked, tmp_path), GROUPS))
+        answers = list(results_of(executor, partial(worked_beside_another, tmp_path), GROUPS))
     assert {answer.item for answer in answers} == set(ITEMS) and len(answers) == len(ITEMS)
     assert all(answer.is_done for answer in answers)
     assert len(list(tmp_path.iterdir())) == 2
@@ -137,7 +144,7 @@ def test_an_interrupted_process_removes_its_temporary_files_and_begins_nothing_m
     with executor_named("local:1") as executor:
         process = executor.submit(os.getpid).result()
         interrupted, waiting = (executor.submit(in_scratch, tmp_path) for _ in range(2))
-        wait_for(lambda: any(tmp_path.iterdir()), seconds=60)
+        wait_for(lambda: any(tmp_path.glob("*/begun")), seconds=60)
         os.kill(process, signal.SIGINT)
         assert isinstance(interrupted.exception(), KeyboardInterrupt)
         assert isinstance(waiting.exception(), KeyboardInterrupt)
@@ -147,7 +154,9 @@ def test_an_interrupted_process_removes_its_temporary_files_and_begins_nothing_m
 
 def in_scratch(folder: Path) -> None:
     """Writes to a temporary folder, and is never done."""
-    with TemporaryDirectory(dir=folder):
+    with TemporaryDirectory(dir=folder) as scratch:
+        # only from here on somebody removes it
+        Path(scratch, "begun").touch()
         time.sleep(600)
 
 

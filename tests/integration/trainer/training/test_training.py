@@ -100,7 +100,8 @@ def test_sampling_the_machine_changes_no_loss_and_leaves_no_thread(batches):
         model.get_base_model().model.norm.weight.fill_(math.nan)
     with pytest.raises(LossDiverged):
         train(model, batches, config.training)
-    assert set(threading.enumerate()) == threads
+    # one of an earlier test may end meanwhile
+    assert set(threading.enumerate()) <= threads
 
 
 def test_a_base_with_dropout_of_its_own_trains_the_same_way_twice(tmp_path):

@@ -105,21 +105,26 @@ def test_a_file_that_says_something_else_is_left_out(tmp_path: Path, text: str) 
 
 
 def test_a_busy_core_is_a_hundred_percent() -> None:
+    """Its two readings lie within the outer times and around the inner ones, wherever the machine stalls."""
     reader = Reader()
+    outer = time.process_time(), time.perf_counter()
     reader.values()
-    used, began = time.process_time(), time.perf_counter()
-    while time.process_time() - used < 0.2:
+    inner = time.process_time(), time.perf_counter()
+    while time.process_time() - inner[0] < 0.2:
         sum(range(10_000))
-    expected = 100 * (time.process_time() - used) / (time.perf_counter() - began)
-    assert reader.values()["process_cpu_percentage"] == pytest.approx(expected, rel=0.3)
+    least, shortest = time.process_time() - inner[0], time.perf_counter() - inner[1]
+    share = reader.values()["process_cpu_percentage"] / 100
+    most, longest = time.process_time() - outer[0], time.perf_counter() - outer[1]
+    assert least / longest <= share <= most / shortest
 
 
 def test_sampling_starts_no_thread_and_names_nobody() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     sampler = SystemSampler()
     sampler.note(0)
     sampler.note(1, is_last=True)
-    assert threading.active_count() == before
+    # one of an earlier test may end meanwhile
+    assert set(threading.enumerate()) <= before
     metrics = sampler.metrics
     assert metrics is not None, "this system tells its memory"
     words = set(re.findall(r'"([a-z_]+)"', metrics.to_canonical().decode()))
