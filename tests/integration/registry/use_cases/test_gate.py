@@ -64,6 +64,7 @@ from tests.builders.evaluation import PLAN, a_recorded_evaluation, a_table, answ
 from tests.builders.homes import NOW, add_a_base, base_files, reopened
 from tests.builders.products import a_product
 from tests.builders.signing import a_p256_key, a_trusted_key, one_more
+from tests.compat.kept_home import stopped_clock
 
 ALEX, ALEX_AGAIN, SAM, WAIVES = a_p256_key(21), a_p256_key(22), a_p256_key(23), a_p256_key(24)
 LATER = "2026-11-25T12:00:00Z"
@@ -237,7 +238,8 @@ def test_who_waives_the_same_again_is_told_since_when_and_signs_nothing(
     words = ["gate", "waive", "sums", "worse", "--until", "2027-01-01", "--policy", str(bank), "--key", str(key)]
 
     def told(reason: str, *options: str) -> str:
-        assert run([*words, "--reason", reason, "--home", str(place.home.folder), *options]) == 0
+        with stopped_clock(LATER):
+            assert run([*words, "--reason", reason, "--home", str(place.home.folder), *options]) == 0
         return capsys.readouterr().out
 
     first = told("mended in December")
@@ -437,20 +439,25 @@ def test_after_a_compromise_a_gate_is_closed_and_an_alias_that_is_bound_cannot_b
         bind_alias(promoted.registry, guarded_named(promoted.registry, "champion"), policy, ALEX, reason="two of us")
         promote(promoted.registry, promoted.version, "champion", policy)
     home = ["--home", str(promoted.home.folder)]
-    assert run(["gate", "status", "sums@champion", *home]) == 0
-    assert run(["trust", "revoke", SAM.public.key_id, "--reason", "stolen", "--compromise", *home]) == 0
+
+    def done(*words: str) -> int:
+        with stopped_clock(LATER):  # before its waivers are over
+            return run([*words, *home])
+
+    assert done("gate", "status", "sums@champion") == 0
+    assert done("trust", "revoke", SAM.public.key_id, "--reason", "stolen", "--compromise") == 0
     capsys.readouterr()
-    assert run(["gate", "status", "sums@champion", *home]) == (6 if is_bound else 3)
+    assert done("gate", "status", "sums@champion") == (6 if is_bound else 3)
     told = capsys.readouterr()
     if is_bound:
         assert "was moved with 1 of 2 approvals, past the policy that it is bound to" in told.err
     else:
         assert "closed    approvals: needs 2 approvals, has 1" in told.out
     # either way nothing is handed out, and whoever is about to move it is told what the policy says
-    assert run(["pull", "sums@champion", str(promoted.folder / "pulled"), *home]) == 6
+    assert done("pull", "sums@champion", str(promoted.folder / "pulled")) == 6
     bank = promoted.folder / "bank.yml"
     bank.write_bytes(policy.data)
-    assert run(["promote", "sums:1", "champion", "--policy", str(bank), "--explain", *home]) == 3
+    assert done("promote", "sums:1", "champion", "--policy", str(bank), "--explain") == 3
     told = capsys.readouterr()
     assert "closed    approvals: needs 2 approvals, has 1" in told.out
     assert f"→ `registry gate approve sums:1 --policy {bank} --reason TEXT --key FILE`" in told.out

@@ -1,6 +1,7 @@
 """`registry trust` by its commands: nothing is half written, a repeated call changes nothing, several roots sign in turn."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -68,8 +69,9 @@ def test_a_second_person_is_added_and_revoked_and_the_same_call_changes_nothing(
     assert changed(capsys, *add)["state"] == "unchanged"
     assert (home / "trust.json").read_bytes() == file
     assert keys_of(home)[key.key_id].person == "risk"
-    assert changed(capsys, *add, "--until", "2026-12-31")["version"] == 3
-    assert keys_of(home)[key.key_id].valid_until == "2026-12-31T00:00:00Z"
+    until = f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%d}"
+    assert changed(capsys, *add, "--until", until)["version"] == 3
+    assert keys_of(home)[key.key_id].valid_until == f"{until}T00:00:00Z"
     revoke = ["trust", "revoke", f"sha256:{key.key_id}", "--reason", "left", "--routine"]
     assert changed(capsys, *revoke)["version"] == 4
     assert changed(capsys, *revoke)["state"] == "unchanged"
@@ -284,7 +286,7 @@ def test_the_newest_entry_dated_ahead_in_the_database_revokes_nothing(home: Path
     with MadeHome(home).rows() as rows:
         newest = rows.run("SELECT max(seq) FROM log_events").scalar_one()
         leaf = bytes(rows.run("SELECT leaf FROM log_events WHERE seq = :seq", seq=newest).scalar_one())
-        ahead = leaf.replace(b'"at":"2026-', b'"at":"2099-')
+        ahead = re.sub(rb'"at":"[0-9]{4}-', b'"at":"2099-', leaf)
         rows.run("UPDATE log_events SET leaf = :leaf WHERE seq = :seq", leaf=ahead, seq=newest)
     trainer = next(key_id for key_id, key in keys_of(home).items() if key.role == "trainer")
     before = (home / "trust.json").read_bytes()
