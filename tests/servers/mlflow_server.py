@@ -60,10 +60,24 @@ def a_team_server(folder: Path) -> Iterator[RunningMlflow]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+    with held_port() as port:
+        yield from _running(folder, port, kept | settings)
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A free port that nobody who asks for any port is given, though a server that shares addresses can listen on it.
+
+    MLflow takes seconds to begin; without this another test of those seconds might have the port by then.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def _running(folder: Path, port: int, environment: dict[str, str]) -> Iterator[RunningMlflow]:
     database = folder / "mlflow.db"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     command = [
         f"{sys.base_prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}",
         "-s",
@@ -78,7 +92,7 @@ def a_team_server(folder: Path) -> Iterator[RunningMlflow]:
     command += ["--workers", "1", "--app-name", "basic-auth", "--backend-store-uri", f"sqlite:///{database}"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=kept | settings, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_for(url, process, folder / "log")
