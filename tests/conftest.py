@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import random
 import re
 import shutil
 import sys
@@ -290,7 +291,20 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
+def seed_what_draws() -> None:
+    """What draws from the generators that a process shares draws the same, whichever tests of other files ran before."""
+    random.seed(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.manual_seed(
+            0
+        )  # `torch.manual_seed` notes where it was called, which takes a millisecond
+
+
+@pytest.hookimpl(tryfirst=True)  # before the first fixture
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    seed_what_draws()
     for marker in item.iter_markers():
         if marker.name in _NEEDS:
             there, why = _NEEDS[marker.name]
