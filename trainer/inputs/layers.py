@@ -30,10 +30,10 @@ from peft_registry.trainer.methods.layer_names import (
 )
 
 _LLAMA = ("model.embed_tokens",)
-# Classes of transformers whose layers are called as in their files, and their embeddings, of which a tied head shares the first:
-# it renames and joins nothing of them while loading but the experts of a mixture and what chooses among them, puts the first part
-# of these names before all where a file leaves it out, and every other matrix is a linear layer's. Bases from GGUF files are
-# stored like others. Of other classes (recurrences, GPT-NeoX, OPT …), and of packed weights, the names are known once transformers
+# Classes of transformers whose layers are called as in their files, and their embeddings, of which a tied head shares the first.
+# While loading it renames and joins nothing of them but one head, the experts of a mixture and what chooses among them; it puts the
+# first part of these names before all where a file leaves it out; and every other matrix is a linear layer's. Bases from GGUF
+# files are stored like others. Of other classes (recurrences, OPT …), and of packed weights, the names are known once transformers
 # has built the model.
 EMBEDDINGS: Mapping[str, tuple[str, ...]] = {
     "ArceeForCausalLM": _LLAMA,
@@ -52,6 +52,7 @@ EMBEDDINGS: Mapping[str, tuple[str, ...]] = {
     "GPTBigCodeForCausalLM": ("transformer.wte", "transformer.wpe"),
     "GPTJForCausalLM": ("transformer.wte",),
     "GPTNeoForCausalLM": ("transformer.wte", "transformer.wpe"),
+    "GPTNeoXForCausalLM": ("gpt_neox.embed_in",),
     "Gemma2ForCausalLM": _LLAMA,
     "Gemma3ForCausalLM": _LLAMA,
     "GemmaForCausalLM": _LLAMA,
@@ -84,6 +85,7 @@ EMBEDDINGS: Mapping[str, tuple[str, ...]] = {
     "VaultGemmaForCausalLM": _LLAMA,
 }
 _HEAD = "lm_head"
+_HEAD_OF_NEOX = "embed_out"  # in its files; transformers calls it as that of others
 # another name, such as that of a packed weight, says that the file was not written by these classes; the last two are buffers
 # that older files hold
 _STORED = re.compile(r".+\.(?:weight|bias|e_score_correction_bias|masked_bias|rotary_emb\.inv_freq)")
@@ -101,11 +103,14 @@ WITHOUT_WEIGHT = frozenset(
         "attn_dropout",
         "drop",
         "dropout",
+        "emb_dropout",
         "embed_dropout",
         "gelu_impl",
         "input_layernorm",
         "norm",
+        "post_attention_dropout",
         "post_attention_layernorm",
+        "post_mlp_dropout",
         "resid_attn_dropout",
         "resid_dropout",
         "resid_mlp_dropout",
@@ -144,7 +149,7 @@ def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames 
     if embeddings is None or not all(_STORED.fullmatch(tensor.name) for tensor in tensors):
         return None
     body = embeddings[0].partition(".")[0]
-    shapes = {_with_body(tensor.name, body): tensor.shape for tensor in tensors}
+    shapes = {_as_loaded(tensor.name, body): tensor.shape for tensor in tensors}
     of_mixtures = {name for name in shapes if _OF_MIXTURE.fullmatch(name)}
     matrices = {
         name.removesuffix(".weight")
@@ -160,9 +165,12 @@ def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames 
     return ModelNames(linear, frozenset(embeddings), tied, experts=frozenset(), parameters=frozenset(shapes))
 
 
-def _with_body(name: str, body: str) -> str:
+def _as_loaded(name: str, body: str) -> str:
     """A stored name as the whole model calls it: of a model that was saved without its head, the first part is not stored."""
-    return name if name.partition(".")[0] in (body, _HEAD) else f"{body}.{name}"
+    first, _, rest = name.partition(".")
+    if first == _HEAD_OF_NEOX:
+        return f"{_HEAD}.{rest}"
+    return name if first in (body, _HEAD) else f"{body}.{name}"
 
 
 def require_layers(layers: LayerNames, config: TrainingFile) -> None:

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from peft_registry.registry.identity.base import identify_base
+from peft_registry.registry.identity.weights import hash_tensors
 from peft_registry.schemas.identity import Digest
 from peft_registry.trainer.bases.gguf import GgufRefused, convert_gguf
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.preparing import prepare_base
+from peft_registry.trainer.inputs.layers import stored_layers
+from peft_registry.trainer.methods.targets import layers_of
 from tests.builders.training import a_model
 
 # our name → GGUF's
@@ -118,6 +121,12 @@ def test_nothing_of_the_quantisation_or_of_this_machine_stays(converted, gguf_fi
     identity = identify_base(converted.folder)
     assert identity.context_length == 128
     assert identity.architecture == "LlamaForCausalLM"
+
+
+def test_its_layers_are_known_without_building_it(converted):
+    model, _ = load_base(converted.folder, dtype="fp32", device="cpu")
+    tensors = hash_tensors(converted.folder / "model.safetensors").tensors
+    assert stored_layers("LlamaForCausalLM", tensors) == layers_of(model)
 
 
 def test_the_header_is_read_once(gguf_file, tmp_path, monkeypatch):

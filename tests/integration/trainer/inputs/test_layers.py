@@ -148,8 +148,8 @@ def test_the_files_of_the_listed_classes_name_every_layer_as_the_loaded_model_do
 
 @pytest.mark.filterwarnings("ignore")
 def test_of_other_classes_and_of_files_with_other_names_nothing_is_said(tmp_path: Path) -> None:
-    renamed = tensors_of(build("gpt_neox", tmp_path / "gpt_neox"))
-    assert stored_layers("GPTNeoXForCausalLM", renamed) is None
+    recurrence = tensors_of(build("mamba", tmp_path / "mamba"))
+    assert stored_layers("MambaForCausalLM", recurrence) is None
     other_prefix = tensors_of(a_gpt2_folder(tmp_path / "gpt2"))
     assert stored_layers("LlamaForCausalLM", other_prefix) is None
     plain = tensors_of(a_base_folder(tmp_path / "plain"))
