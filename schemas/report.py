@@ -23,11 +23,11 @@ class Figure(Frozen):
 
 
 class AnsweredQuestion(Frozen):
-    """A question that a reader brings, and what the records answer; `lead` does so in a sentence or two, and lines say how."""
+    """A question that a reader brings, and what the records answer; `lead` does so in a few lines, and `lines` say how."""
 
     question: str
     lines: tuple[str, ...]
-    lead: str = ""
+    lead: tuple[str, ...] = ()
 
 
 class Owed(Frozen):

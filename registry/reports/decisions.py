@@ -16,6 +16,7 @@ from peft_registry.schemas.values import Timestamp
 from peft_registry.schemas.version import Version
 
 Act = TypeVar("Act", bound=Document)
+_KEY = re.compile(r", key [0-9a-f]{12}…(?=\)$)")  # of `ada (approver, key 12ab34cd5678…)`
 _POLICY_DIGEST = re.compile(r" \(sha256:[0-9a-f]{12}…\)")
 Who = Callable[[str], str]
 
@@ -46,12 +47,13 @@ class AliasGate:
     def text(self) -> str:
         """In a sentence."""
         remark = f" {self.remark[:1].upper()}{self.remark[1:]}." if self.remark else ""
+        # a page that is read beside the release before it has to say which of the two it speaks of
+        state = f"State on this page, log entry {self.entry} ({self.as_of})"
         if self.unknown:
-            return f"Whether its release conditions are met could not be told: {self.unknown}.{remark}"
+            return f"{state}: whether its release conditions are met could not be told: {self.unknown}.{remark}"
         is_met = "not met" if self.closed_by else "met"
         missing = f": {', '.join(self.closed_by)}" if self.closed_by else ""
-        when = f"as of {self.as_of} (log entry {self.entry})"
-        return f"Release conditions of the policy {self.policy}: {is_met} {when}{missing}.{remark}"
+        return f"{state}: conditions of the policy {self.policy} {is_met}{missing}.{remark}"
 
 
 def decision_lines(
@@ -61,8 +63,8 @@ def decision_lines(
     record: Digest | None,
     gates: Mapping[str, AliasGate] | None = None,
 ) -> tuple[str, ...]:
-    """What was decided about a version, as signed and in the order of the log, so that one sees what came before a release; what of
-    it counts today `registry gate status` says.
+    """What was decided about a version, as signed and in the order of the log, so that one sees what came before a release, and
+    then how its policies stand in the state that the page shows; what of it counts today `registry gate status` says.
 
     Args:
         version: with the aliases that it has now.
@@ -81,11 +83,8 @@ def decision_lines(
     acts.sort(key=lambda act: place[act.statement.digest])
     asked = [gate for _, gate in sorted((gates or {}).items())]
     conditions = dict.fromkeys(gate.text for gate in asked)
-    # where one policy is asked it is named with its conditions, and what was done is under that
-    policies = {f"the policy {gate.policy}" for gate in asked}
-    policy = policies.pop() if len(policies) == 1 else ""
     cautions = dict.fromkeys(f"Caution: {caution}." for gate in asked for caution in gate.cautions)
-    return (*_with_each_digest_once((*conditions, *_in_words(acts, who, policy))), *cautions)
+    return (*_with_each_digest_once((*_in_words(acts, who), *conditions)), *cautions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +106,17 @@ class _Act:
     reason: str | None
 
 
-def _in_words(acts: Sequence[_Act], who: Who, policy: str) -> Iterator[str]:
-    """A line for each act; a key is named with its person's first act, and a policy where it is another than before."""
+def _in_words(acts: Sequence[_Act], who: Who) -> Iterator[str]:
+    """A line for each act; a role is named with its person's first act, and a policy where it is another than before.
+
+    Keys stand in the list of statements, by the entry; of a person that nobody lists the key is all there is.
+    """
     named: set[str] = set()
+    policy = ""
     for act in acts:
         key_id = act.statement.key_id
-        signer = who(key_id)
+        signer = _KEY.sub("", who(key_id))
         if key_id in named:
-            # of `ada (approver, key 12ab34cd5678…)` the person; where none is known the key is all there is
             signer = signer.rpartition(" (")[0] or signer
         named.add(key_id)
         under = f" under {act.policy}" if act.policy not in ("", policy) else ""
@@ -145,8 +147,9 @@ def _aliases(version: Version, statements: Sequence[StoredStatement]) -> Iterato
         if gate is None:
             yield _Act(statement, released, "", " without a policy: nobody had to approve it", move.reason)
         else:
-            waived = f", with {', '.join(gate.waived)} waived" if gate.waived else ""
-            yield _Act(statement, released, _policy(gate.policy_name, gate.policy), waived, move.reason)
+            waived = f" with {', '.join(gate.waived)} waived," if gate.waived else ""
+            met = f": the conditions of that policy were met then,{waived} as this entry says"
+            yield _Act(statement, released, _policy(gate.policy_name, gate.policy), met, move.reason)
 
 
 def moves_of(

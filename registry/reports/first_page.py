@@ -15,8 +15,9 @@ from peft_registry.registry.compliance.recorded_run import other_runs
 from peft_registry.registry.reports.law_answers import (
     compute_lines,
     due_lines,
-    flag_lines,
+    flags_behind,
     high_risk_line,
+    licence_lines,
     market_line,
     role_lines,
 )
@@ -82,7 +83,7 @@ def answers_of(
     evaluations = facts.evaluations
     names = OwnerNames()
     return (
-        use_answer(facts, holders, checks),
+        use_answer(facts, holders, checks, names),
         AnsweredQuestion(
             question="What is it for?", lines=(*_project(facts), *_purpose(facts, names), *_licence(record, names))
         ),
@@ -104,7 +105,7 @@ def answers_of(
         AnsweredQuestion(
             question="Is it high-risk, and did that change?", lines=(high_risk_line(record, base, names),)
         ),
-        AnsweredQuestion(question="Do licences restrict its use?", lines=tuple(flag_lines(facts))),
+        AnsweredQuestion(question="Do licences restrict its use?", lines=tuple(licence_lines(facts))),
         AnsweredQuestion(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
         AnsweredQuestion(question="How long is it kept, and what falls due?", lines=due_lines(facts, holders, checks)),
         AnsweredQuestion(question="What is open?", lines=open_lines(completed, base, names)),
@@ -118,6 +119,7 @@ def answers_behind(facts: VersionFacts) -> tuple[AnsweredQuestion, ...]:
         *((AnsweredQuestion(question="How large is the change?", lines=change),) if change else ()),
         *bias_details(facts.evaluations),
         *how_measured(facts.evaluations),
+        *flags_behind(facts),
     )
 
 
@@ -141,13 +143,12 @@ def _organisation(record: RecordSections | None, base: BaseRecord | None, names:
 
 def _registered(version: Version, holders: KeyHolders) -> str:
     """When it was registered, and under which key: a trust file names keys, and the name may be a person's or a machine's."""
-    key = f"the key {version.key_id[:12]}…"
+    signed = f"Registered {version.registered_at[:10]}, signed with the key {version.key_id[:12]}…"
     person = holders.persons.get(version.key_id)
     if person is None:
-        return f"Registered {version.registered_at[:10]}, signed with {key}, whose holder is not named."
+        return f"{signed}, whose holder is not named."
     role = f" (registry role: {holders.roles[version.key_id]})" if version.key_id in holders.roles else ""
-    named = f"which the trust file lists under the name “{person}”{role}"
-    return f"Registered {version.registered_at[:10]}, signed with {key}, {named}."
+    return f"{signed}, named “{person}” in the trust file{role}."
 
 
 def _project(facts: VersionFacts) -> tuple[str, ...]:

@@ -26,17 +26,19 @@ from peft_registry.registry.reports.wording import MISSING, NOT_ASKED_OF_A_BASE,
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.codes import because_in, listed_labels
 from peft_registry.schemas.modification import BaseUsed, ModificationRecord, RecordSections
+from peft_registry.schemas.report import AnsweredQuestion
 from peft_registry.schemas.values import Value
 
 # the guidelines are numbered twice, and a paragraph means nothing without its edition
 _CRITERION = (
-    "Above a third the Commission's guidelines, which are not binding, treat the modifier as a provider of a general-purpose "
-    "model, where the base is one (paragraph 63 as printed in July 2025, 60 in November 2025)"
+    "Above a third the Commission's guidelines (not binding; paragraph 63 as printed in July 2025, 60 in November 2025) treat "
+    "whoever modified a general-purpose model as a provider of one"
 )
 _SAME_PROVIDER = (
     "Not applied: the modifier is the provider of the base or acts for it, and the result counts as the same model "
     "(guidelines, paragraph 23 as printed in July 2025, 22 in November 2025)"
 )
+_BESIDE = "What is said beside the roles?"
 _PARTS_NAMED = 4  # whose licence it is; the modification record has all of them
 _FIELD = re.compile(r"[a-z0-9_]+(?:\[\])?\.[a-z0-9_.]*[a-z0-9_]")  # its path within a sentence
 _COARSE = 0.1  # a ratio below it is far from a third, and two figures say so; three tell one near a third from it
@@ -111,6 +113,11 @@ def role_lines(facts: VersionFacts) -> tuple[str, ...]:
     return (
         f"For the model: {_role(verdicts.gpai_modifier)}.",
         f"For the system: {_role(verdicts.high_risk)}.",
+        *(
+            (f"Beside that: {'; '.join(flag.title for flag in verdicts.flags)} (“{_BESIDE}”).",)
+            if verdicts.flags
+            else ()
+        ),
         *notes.get(indicated, ("Both are indicative, from what is recorded, and no legal advice.",)),
     )
 
@@ -169,8 +176,10 @@ def high_risk_line(record: RecordSections | None, base: BaseRecord | None, names
         return NOT_ASKED_OF_A_BASE if base is not None else "Unknown: no modification record."
     before, after = record.high_risk.classification_before, record.high_risk.classification_after
     if before.known and after.known:
-        moved = "unchanged" if before.value == after.value else "changed"
-        return f"{classification_text(after)} after, {classification_text(before)} before: {moved}."
+        text = classification_text(after)
+        if before.value == after.value:
+            return f"{text[:1].upper()}{text[1:]}, before the adaptation and with the adapted model: unchanged."
+        return f"{text[:1].upper()}{text[1:]} with the adapted model, {classification_text(before)} before: changed."
     owner = names.of(field_rules().by_path()["high_risk.classification_after"].owner)
     if value_text(before) == value_text(after):
         told = f"Unknown, before the adaptation and with the adapted model: {value_text(after)}"
@@ -179,23 +188,34 @@ def high_risk_line(record: RecordSections | None, base: BaseRecord | None, names
     return f"{told}. To be answered by {owner}."
 
 
-def flag_lines(facts: VersionFacts) -> Iterator[str]:
-    """What is said beside a status, and what the licence of each part restricts; of a part whose terms nobody knows, that."""
-    record = facts.record
-    signed = facts.signed_record or record
+def flags_behind(facts: VersionFacts) -> tuple[AnsweredQuestion, ...]:
+    """What is said beside a status, whole; the row about roles names it. None where nothing is."""
+    if facts.record is None:
+        return ()
+    raised = verdicts_of(in_third_form(facts.record), decided=facts.decided).flags
+    lines = tuple(flag.text for flag in raised)
+    return (AnsweredQuestion(question=_BESIDE, lines=lines),) if lines else ()
+
+
+def licence_lines(facts: VersionFacts) -> Iterator[str]:
+    """What the licence of each part restricts and which bases have terms of use; then the parts of which that is not known."""
+    signed = facts.signed_record or facts.record
     base = facts.base
-    if record is not None and signed is not None:
-        raised = verdicts_of(in_third_form(record), decided=facts.decided).flags
-        yield from (flag.text for flag in raised)
+    if signed is not None:
         whole = in_third_form(signed)
-        parts = tuple(_licensed_parts(whole))
-        yield from _restrictions(parts, licence_flags_of(whole))
+        # an adapter has no terms of its own: those of the base bind whoever uses it
+        policies = tuple(
+            (base_label(used), used.acceptable_use_policy) for used in whole.base if used.role.value != "ingredient"
+        )
+        yield from _restrictions(tuple(_licensed_parts(whole)), licence_flags_of(whole), policies)
     elif base is not None:
         flags = tuple(stated_licence_flags(base.facts.licence, base.facts.licence_flags))
-        yield from _restrictions((("this base", base.facts.licence, flags),), flags)
+        policies = (("this base", base.facts.acceptable_use_policy),)
+        yield from _restrictions((("this base", base.facts.licence, flags),), flags, policies)
 
 
 _LicensedPart = tuple[str, Value, tuple[str, ...]]  # what it is, its licence, and the flags of that
+_Policy = tuple[str, Value]  # of which base, and its terms of use
 
 
 def _licensed_parts(record: ModificationRecord) -> Iterator[_LicensedPart]:
@@ -207,20 +227,38 @@ def _licensed_parts(record: ModificationRecord) -> Iterator[_LicensedPart]:
         yield f"the data {value_text(data.name)}", data.licence, tuple(data_licence_flags(data))
 
 
-def _restrictions(parts: tuple[_LicensedPart, ...], flags: Iterable[str]) -> Iterator[str]:
-    """The restrictions with the parts whose licence has them, then the parts that may have others; one line where there is none."""
-    known = [flag for flag in dict.fromkeys(flags) if flag != UNKNOWN_TERMS]
-    for flag in known:
+def _restrictions(
+    parts: tuple[_LicensedPart, ...], flags: Iterable[str], policies: tuple[_Policy, ...]
+) -> Iterator[str]:
+    """What is known, in one line, with the parts whose licence has which terms; then what is not."""
+    known = []
+    restricting = [flag for flag in dict.fromkeys(flags) if flag != UNKNOWN_TERMS]
+    for flag in restricting:
         of = [name for name, _, its in parts if flag in its]
-        yield f"{flag.replace('_', ' ').capitalize()}{f': by the licence of {_some(of)}' if of else ''}."
+        known.append(f"{flag.replace('_', ' ')}{f', by the licence of {_some(of)}' if of else ''}")
+    with_terms = [name for name, policy in policies if policy.known]
+    if with_terms:
+        known.append(f"the terms of use of {_some(with_terms)} (“Which base?”)")
+    free: dict[str, list[str]] = {}  # by licence, of which parts
+    for name, licence, its in parts:
+        if licence.known and not its:
+            free.setdefault(value_text(licence), []).append(name)
+    if free:
+        known.append(f"no restriction by {_some([f'{licence} of {_some(names)}' for licence, names in free.items()])}")
+    if known:
+        yield f"Known: {'; '.join(known)}."
     unread = [(name, licence) for name, licence, its in parts if UNKNOWN_TERMS in its or not licence.settled]
     without = [name for name, licence in unread if not licence.known]
-    if without:
-        yield f"Not known: no licence is recorded of {_some(without)}."
+    open_parts = [f"no licence is recorded of {_some(without)}"] if without else []
+    without_terms = [name for name, policy in policies if not policy.known]
+    if without_terms:
+        open_parts.append(f"whether {_some(without_terms)} {'has' if len(without_terms) == 1 else 'have'} terms of use")
+    if open_parts:
+        yield f"Not known: {'; '.join(open_parts)}."
     unclear = [f"{value_text(licence)} of {name}" for name, licence in unread if licence.known]
     if unclear:
         yield f"Unknown to this tool, or typed and signed by nobody who answers for it: the terms of {_some(unclear)}."
-    if not known and not unread:
+    if not known and not unread and not without_terms:
         yield "None recorded."
 
 

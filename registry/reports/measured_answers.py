@@ -67,7 +67,8 @@ def bias_lines(evaluations: tuple[ShownEvaluation, ...], version: Version) -> tu
         f"{_told_apart(row) if names.count(row.dataset) > 1 else ''}{_added(shown)}."
         for shown, row in rows
     ]
-    return (*first_lines(tuple(lines), "before and after"), FLAGGED_MEANS)
+    *before, last = first_lines(tuple(lines), "before and after")
+    return (*before, f"{last} {FLAGGED_MEANS}")
 
 
 def bias_details(evaluations: tuple[ShownEvaluation, ...]) -> tuple[AnsweredQuestion, ...]:

@@ -1,6 +1,7 @@
 """The open fields of a record as a report names them: what is open, of which base, adapter or data file, and who owes it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from peft_registry.registry.compliance.answered_only import DECIDED_BESIDE
 from peft_registry.registry.compliance.completeness import (
@@ -83,7 +84,7 @@ def owed_of(
                     label += " (decided beside the record, which does not say it yet)"
                 asked.setdefault(label, []).append(whose_field(record, gap.field))
         named = dict(list(asked.items())[:_FIELDS_NAMED])
-        text = "; ".join(f"{label}{_of_whom(of)}" for label, of in named.items())
+        text = ". ".join(_said_of_whom(named))
         rest = count - sum(map(len, named.values()))
         text += f"; {rest} more under “Open fields”" if rest > 0 else ""
         if owner == "tool":
@@ -122,6 +123,14 @@ def whose_field(record: RecordSections, path: str) -> str:
     if isinstance(holder, BaseUsed):
         return base_label(holder)
     return value_text(holder.name) if holder.name.known else f"number {position + 1}, which has no name"
+
+
+def _said_of_whom(asked: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The labels with whose fields they are, which is said once behind those that follow each other and are of the same."""
+    for whose, rows in groupby(asked.items(), key=lambda row: _of_whom(row[1])):
+        labels = [label for label, _ in rows]
+        together = whose.replace("(", "(each ", 1) if len(labels) > 1 else whose
+        yield f"{'; '.join(labels)}{together}"
 
 
 def _of_whom(names: Sequence[str]) -> str:

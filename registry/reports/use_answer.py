@@ -1,14 +1,18 @@
-"""The first answer of a report: whether a version may be used, in a sentence that follows from the facts. Pure, over records."""
+"""The first answer of a report: for which uses a version may be taken, each with its reason from the facts. Pure, over records."""
 
 from collections.abc import Iterator, Sequence
 
-from peft_registry.registry.compliance.completeness import Completeness
+from peft_registry.registry.compliance.base_terms import EU_EXCLUSION
+from peft_registry.registry.compliance.completeness import Completeness, is_yes
+from peft_registry.registry.compliance.fields import field_rules
+from peft_registry.registry.compliance.record_licences import licence_flags_of
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
-from peft_registry.registry.compliance.verdicts.words import STATUSES
 from peft_registry.registry.reports.decisions import decision_lines, moves_of
+from peft_registry.registry.reports.law_answers import fields_missing
 from peft_registry.registry.reports.text import value_text
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
+from peft_registry.registry.reports.wording import OwnerNames
 from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
@@ -16,14 +20,19 @@ from peft_registry.schemas.report import AnsweredQuestion
 from peft_registry.schemas.statement import StoredStatement
 from peft_registry.schemas.values import Value
 
-_TERMS_CHARACTERS = 120  # of the terms of a base in the first sentence; the row about the base has more
+# recital 97: what is used inside alone and affects nobody's rights is not on the market
+_TRIAL = "For an internal trial that affects nobody's rights"
+_OPERATION = "In operation"
+_MARKET = "On the Union market"
+_TERMS_CHARACTERS = 120  # of the terms of a base in the first lines; the row about the base has more
+_STOP_CHARACTERS = 300  # of why something is recalled; “What is wrong” has all of it
 _BLOCKED = "blocked_art5"
-_NOT_CLEARED = "Not cleared for the market"
-_NOT_RELEASED = "Not released: no alias points at it, and nobody has approved it."
+_SCREEN = "the screen for prohibited output is not passed (Art. 5)"
+_EXCLUDED = "the terms of a base exclude the Union (“Do licences restrict its use?”)"
 
 
-def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> AnsweredQuestion:
-    """Whether it may be used: what stops it, whether it is released, what it is not cleared for, what the base's terms say.
+def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks, names: OwnerNames) -> AnsweredQuestion:
+    """For which uses it may be taken: a trial, operation under each alias, the market; or what stops all of them.
 
     The lines behind it are how that came about.
 
@@ -31,10 +40,11 @@ def use_answer(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> 
         facts: what is recorded.
         holders: of the keys that signed.
         checks: those that were made for this page.
+        names: whom the page has explained already.
     """
     record = _digest_to_name(facts.signed_record or facts.record, facts.statements)
     lines = decision_lines(facts.version, facts.statements, holders.who, record, checks.gates)
-    return AnsweredQuestion(question="May it be used?", lead=" ".join(_sentences(facts, checks)), lines=lines)
+    return AnsweredQuestion(question="May it be used?", lead=tuple(_by_use(facts, holders, checks, names)), lines=lines)
 
 
 def marks_of(facts: VersionFacts, checks: PageChecks, completed: Completeness | None) -> tuple[str, ...]:
@@ -46,6 +56,13 @@ def marks_of(facts: VersionFacts, checks: PageChecks, completed: Completeness | 
 
 
 def _marks(facts: VersionFacts, checks: PageChecks, completed: Completeness | None) -> Iterator[str]:
+    if not any(_stopped(checks)):  # what must not be used needs no second reason
+        yield from _of_uses(facts, checks)
+    if completed is not None and completed.open:
+        yield f"{len(completed.open)} {'field' if len(completed.open) == 1 else 'fields'} open"
+
+
+def _of_uses(facts: VersionFacts, checks: PageChecks) -> Iterator[str]:
     gates = checks.gates.values()
     if not facts.version.aliases:
         yield "not released"
@@ -53,10 +70,9 @@ def _marks(facts: VersionFacts, checks: PageChecks, completed: Completeness | No
         yield "release conditions not met"
     if any(gate.cautions for gate in gates):
         yield "caution"
-    if any(sentence.startswith(_NOT_CLEARED) for sentence in _not_cleared(facts)):
-        yield _NOT_CLEARED.lower()
-    if completed is not None and completed.open:
-        yield f"{len(completed.open)} {'field' if len(completed.open) == 1 else 'fields'} open"
+    record = facts.record
+    if record is not None and (_is_blocked(facts, record) or any(_open_for_market(facts, record))):
+        yield "not cleared for the market"
 
 
 def _digest_to_name(record: RecordSections | None, statements: Sequence[StoredStatement]) -> Digest | None:
@@ -65,15 +81,24 @@ def _digest_to_name(record: RecordSections | None, statements: Sequence[StoredSt
     return record.canonical_digest() if record is not None and is_named else None
 
 
-def _sentences(facts: VersionFacts, checks: PageChecks) -> Iterator[str]:
+def _by_use(facts: VersionFacts, holders: KeyHolders, checks: PageChecks, names: OwnerNames) -> Iterator[str]:
     stopped = tuple(_stopped(checks))
     yield from stopped
     yield from _limited(checks)
-    yield _released(facts, checks)
+    aliases = facts.version.aliases
+    if not stopped:
+        yield f"{_TRIAL}: {_trial(facts, checks)}."
+        yield from _in_operation(facts, holders, checks)
+        yield f"{_MARKET}: {_market(facts, names)}."
+    elif aliases:  # what must not be used needs no second reason
+        quoted = listed_labels([f"“{alias}”" for alias in aliases])
+        yield (
+            f"The alias {quoted} still points at it."
+            if len(aliases) == 1
+            else f"The aliases {quoted} still point at it."
+        )
     if checks.holds:
         yield "On hold: it must not be deleted."
-    if not stopped:  # what must not be used needs no second reason
-        yield from _not_cleared(facts)
     yield from _terms(facts)
 
 
@@ -84,49 +109,12 @@ def _stopped(checks: PageChecks) -> Iterator[str]:
         return
     if verification.verdict == "broken":
         yield "No: bytes or records are not those that were signed."
-    acts = tuple(dict.fromkeys(stop.act for stop in verification.stops))
-    stopped_by = [act.done for act in acts if "load" in act.stops]
-    if verification.recalls:
-        stopped_by.insert(0, "recalled")
+    acts = tuple(dict.fromkeys(stop.act for stop in verification.stops if "load" in stop.act.stops))
+    stopped_by = [*(["recalled"] if verification.recalls else []), *(act.done for act in acts)]
     if stopped_by:
-        yield f"No: it is {' and '.join(stopped_by)}, by whom and why is under “What is wrong”."
-
-
-def _released(facts: VersionFacts, checks: PageChecks) -> str:
-    """Whether an alias points at it, under a policy whose conditions are met; without one, whether anybody approved it."""
-    aliases = facts.version.aliases
-    if not aliases:
-        decided = any(stored.kind in ("approval", "decision", "waiver") for stored in facts.statements)
-        return "Not released: no alias points at it." if decided else _NOT_RELEASED
-    moves = moves_of(facts.version, facts.statements)
-    names = listed_labels([f"“{alias}”" for alias in aliases])
-    released = f"Released in this registry under the {'alias' if len(aliases) == 1 else 'aliases'} {names}"
-    notes = [
-        *_of_aliases("by whom is not recorded here", [alias for alias in aliases if alias not in moves], aliases),
-        *_of_aliases(
-            "without a policy, so that nobody had to approve it",
-            [alias for alias in aliases if alias in moves and moves[alias][1].gate is None],
-            aliases,
-        ),
-        *_of_aliases(
-            "its release conditions are not met now",
-            [alias for alias in aliases if alias in checks.gates and checks.gates[alias].closed_by],
-            aliases,
-        ),
-        *_of_aliases(
-            "whether its release conditions are met could not be told",
-            [alias for alias in aliases if alias in checks.gates and checks.gates[alias].unknown],
-            aliases,
-        ),
-    ]
-    return f"{'; '.join((released, *notes))}."
-
-
-def _of_aliases(note: str, among: Sequence[str], aliases: Sequence[str]) -> Iterator[str]:
-    """The note, with the aliases that it is about where it is not about all of them."""
-    if among:
-        whose = "" if len(among) == len(aliases) else f" ({', '.join(among)})"
-        yield f"{note}{whose}"
+        told = (*verification.recalls, *(stop.text for stop in verification.stops if "load" in stop.act.stops))
+        rest = f" {len(told) - 1} more under “What is wrong”." if len(told) > 1 else ""
+        yield f"No, it is {' and '.join(stopped_by)}: {_begun(told[0], _STOP_CHARACTERS)}.{rest}"
 
 
 def _limited(checks: PageChecks) -> Iterator[str]:
@@ -136,25 +124,117 @@ def _limited(checks: PageChecks) -> Iterator[str]:
         yield from (f"It is {act.done}: it must not be {act.forbidden}." for act in acts if "load" not in act.stops)
 
 
-def _not_cleared(facts: VersionFacts) -> Iterator[str]:
-    """What of the questions that a placing on the market rests on is open: a release in a registry answers none of them."""
+def _trial(facts: VersionFacts, checks: PageChecks) -> str:
+    verification = checks.verification
+    if verification is None:
+        return "not decided, because nothing was checked for this page"
+    if verification.verdict == "unverified":
+        return "not decided, because something could not be checked here (“Are the bytes intact?”)"
+    record = facts.record
+    if record is not None and _is_blocked(facts, record):
+        return f"not decided, because {_SCREEN}"
+    if _excludes_union(facts):
+        return f"not decided, because {_EXCLUDED}"
+    released = "" if facts.version.aliases else ", and a trial needs no release"
+    return f"yes, by the records: intact, not recalled{released}"
+
+
+def _in_operation(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> Iterator[str]:
+    """Of each alias that points at it who released it under that, and whether the conditions of a policy are met."""
+    if not facts.version.aliases:
+        decided = any(stored.kind in ("approval", "decision", "waiver") for stored in facts.statements)
+        nobody = "" if decided else ", and nobody has approved it"
+        yield f"{_OPERATION}: no, not released: no alias points at it{nobody}."
+    moves = moves_of(facts.version, facts.statements)
+    for alias in facts.version.aliases:
+        gate = checks.gates.get(alias)
+        moved = moves.get(alias)
+        if moved is None:
+            by = "the alias points at it, by whom is not recorded here"
+        else:
+            statement, _ = moved
+            entry = "(pending)" if statement.log_index is None else f"at log entry {statement.log_index}"
+            person = holders.persons.get(statement.key_id) or f"the key {statement.key_id[:12]}…"
+            by = f"released by {person} {entry}"
+        if gate is not None and gate.unknown:
+            answer = f"not decided: {by}; whether its conditions are met could not be told"
+        elif gate is not None and gate.closed_by:
+            answer = f"not now: {by}, conditions not met at {gate.entry}: {', '.join(gate.closed_by)}"
+        elif moved is None:
+            answer = f"not decided: {by}"
+        elif gate is not None:
+            passed = moved[1].gate
+            waived = (
+                f", with {', '.join(passed.waived)} waived at the release"
+                if passed is not None and passed.waived
+                else ""
+            )
+            answer = f"yes, {by}, conditions met at {gate.entry}{waived}"
+        elif moved[1].gate is None:
+            answer = f"yes, {by}, without a policy, so that nobody had to approve it"
+        else:
+            answer = f"yes, {by}; whether its conditions are still met was not checked for this page"
+        yield f"{_OPERATION} as “{alias}”: {answer}."
+
+
+def _market(facts: VersionFacts, names: OwnerNames) -> str:
+    """What a placing on the market waits for: a release in a registry answers none of it."""
     record = facts.record
     if record is None:
-        return
+        missing = "a base is placed by its provider" if facts.base is not None else "there is no modification record"
+        return f"not decided here, because {missing}"
+    if _is_blocked(facts, record):
+        return f"no, because {_SCREEN}"
+    placed = record.gpai.placed_on_eu_market
+    waiting = _waiting(tuple(_open_for_market(facts, record)), names)
+    if is_yes(placed) is False:
+        by = f" (stated by {placed.asserted_by})" if placed.asserted_by else ""
+        answer = f"no, because it is stated not to be placed there{by}"
+        return f"{answer}, and {waiting}" if waiting else answer
+    excluded = f"{_EXCLUDED}; " if _excludes_union(facts) else ""
+    if is_yes(placed) is None:  # no role follows before that is answered, so that something is open
+        return f"no, {excluded}{waiting}"
+    answer = f"{excluded}it is stated to be placed there"
+    return (
+        f"{answer}, and {waiting}" if waiting else f"{answer}; whether all that its roles ask is done, a person decides"
+    )
+
+
+def _waiting(waits: Sequence[tuple[str, tuple[str, ...]]], names: OwnerNames) -> str:
+    """`not cleared: its purpose is open (owed by the modifier), its licence and role are open (owed by legal)`; empty for none."""
+    owed: dict[tuple[str, ...], list[str]] = {}
+    for what, owners in waits:
+        owed.setdefault(owners, []).append(what)
+    parts = []
+    for owners, whats in owed.items():
+        by = f", to be answered by {' and '.join(map(names.of, owners))}" if owners else ""
+        parts.append(f"its {listed_labels(whats)} {'is' if len(whats) == 1 else 'are'} open{by}")
+    return f"not cleared: {'; '.join(parts)}" if parts else ""
+
+
+def _open_for_market(facts: VersionFacts, record: RecordSections) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What of purpose, licence and role is open, each with who owes it."""
+    rules = field_rules().by_path()
+    if not record.use.intended.known:
+        yield "purpose", (rules["use.intended"].owner,)
+    if isinstance(record, ModificationRecord) and not record.product.licence.settled:
+        yield "licence", (rules["product.licence"].owner,)
     verdicts = verdicts_of(in_third_form(record), decided=facts.decided)
-    if verdicts.gpai_modifier.status == _BLOCKED:
-        yield f"{_NOT_CLEARED}: {STATUSES[_BLOCKED]}."
-        return
-    is_open = {
-        "purpose": not record.use.intended.known,
-        "licence": isinstance(record, ModificationRecord) and not record.product.licence.settled,
-        "role under the AI Act": any(verdict.row is None for verdict in verdicts.both),
-    }
-    named = [name for name, is_so in is_open.items() if is_so]
-    if named:
-        yield f"{_NOT_CLEARED}: its {listed_labels(named)} {'is' if len(named) == 1 else 'are'} open."
-    else:
-        yield "No clearance for the market follows: purpose, licence and role are recorded below, and a person decides."
+    if any(verdict.row is None for verdict in verdicts.both):
+        missing = fields_missing(record, facts.decided)
+        # some questions name a whole section
+        owners = (rule.owner for path, rule in rules.items() if path in missing or path.rpartition(".")[0] in missing)
+        yield "role under the AI Act", tuple(owner for owner in dict.fromkeys(owners) if owner != "tool")
+
+
+def _is_blocked(facts: VersionFacts, record: RecordSections) -> bool:
+    """It generates images, audio or video that nobody has cleared."""
+    return verdicts_of(in_third_form(record), decided=facts.decided).gpai_modifier.status == _BLOCKED
+
+
+def _excludes_union(facts: VersionFacts) -> bool:
+    signed = facts.signed_record or facts.record
+    return signed is not None and EU_EXCLUSION in licence_flags_of(in_third_form(signed))
 
 
 def _terms(facts: VersionFacts) -> Iterator[str]:
@@ -170,5 +250,8 @@ def _terms(facts: VersionFacts) -> Iterator[str]:
 def _said(what: str, policy: Value) -> Iterator[str]:
     if policy.known:
         text = " ".join(value_text(policy).split())
-        cut = f"{text[:_TERMS_CHARACTERS]}…" if len(text) > _TERMS_CHARACTERS else text
-        yield f"{what}: “{cut}”."
+        yield f"{what}: “{_begun(text, _TERMS_CHARACTERS)}”."
+
+
+def _begun(text: str, characters: int) -> str:
+    return f"{text[:characters]}…" if len(text) > characters else text

@@ -114,12 +114,15 @@ def test_the_page_of_a_dossier_tells_the_gate_of_the_policy_that_lies_there(
     place: Path, registry: Registry, tmp_path: Path
 ) -> None:
     page = make_report_in(read_folder(place / "office", Examiner(registry.trust, NOW))).decode()
-    assert "Release conditions of the policy bank (<code>sha256:" in page and "</code>): met as of " in page
+    assert (
+        "under the policy bank (<code>sha256:" in page
+        and ": conditions of the policy bank met. A folder does not say" in page
+    )
     shutil.copytree(place / "office", tmp_path / "office")
     (policy,) = (tmp_path / "office" / "policies").iterdir()
     policy.unlink()
     page = make_report_in(read_folder(tmp_path / "office", Examiner(registry.trust, NOW))).decode()
-    assert "Release conditions" not in page, "of a policy that is not here nothing is told"
+    assert "State on this page" not in page, "of a policy that is not here nothing is told"
 
 
 def require_named(dossier: Path, file: Path, registry: Registry) -> None:

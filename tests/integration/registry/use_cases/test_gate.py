@@ -480,28 +480,32 @@ def test_the_first_page_of_a_report_says_whether_the_gate_is_open_by_the_records
     def page(as_of: str | None = None) -> str:
         html = make_report(promoted.registry, promoted.version, as_of=as_of).decode()
         first = html[: html.index("<details")]
-        return " ".join(re.sub("<[^>]+>", " ", first).split()).replace("( sha", "(sha").replace(" )", ")")
+        return " ".join(re.sub("<[^>]+>", " ", first).split()).replace("( ", "(").replace(" )", ")")
 
     def last_entry() -> int:
         return covered_size(promoted.registry) - 1
 
-    named = f"Release conditions of the policy bank ({policy.digest.short})"
+    def state(at: str, words: str) -> str:
+        return f"State on this page, log entry {last_entry()} ({at}): conditions of the policy bank {words}."
+
+    passed = f"under the policy bank ({policy.digest.short})"
     suspended = gate_status(promoted.registry, "sums@champion").decision.suspended
-    assert f"{named}: met as of {NOW} (log entry {last_entry()})." in page()
+    assert state(NOW, "met") in page()
+    assert passed in page()
+    assert ": the conditions of that policy were met then, with " in page(), "at the release, whatever is so now"
     assert "Released under the alias “champion”." not in page()
     promoted.at("2027-06-01T00:00:00Z")
-    assert f"{named}: met as of {NOW} (" in page(), "by the clock of no machine: every waiver is over"
+    assert state(NOW, "met") in page(), "by the clock of no machine: every waiver is over"
     rules = ", ".join(dict.fromkeys(entry.reason.rule for entry in suspended))
-    later = f"{named}: not met as of 2027-01-01T00:00:00Z (log entry {last_entry()}): {rules}."
-    assert later in page(as_of="2027-01-01T00:00:00Z")
+    assert state("2027-01-01T00:00:00Z", f"not met: {rules}") in page(as_of="2027-01-01T00:00:00Z")
     promoted.at(NOW)
     set_alias(promoted.registry, version_named(promoted.registry, "other"), "old")
     html = make_report(promoted.registry, version_named(promoted.registry, "other")).decode()
-    assert " without a policy: nobody had to approve it." in html and "Release conditions" not in html
+    assert " without a policy: nobody had to approve it." in html and "State on this page" not in html
     recall(promoted.registry, "sums:1", ALEX, reason="it does harm")
-    closed = f"not met as of {NOW} (log entry {last_entry()}): recall."
-    assert f"{named}: {closed}" in page()
-    assert f"Released under the alias “champion”. {named}: {closed}" in page()
+    closed = state(NOW, "not met: recall")
+    assert closed in page()
+    assert f"Released under the alias “champion”. {closed}" in page().replace(f" ({policy.digest.short})", "")
     assert page().count(policy.digest.short) == 2, "in each of the two places where it is named first"
 
 

@@ -85,7 +85,7 @@ def test_high_risk_duties_are_not_dated_to_2_august_2026(classification, day):
     view = a_view(a_record(facts={"high_risk": {"classification_after": classification}}))
     (line,) = [line for line in view.attention if "is classified" in line]
     assert line.endswith(f"apply from {day}.")
-    (flags,) = [answer.lines for answer in view.answers if answer.question == "Do licences restrict its use?"]
+    (flags,) = [answer.lines for answer in view.behind if answer.question == "What is said beside the roles?"]
     of_that_day = [text for text in flags if "2026-08-02" in text]
     assert all(text.startswith("Transparency (A50, Art. 50(1)-(4)): ") for text in of_that_day)
     without_flags = page(view)

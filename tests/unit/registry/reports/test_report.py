@@ -25,7 +25,7 @@ from peft_registry.registry.reports.drawing import (
 )
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation, bars_of, transitions_of
 from peft_registry.registry.reports.html import render_html
-from peft_registry.registry.reports.law_answers import due_lines
+from peft_registry.registry.reports.law_answers import due_lines, licence_lines
 from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.wording import CLASSIFICATIONS, comparison_sentence
@@ -278,8 +278,8 @@ QUESTIONS = {
         lambda: a_view(record=reclassified()),
         {
             "who": "Example Laboratory, NL",
-            "by whose hand": "Registered 2026-11-24, signed with the key lab-1…, which the trust file lists under the name "
-            "“the person of the trust file” (registry role: trainer).",
+            "by whose hand": "Registered 2026-11-24, signed with the key lab-1…, named “the person of the trust file” in the trust "
+            "file (registry role: trainer).",
             "purpose": "sums for pupils",
             "base": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
             "data": "sums.jsonl: 200 rows: 180 used for training, 20 kept for testing, sha256",
@@ -295,7 +295,11 @@ QUESTIONS = {
             "quality": "Better on sums.jsonl text, by loss a token (how badly it predicts the text; lower is "
             "better): 2.412 → 1.871",
             "a third": "Is it over a third of the base's compute?",
-            "high-risk": "high-risk, Annex III 3 (education and vocational training) after, not high-risk before: changed.",
+            "high-risk": "High-risk, Annex III 3 (education and vocational training) with the adapted model, not high-risk before: "
+            "changed.",
+            "beside the role": "Beside that: Fallback without attempt (F4, GL J64); Legacy (H11, Art. 111(2)) (“What is said "
+            "beside the roles?”).",
+            "what that asks": "What is said beside the roles? Fallback without attempt (F4, GL J64): the compute of the base",
             "status": "No role can be indicated yet for the model. Missing: whether the result is placed on the Union market; ",
             "open": "fields filled",
             "who owes": "Data owner",
@@ -354,7 +358,7 @@ MISSED = {
     "how many are flagged after": "31 of 240 items (12.9 %) lean to the biased answer (are flagged) before, 24 (10.0 %) after",
     "moves that add up to it": "no longer flagged: 11 (6 now neutral, 1 turned to the opposite, 4 now just below the threshold). "
     "Newly flagged: 4",
-    "that a key has a name": "signed with the key lab-1…, which the trust file lists under the name",
+    "that a key has a name": "signed with the key lab-1…, named “the person of the trust file” in the trust file",
     "in which role": "(registry role: trainer)",
     "rows that add up": "200 rows: 180 used for training, 20 kept for testing",
     "whose licence it is": "Base small-llama:1: its provider not recorded, its own licence Apache-2.0",
@@ -446,13 +450,34 @@ def test_whose_licence_restricts_or_is_not_known_is_named():
         text = first_page(a_view(record=a_modification_record(facts={"asserted_by": "x"} | facts)))
         return text[text.index("Do licences restrict its use?") : text.index("What is wrong, or")]
 
-    assert "Not known: no licence is recorded of the result and the data sums.jsonl." in row()
-    assert "Not known: no licence is recorded of the data sums.jsonl." in row(product={"licence": "MIT"})
+    known = "Do licences restrict its use? Known: no restriction by Apache-2.0 of small-llama:1."
+    terms = "whether small-llama:1 has terms of use."
+    assert f"{known} Not known: no licence is recorded of the result and the data sums.jsonl; {terms}" in row()
+    assert f"Not known: no licence is recorded of the data sums.jsonl; {terms}" in row(product={"licence": "MIT"})
     typed = row(product={"licence": "MIT"}, data={"*": {"licence": "CC-BY-NC-4.0"}})
-    assert "Non commercial: by the licence of the data sums.jsonl." in typed
+    assert (
+        "Known: non commercial, by the licence of the data sums.jsonl; no restriction by Apache-2.0 of small-llama:1."
+        in typed
+    )
+    assert f"Not known: {terms}" in typed
     assert (
         "Unknown to this tool, or typed and signed by nobody who answers for it: the terms of MIT of the result and CC-BY-NC-4.0 "
         "of the data sums.jsonl." in typed
+    )
+
+
+def test_terms_of_use_of_the_base_are_known_where_no_licence_is():
+    facts = some_base_facts(acceptable_use_policy=declared("for trying only", by="x", at=NOW))
+    base = a_base_input(record=a_base_record(facts=facts))
+    (known, _) = licence_lines(
+        VersionFacts(version=a_version(), lineage=a_lineage(), record=a_modification_record(bases=(base,)))
+    )
+    assert known == (
+        "Known: the terms of use of small-llama:1 (“Which base?”); no restriction by Apache-2.0 of small-llama:1."
+    )
+    of_base = VersionFacts(version=a_version(), lineage=a_lineage(), base=a_base_record(facts=facts))
+    assert tuple(licence_lines(of_base)) == (
+        "Known: the terms of use of this base (“Which base?”); no restriction by Apache-2.0 of this base.",
     )
 
 
@@ -481,6 +506,7 @@ def test_what_decides_comes_first_and_what_is_open_last():
             ("caution",),
         ),
         ({}, ("not cleared for the market", "51 fields open")),
+        ({"verification": an_outcome().revised(recalls=("ada recalled it",))}, ("51 fields open",)),
     ],
 )
 def test_beside_the_verdict_stands_in_words_what_is_not_released_not_cleared_and_open(over, marks):
@@ -633,7 +659,8 @@ def test_the_first_page_says_whether_the_evidence_is_intact_and_since_when(verdi
 def test_what_nobody_released_says_so_before_anything_else():
     text = first_page(a_view(version=a_version(), verification=an_outcome(verdict="verified")))
     assert text.startswith(
-        "Question Answer May it be used? Not released: no alias points at it, and nobody has approved it."
+        "Question Answer May it be used? For an internal trial that affects nobody's rights: yes, by the records: intact, not "
+        "recalled, and a trial needs no release. In operation: no, not released: no alias points at it, and nobody has approved it."
     )
 
 
@@ -653,13 +680,16 @@ def test_the_first_page_says_how_the_gate_before_an_alias_stands():
     moved = a_stored_statement("alias", statement=a_move("champion"))
     met = AliasGate(policy="bank", entry=7, as_of=NOW, closed_by=())
     for gate, words in (
-        (met, f"Release conditions of the policy bank: met as of {NOW} (log entry 7)."),
-        (replace(met, closed_by=("approvals",)), f"bank: not met as of {NOW} (log entry 7): approvals."),
+        (met, f"State on this page, log entry 7 ({NOW}): conditions of the policy bank met."),
+        (
+            replace(met, closed_by=("approvals",)),
+            f"log entry 7 ({NOW}): conditions of the policy bank not met: approvals.",
+        ),
         (
             replace(met, unknown="the store lost it"),
-            "Whether its release conditions are met could not be told: the store",
+            f"log entry 7 ({NOW}): whether its release conditions are met could not be told: the store",
         ),
-        (replace(met, remark="a folder ends"), "(log entry 7). A folder ends."),
+        (replace(met, remark="a folder ends"), "conditions of the policy bank met. A folder ends."),
     ):
         text = first_page(a_view(gates={"champion": gate}, statements=(moved,)))
         assert words in text[: text.index("What is it for?")]
@@ -668,9 +698,7 @@ def test_the_first_page_says_how_the_gate_before_an_alias_stands():
 def test_what_is_recalled_may_not_be_used_although_it_verifies():
     recalled = an_outcome(verdict="verified").revised(recalls=("the data rows.jsonl: ada recalled it",))
     text = first_page(a_view(verification=recalled))
-    assert text.startswith(
-        "Question Answer May it be used? No: it is recalled, by whom and why is under “What is wrong”."
-    )
+    assert text.startswith("Question Answer May it be used? No, it is recalled: the data rows.jsonl: ada recalled it.")
 
 
 @pytest.mark.parametrize(
@@ -725,7 +753,12 @@ def test_a_stated_number_has_the_unit_that_its_form_asks_for():
 def test_what_is_owed_of_several_bases_says_of_which():
     view = a_merge_view()
     text = first_page(view)
-    assert "Digest of the licence text (3 fields, of small-llama:1, part-1:1 and part-2:1); " in text
+    of_each = "(each 3 fields, of small-llama:1, part-1:1 and part-2:1)"
+    assert f"Digest of the licence text; Release date of the base {of_each}; " in text
+    assert (
+        "; Whether the modifier's name or trademark is put on the result. Provider of the base (of small-llama:1). "
+        in text
+    )
     assert "; 20 more under “Open fields”" in text
     assert "Ingredient part-2:1: made in this registry, its own licence not recorded, to be answered by legal" in text
     labels = {gap.field: gap.label for gap in view.gaps}
@@ -745,9 +778,7 @@ def test_the_address_of_data_is_its_origin():
 
 
 def test_the_licence_of_the_result_stands_on_the_first_page():
-    assert "Licence of the result: not recorded, to be answered by legal (whoever answers for the law)." in first_page(
-        a_view()
-    )
+    assert "Licence of the result: not recorded, to be answered by legal." in first_page(a_view())
     facts = {"asserted_by": "x", "product": {"licence": "MIT"}}
     assert "Licence of the result: MIT." in first_page(a_view(record=a_modification_record(facts=facts)))
 
