@@ -25,6 +25,7 @@ from peft_registry.trainer.machine.seeding import rank_by_hash
 
 _STEP = "data"
 _REPORT_EVERY = 256  # rows
+_SHORTEST_ROW = 2  # tokens: one, and the one that it predicts
 
 
 class TooFewRows(InputRefused):
@@ -68,16 +69,23 @@ class LengthOverContext(InputRefused):
 class NoRoomForPrompt(InputRefused):
     what = "{virtual} virtual tokens and training.max_length {max_length} are more than the base reads"
     why = "its context is {context_length} tokens, and virtual tokens take places in it"
-    fix = "set training.max_length to {longest} or less, or take fewer virtual tokens"
+    fix = "{remedy}"
 
     virtual: int
     max_length: int
     context_length: int
 
     @property
-    def longest(self) -> int:
-        # a row is a token and the one that it predicts, at least
-        return max(2, self.context_length - self.virtual)
+    def remedy(self) -> str:
+        longest = self.context_length - self.virtual
+        if longest >= _SHORTEST_ROW:
+            return f"set training.max_length to {longest} or less, or take fewer virtual tokens"
+        most = self.context_length - self.max_length
+        return (
+            f"take {most} virtual tokens or fewer"
+            if most
+            else "take fewer virtual tokens, and lower training.max_length"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,10 +235,20 @@ def test_a_held_out_part_of_one_row_cannot_choose_and_report(base):
     }
 
 
-def test_prompt_and_text_together_must_fit_the_context(base):
-    with pytest.raises(NoRoomForPrompt, match="100 virtual tokens") as caught:
-        run(base, prompt_tuning__num_virtual_tokens=100)
-    assert "28" in caught.value.fix
+@pytest.mark.parametrize(
+    ("virtual", "max_length", "remedy"),
+    [
+        (100, 64, "set training.max_length to 28 or less, or take fewer virtual tokens"),
+        (126, 64, "set training.max_length to 2 or less, or take fewer virtual tokens"),
+        (127, 64, "take 64 virtual tokens or fewer"),
+        (4096, 64, "take 64 virtual tokens or fewer"),
+        (4096, 128, "take fewer virtual tokens, and lower training.max_length"),
+    ],
+)
+def test_prompt_and_text_together_must_fit_the_context(base, virtual, max_length, remedy):
+    with pytest.raises(NoRoomForPrompt, match=f"{virtual} virtual tokens") as caught:
+        run(base, prompt_tuning__num_virtual_tokens=virtual, training__max_length=max_length)
+    assert caught.value.fix == remedy
 
 
 def test_heads_of_another_width_have_no_prefix():

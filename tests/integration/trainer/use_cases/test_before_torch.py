@@ -27,6 +27,7 @@ for words, says in (
     (["lora.exclude_modules=[query]"], "lora.exclude_modules ['query']"),
     (["lora.alpha_pattern={query: 2}"], "lora.alpha_pattern names 'query'"),
     (["method=ia3", "ia3.target_modules=[query]"], "ia3.target_modules ['query']"),
+    (["method=bottleneck", "bottleneck.target_modules=[query]"], "bottleneck.target_modules ['query']"),
     (["method=full", "full.freeze=[model]"], "full.freeze leaves nothing to train"),
     (["method=full", "full.freeze=[embed_token,emb_tokens]"], "full.freeze names 'emb_tokens', and no parameter's name"),
 ):
