@@ -38,7 +38,9 @@ def test_what_a_killed_process_of_the_same_number_left_is_replaced(tmp_path: Pat
 def test_threads_that_write_one_file_at_once_take_turns(tmp_path: Path) -> None:
     path = tmp_path / "latest"
     contents = [bytes([number]) * 50_000 for number in range(32)]
+    # each thread makes its own Path of it: one that threads share fills its parts in while they read it
+    name = f"{path}"
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda data: write_atomically(path, data), contents))
+        list(pool.map(lambda data: write_atomically(Path(name), data), contents))
     assert [file.name for file in tmp_path.iterdir()] == ["latest"]
     assert path.read_bytes() in contents
