@@ -13,8 +13,10 @@ from peft_registry.cli.outcome import Outcome
 
 if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
+    from peft_registry.registry.signing.keys import PrivateKey
     from peft_registry.registry.use_cases.hand_over import HandedOver
     from peft_registry.schemas.hand_over import RecipientName
+    from peft_registry.schemas.version import Version
 
 
 class DossierRecipient(StrEnum):
@@ -51,26 +53,32 @@ WithBaseOption = Annotated[
 class DossierRequest:
     """What was typed of a dossier."""
 
-    reference: str
     folder: Path
     recipient: DossierRecipient
-    key: Path | None
-    key_passphrase_file: Path | None
     with_base: bool
 
 
-def write_dossier(registry: "Registry", request: DossierRequest) -> Outcome:
+def signer_of_dossier(key: Path | None, key_passphrase_file: Path | None) -> "PrivateKey | None":
+    """Whose key signs the documents; None leaves them unsigned.
+
+    Raises:
+        KnownError: as `signer_from`.
+    """
+    from peft_registry.cli.settings import signer_from
+
+    return None if key is None else signer_from(key, key_passphrase_file, None)
+
+
+def write_dossier(
+    registry: "Registry", version: "Version", request: DossierRequest, signer: "PrivateKey | None"
+) -> Outcome:
     """Write it, and say what it holds.
 
     Raises:
-        KnownError: as `hand_over`, or the key cannot be read.
+        KnownError: as `hand_over`.
     """
-    from peft_registry.cli.settings import signer_from
-    from peft_registry.registry.records.references import version_named
     from peft_registry.registry.use_cases.hand_over import hand_over
 
-    signer = None if request.key is None else signer_from(request.key, request.key_passphrase_file, None)
-    version = version_named(registry, request.reference)
     done = hand_over(
         registry, version, request.recipient.named, request.folder, signer=signer, with_base=request.with_base
     )

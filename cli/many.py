@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.identity import Digest
 
-ItemCall = Callable[["ListItem"], "ItemResult"]
+ItemCall = Callable[["ListItem"], Outcome]
+"""What the command comes to for one item by itself."""
+GroupCall = Callable[["Group"], "tuple[ItemResult, ...]"]
 
 _ONE_AT_A_TIME = Lock()
 """A worker of Dask has as many threads as cores, and what items share, from a base to the seeds of torch, is of one process."""
@@ -48,25 +50,18 @@ class Work:
     signs: ClassVar[bool] = False
     at_once: ClassVar[int] = 1
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:  # noqa: ARG002  whoever keeps something open needs it
-        """What is done with an item; what is kept between two is closed with `closing`. Here nothing is."""
-        return lambda item: result_of(item, self.outcome(registry, item))
+    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:
+        """What is done with an item; what is kept between two is closed with `closing`.
 
-    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
-        """What the command comes to for one item by itself; of a work that has a `begin` of its own nobody asks."""
+        Raises:
+            KnownError: an option is wrong, whatever the item.
+        """
         raise NotImplementedError
 
     @property
     def written(self) -> str | None:
         """A line that says where the files of the items lie; None where it writes none."""
         return None
-
-
-def result_of(item: "ListItem", outcome: Outcome) -> "ItemResult":
-    """What became of an item whose command came to an end: what it prints, and the problem that it ended with."""
-    from peft_registry.registry.bulk.results import ItemResult, failed
-
-    return ItemResult(item, outcome.json) if outcome.problem is None else failed(item, outcome.problem, outcome.json)
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class Worker:
 
 
 @lru_cache(maxsize=1)
-def _begun(worker: Worker) -> "Callable[[Group], tuple[ItemResult, ...]]":
+def _begun(worker: Worker) -> GroupCall:
     """The work of this process, begun once: executors run functions, and know nothing of what these keep between two calls.
 
     Raises:
@@ -119,28 +114,29 @@ def _begun(worker: Worker) -> "Callable[[Group], tuple[ItemResult, ...]]":
     return _begin(worker.work, registry, closing)
 
 
-def _begin(work: Work, registry: "Registry", closing: ExitStack) -> "Callable[[Group], tuple[ItemResult, ...]]":
+def _begin(work: Work, registry: "Registry", closing: ExitStack) -> GroupCall:
     """The work begun in this process, for some items at a time."""
     run_item = work.begin(registry, closing)
     reading = registry.database.reading if work.at_once > 1 else nullcontext
 
     def results(group: "Group") -> "tuple[ItemResult, ...]":
         with reading():
-            return tuple(_whatever_happens(run_item, item) for item in group)
+            return tuple(_result_of(run_item, item) for item in group)
 
     return results
 
 
-def _whatever_happens(run_item: ItemCall, item: "ListItem") -> "ItemResult":
-    from peft_registry.registry.bulk.results import failed, met_a_bug
+def _result_of(run_item: ItemCall, item: "ListItem") -> "ItemResult":
+    from peft_registry.registry.bulk.results import ItemResult, failed, met_a_bug
     from peft_registry.schemas.errors import KnownError
 
     try:
-        return run_item(item)
+        outcome = run_item(item)
     except KnownError as error:
         return failed(item, error)
     except Exception as error:  # noqa: BLE001  a bug at one item must not end the others; its result says that it is one
         return met_a_bug(item, error)
+    return ItemResult(item, outcome.json) if outcome.problem is None else failed(item, outcome.problem, outcome.json)
 
 
 @dataclass(frozen=True)
@@ -215,7 +211,7 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bo
     """The same, with what became of each item. Where somebody is `to_sign` that, every item is done again.
 
     Raises:
-        KnownError: the list, the shard, the file of results or the executor is refused; nothing was done.
+        KnownError: an option, the list, the shard, the file of results or the executor is refused; nothing was done.
     """
     from peft_registry.cli.options import OptionNeeded
     from peft_registry.cli.settings import array_variables
@@ -231,14 +227,17 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bo
     if work.signs or to_sign:
         home.registry.unlock()
     work = _from_anywhere(work)
-    listed = _listed(home, work)
-    items = shard.of(listed.items)
-    job = Job(work.verb, listed.digest, plan_of(work))
-    with kept_results(words.json_lines, job) as kept:
+    with ExitStack() as closing:
+        # also where others work: options that are wrong are refused as they are for one item, before a worker is started
+        run_group = _begin(work, home.registry, closing)
+        listed = _listed(home, work)
+        items = shard.of(listed.items)
+        job = Job(work.verb, listed.digest, plan_of(work))
+        kept = closing.enter_context(kept_results(words.json_lines, job))
         # what somebody signs they have seen, and not read in a file
         before = {} if to_sign else {item.parts: kept.known[item.parts] for item in items if item.parts in kept.known}
         results = []
-        for result in _worked(home, work, items if to_sign else to_do(items, before, only=words.retry)):
+        for result in _worked(home, work, run_group, items if to_sign else to_do(items, before, only=words.retry)):
             kept.add(result)
             results.append(result)
     return ListRun(
@@ -306,7 +305,7 @@ def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
     return value
 
 
-def _worked(home: Home, work: Work, items: "Sequence[ListItem]") -> "Iterator[ItemResult]":
+def _worked(home: Home, work: Work, run_group: GroupCall, items: "Sequence[ListItem]") -> "Iterator[ItemResult]":
     """The results as they come, with progress for people."""
     from peft_registry.schemas.progress import Advanced, Finished, Started
 
@@ -315,13 +314,13 @@ def _worked(home: Home, work: Work, items: "Sequence[ListItem]") -> "Iterator[It
     observe = home.story
     observe(Started(work.verb, len(items), "items"))
     groups = [tuple(items[start : start + work.at_once]) for start in range(0, len(items), work.at_once)]
-    for number, result in enumerate(_results(home, work, groups), start=1):
+    for number, result in enumerate(_results(home, work, run_group, groups), start=1):
         yield result
         observe(Advanced(work.verb, number))
     observe(Finished(work.verb))
 
 
-def _results(home: Home, work: Work, groups: "Sequence[Group]") -> "Iterator[ItemResult]":
+def _results(home: Home, work: Work, run_group: GroupCall, groups: "Sequence[Group]") -> "Iterator[ItemResult]":
     """Of this process, or of the executor that was named."""
     from peft_registry.registry.bulk.executors import opened_executor
     from peft_registry.registry.bulk.running import require_worker, results_of
@@ -329,10 +328,8 @@ def _results(home: Home, work: Work, groups: "Sequence[Group]") -> "Iterator[Ite
 
     registry, on = home.registry, home.words.on
     if on is None:
-        with ExitStack() as closing:
-            run_group = _begin(work, registry, closing)
-            for group in groups:
-                yield from run_group(group)
+        for group in groups:
+            yield from run_group(group)
         return
     # found under the same path by whoever works, whatever its working folder is
     place, passphrase_file = registry.folder.resolve(), _from_anywhere(home.passphrase_file)

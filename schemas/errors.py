@@ -83,11 +83,14 @@ class KnownError(Exception):
         return f"{self.what}: {self.why}"
 
     @classmethod
-    def in_words(cls, *, what: str, why: str, fix: str) -> Self:
-        """An error of this family whose sentences are known already, such as one that another process reported."""
+    def in_words(cls, *, what: str, why: str, fix: str, reference: str | None = None) -> Self:
+        """An error of this family whose sentences are known already, such as one that another process reported.
+
+        Without a reference of its own it has that of the family.
+        """
         error = cls.__new__(cls)
         Exception.__init__(error, what)
-        error.__dict__.update(what=what, why=why, fix=fix)
+        error.__dict__.update(what=what, why=why, fix=fix, reference=reference or cls.reference)
         return error
 
 

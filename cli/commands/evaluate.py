@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli.completion import offer_suites, offer_versions
-from peft_registry.cli.many import ItemCall, Work, over_many, result_of
+from peft_registry.cli.many import ItemCall, Work, over_many
 from peft_registry.cli.options import MAX_SEED, GuardDigestOption, GuardTextOption, HalfOption, SuiteHalf
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Note, Outcome, Part, Table, command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from peft_registry.registry.bulk.lists import ListItem
-    from peft_registry.registry.bulk.results import ItemResult
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.evaluation import EvaluationRecord
@@ -178,10 +176,7 @@ class EvaluateWork(Work):
 
         evaluate = closing.enter_context(evaluator(registry, self.request, append_again=False))
 
-        def run_item(item: "ListItem") -> "ItemResult":
-            return result_of(item, _evaluated(evaluate(version_named(registry, item.parts[0]))))
-
-        return run_item
+        return lambda item: _evaluated(evaluate(version_named(registry, item.parts[0])))
 
 
 def _evaluated(done: "Sequence[Evaluated]") -> Outcome:

@@ -1,6 +1,8 @@
 """export: a version as other tools want it, or whether they would take it."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Work, over_many
+from peft_registry.cli.many import ItemCall, Work, over_many
 from peft_registry.cli.options import OptionNeeded, OptionsExclusive, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Part, command
 from peft_registry.schemas.errors import InputRefused
@@ -125,21 +127,35 @@ class ExportWork(Work):
     trust: Path | None
     root: tuple[str, ...]
 
-    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
-        """Check an item; what is wrong with it first is its problem."""
+    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:
+        """Check each item; what is wrong with it first is its problem. The base is hashed once."""
         from peft_registry.cli.wiring import chosen_trust
+        from peft_registry.registry.disk.hashing import RunDigests
         from peft_registry.registry.exports.vllm import DEFAULT_MAX_RANK
+        from peft_registry.registry.identity.base import identify_base
         from peft_registry.registry.records.references import version_named
         from peft_registry.registry.use_cases.check_serving import check_for_vllm
 
         policy, problem = chosen_trust(registry, self.trust, list(self.root))
         if problem is not None:
             raise problem
-        version = version_named(registry, item.parts[0], trust=policy)
-        checked = check_for_vllm(
-            registry, version, max_rank=self.max_lora_rank or DEFAULT_MAX_RANK, served=self.base, trust=policy
-        )
-        return Outcome(checked.to_json(), problem=next(iter(checked.problems), None))
+        digests = closing.enter_context(contextlib.closing(RunDigests()))
+        if self.base is not None:
+            identify_base(self.base, cache=digests)
+
+        def run_item(item: "ListItem") -> Outcome:
+            version = version_named(registry, item.parts[0], trust=policy)
+            checked = check_for_vllm(
+                registry,
+                version,
+                max_rank=self.max_lora_rank or DEFAULT_MAX_RANK,
+                served=self.base,
+                trust=policy,
+                digests=digests,
+            )
+            return Outcome(checked.to_json(), problem=next(iter(checked.problems), None))
+
+        return run_item
 
 
 class OptionOfAnotherPurpose(InputRefused):

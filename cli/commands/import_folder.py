@@ -1,13 +1,14 @@
 """import: bringing in what was made elsewhere."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peft_registry.cli.many import Work, over_many
+from peft_registry.cli.many import ItemCall, Work, over_many
 from peft_registry.cli.options import MirrorOption, ProjectOption
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from peft_registry.registry.bulk.lists import ListItem
     from peft_registry.registry.homes.home import Registry
     from peft_registry.registry.use_cases.import_folder import ImportOutcome
+    from peft_registry.registry.use_cases.import_plan import ImportRequest
     from peft_registry.schemas.progress import Observe
 
 _QUESTIONS_SHOWN = 5  # an import leaves a hundred open
@@ -45,12 +47,10 @@ def import_command(
     mirror: MirrorOption = True,
 ) -> Outcome:
     """Register what was made elsewhere. What lies beside the weights enters the record as imported; the rest is asked for."""
-    from peft_registry.schemas.identity import check_project
+    from peft_registry.registry.use_cases.import_plan import ImportRequest
 
-    work = ImportWork(base, name, facts, project, mirror)
+    work = ImportWork(ImportRequest(folders=(), base=base, name=name, facts=facts, project=project), mirror)
     if home.is_for_many:
-        if project is not None:
-            check_project(project)
         return over_many(home, work, {"SOURCE": sources})
     if not sources:
         raise typer.BadParameter("name a folder or a repository of the Hub, or a list with --list", param_hint="SOURCE")
@@ -66,27 +66,28 @@ class ImportWork(Work):
     takes = "source"
     signs = True
 
-    base: str | None
-    name: str | None
-    facts: Path | None
-    project: str | None
+    request: "ImportRequest"
     mirror: bool
 
-    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
-        """Import an item."""
+    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:  # noqa: ARG002  nothing is kept open
+        """Import each item."""
+        from peft_registry.registry.use_cases.import_plan import require_options
         from peft_registry.schemas.progress import ignore
 
-        outcome = self.imported(registry, item.parts, ignore)
-        return replace(outcome, json=outcome.json[0])
+        require_options(registry, self.request)
+
+        def run_item(item: "ListItem") -> Outcome:
+            outcome = self.imported(registry, item.parts, ignore)
+            return replace(outcome, json=outcome.json[0])
+
+        return run_item
 
     def imported(self, registry: "Registry", sources: Sequence[str], observe: "Observe") -> Outcome:
         """All of these, or none where one of them is refused."""
         from peft_registry.cli.mirror import push_after
-        from peft_registry.registry.use_cases.import_plan import ImportRequest
         from peft_registry.trainer.use_cases.import_hub import import_sources
 
-        request = ImportRequest(folders=(), base=self.base, name=self.name, facts=self.facts, project=self.project)
-        outcomes = import_sources(registry, sources, request, observe=observe)
+        outcomes = import_sources(registry, sources, self.request, observe=observe)
         labels = [outcome.version.label for outcome in outcomes]
         pushed = push_after(registry, *labels) if self.mirror else None
         lines = [line for outcome in outcomes for line in _lines(outcome, pushed)]

@@ -1,6 +1,7 @@
 """merge: folding adapters into their base."""
 
 import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Work, over_many
+from peft_registry.cli.many import ItemCall, Work, over_many
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -144,13 +145,19 @@ class MergeWork(Work):
     check: bool
     mirror: bool
 
-    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
-        """Merge the adapters of an item."""
+    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:  # noqa: ARG002  nothing is kept open
+        """Merge the adapters of each item."""
         from peft_registry.schemas.progress import ignore
+        from peft_registry.trainer.use_cases.merge_inputs import require_options
 
-        request = replace(self.request, references=item.parts)
-        command = tuple(shlex.split(_command(request))[1:])
-        return _merged(registry, request, check=self.check, mirror=self.mirror, command=command, observe=ignore)
+        require_options(registry, self.request)
+
+        def run_item(item: "ListItem") -> Outcome:
+            request = replace(self.request, references=item.parts)
+            command = tuple(shlex.split(_command(request))[1:])
+            return _merged(registry, request, check=self.check, mirror=self.mirror, command=command, observe=ignore)
+
+        return run_item
 
 
 def _merged(

@@ -1,6 +1,7 @@
 """report: an HTML page about a version."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +16,10 @@ from peft_registry.cli.dossier import (
     RecipientOption,
     SignedByOption,
     WithBaseOption,
+    signer_of_dossier,
     write_dossier,
 )
-from peft_registry.cli.many import Work, over_many
+from peft_registry.cli.many import ItemCall, Work, over_many
 from peft_registry.cli.options import KeyPassphraseOption, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, FileOnStdout, Home, Line, Outcome, Part, command, of_folder
 
@@ -80,8 +82,10 @@ def report(
         return _report_all(home, out, 90 if within is None else within)
     if home.is_for_many:
         of_one = {"REFERENCE": reference, "FOLDER": folder, "--within": within, "--trust": trust, "--root": root}
+        of_one["--out -"] = out == "-"
         if to is not None:
-            dossiers = DossierWork(Path(out or "."), to, key, key_passphrase_file, with_base)
+            passphrase_file = None if key_passphrase_file is None else str(key_passphrase_file.absolute())
+            dossiers = DossierWork(Path(out or "."), to, key, passphrase_file, with_base)
             return over_many(home, dossiers, of_one | {"--as-of": as_of})
         of_one |= {"--key without --to": key, "--with-base without --to": with_base}
         return over_many(home, ReportWork(Path(out or "."), as_of), of_one)
@@ -93,6 +97,7 @@ def report(
         raise typer.BadParameter("what falls due is listed with --all", param_hint="--within")
     _require_one_thing_on_stdout(home, out)
     from peft_registry.cli.verifying import VerifyRequest, is_artifact_folder, require_absent
+    from peft_registry.registry.records.references import version_named
 
     if to is not None:
         require_absent(
@@ -102,7 +107,9 @@ def report(
             raise typer.BadParameter("--to writes a dossier: name a new folder behind the version", param_hint="FOLDER")
         if is_artifact_folder(reference):
             raise typer.BadParameter("a dossier is written where the version is registered", param_hint="REFERENCE")
-        return write_dossier(home.registry, DossierRequest(reference, folder, to, key, key_passphrase_file, with_base))
+        signer = signer_of_dossier(key, key_passphrase_file)
+        request = DossierRequest(folder, to, with_base)
+        return write_dossier(home.registry, version_named(home.registry, reference), request, signer)
     if folder is not None:
         raise typer.BadParameter(
             f"a page is written to a file: --out {folder}; a folder is for a dossier, with --to", param_hint="FOLDER"
@@ -112,8 +119,6 @@ def report(
     if is_artifact_folder(reference):
         return _report_folder(VerifyRequest(target=reference, home=home.folder, trust=trust, root=root), out, as_of)
     require_absent({"--trust": trust, "--root": root}, beside="a version of the registry")
-    from peft_registry.registry.records.references import version_named
-
     return _report_version(home.registry, version_named(home.registry, reference), out, as_of)
 
 
@@ -126,12 +131,23 @@ class ReportWork(Work):
     out: Path
     as_of: str | None
 
-    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
-        """Write the page of an item."""
+    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:  # noqa: ARG002  nothing is kept open
+        """Write the page of each item, into a folder that is made where it is missing, as that of a dossier is."""
+        from peft_registry.registry.disk.files import unwritable
         from peft_registry.registry.records.references import version_named
+        from peft_registry.registry.use_cases.report import require_time
 
-        version = version_named(registry, item.parts[0])
-        return _report_version(registry, version, str(self.out / _file_of(version)), self.as_of)
+        require_time(self.as_of)
+
+        def run_item(item: "ListItem") -> Outcome:
+            version = version_named(registry, item.parts[0])
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritable(self.out, error) from error
+            return _report_version(registry, version, str(self.out / _file_of(version)), self.as_of)
+
+        return run_item
 
     @property
     def written(self) -> str:
@@ -147,19 +163,22 @@ class DossierWork(Work):
     out: Path
     recipient: DossierRecipient
     key: Path | None
-    key_passphrase_file: Path | None
+    key_passphrase_file: str | None  # a name: whoever reads results must not be helped to guess what it holds
     with_base: bool
 
-    def outcome(self, registry: "Registry", item: "ListItem") -> Outcome:
-        """Write the dossier of an item."""
+    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:  # noqa: ARG002  nothing is kept open
+        """Write the dossier of each item, with a key that is unlocked once."""
         from peft_registry.registry.records.references import version_named
 
-        version = version_named(registry, item.parts[0])
-        folder = self.out / f"{version.name}-{version.number}"
-        request = DossierRequest(
-            item.parts[0], folder, self.recipient, self.key, self.key_passphrase_file, self.with_base
-        )
-        return write_dossier(registry, request)
+        passphrase_file = None if self.key_passphrase_file is None else Path(self.key_passphrase_file)
+        signer = signer_of_dossier(self.key, passphrase_file)
+
+        def run_item(item: "ListItem") -> Outcome:
+            version = version_named(registry, item.parts[0])
+            folder = self.out / f"{version.name}-{version.number}"
+            return write_dossier(registry, version, DossierRequest(folder, self.recipient, self.with_base), signer)
+
+        return run_item
 
     @property
     def written(self) -> str:

@@ -30,7 +30,6 @@ from peft_registry.cli.verifying import (
 
 if TYPE_CHECKING:
     from peft_registry.registry.bulk.lists import ListItem
-    from peft_registry.registry.bulk.results import ItemResult
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.version import (
         Check,
@@ -215,9 +214,9 @@ class VerifyWork(Work):
             )
         )
 
-        def run_item(item: "ListItem") -> "ItemResult":
+        def run_item(item: "ListItem") -> Outcome:
             outcome = verify(version_named(registry, item.parts[0], trust=policy))
-            return _verdict(item, outcome if outcome.verdict == "broken" else with_stops(registry, outcome))
+            return _of_item(outcome if outcome.verdict == "broken" else with_stops(registry, outcome))
 
         return run_item
 
@@ -250,21 +249,22 @@ def _recorded(registry: "Registry", ran: ListRun, *, is_signed: bool) -> str | N
     return f"{how} entry {before.entry} has, of {before.at}"
 
 
-def _verdict(item: "ListItem", outcome: "VerifyOutcome") -> "ItemResult":
-    """How an item verified; grouped by the first check that decided against it."""
-    from peft_registry.registry.bulk.results import ItemResult
+def _of_item(outcome: "VerifyOutcome") -> Outcome:
+    """How an item of a list verified; its problem is the first check that decided against it."""
+    from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 
     value = outcome.model_dump(mode="json")
     if outcome.verdict == "verified":
-        return ItemResult(item, value)
-    wrong = "failed" if outcome.verdict == "broken" else "unchecked"
-    check = next(check for check in outcome.checks if check.status == wrong)
-    sentences = (
-        f"{outcome.subject} is {outcome.verdict}",
-        check.text,
-        f"`registry verify {outcome.subject}` says more",
+        return Outcome(value)
+    is_broken = outcome.verdict == "broken"
+    check = next(check for check in outcome.checks if check.status == ("failed" if is_broken else "unchecked"))
+    problem = (IntegrityBroken if is_broken else NotChecked).in_words(
+        what=f"{outcome.subject} is {outcome.verdict}",
+        why=check.text,
+        fix=f"`registry verify {outcome.subject}` says more",
+        reference=check.error or check.step,
     )
-    return ItemResult(item, value, outcome.exit_code, check.error or check.step, sentences)
+    return Outcome(value, problem=problem)
 
 
 def _verified_foreign(target: Path, key: Path, signature: Path | None, ignored: list[str]) -> "VerifyOutcome":

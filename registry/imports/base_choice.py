@@ -107,10 +107,7 @@ def choose_base(
     bases = registered_bases(registry)
     matching = () if named is None else tuple(base for base in bases if is_called(base, named))
     if reference is not None:
-        version = version_named(registry, reference)
-        if version.kind != "base":
-            raise ImportedOntoNoBase(version.label, version.kind)
-        base = _registered_base(registry, version)
+        base = base_named(registry, reference)
         return ChosenBase(base, "user", _objection(base, named, revision, matching))
     if named is None:
         raise BaseToNameMissing(folder, "its configuration names none")
@@ -126,6 +123,19 @@ def choose_base(
         )
     how: ChosenBy = "digest" if _DIGEST.match(named) else "name"
     return ChosenBase(matching[0], how, _other_revision(matching[0], named, revision))
+
+
+def base_named(registry: Registry, reference: str) -> RegisteredBase:
+    """The base that a user names.
+
+    Raises:
+        ImportedOntoNoBase: it is not a base.
+        MalformedReference, NotFound, AliasUnsigned: as `version_named`.
+    """
+    version = version_named(registry, reference)
+    if version.kind != "base":
+        raise ImportedOntoNoBase(version.label, version.kind)
+    return _registered_base(registry, version)
 
 
 def is_called(base: RegisteredBase, named: str) -> bool:

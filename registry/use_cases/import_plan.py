@@ -15,6 +15,7 @@ from peft_registry.registry.identity.weights import Tensor, hash_weights
 from peft_registry.registry.imports.base_choice import (
     ChosenBase,
     RegisteredBase,
+    base_named,
     choose_base,
     is_called,
     registered_bases,
@@ -122,6 +123,21 @@ class ImportPlan:
             added_at=base.version.registered_at,
             statement=base.statement,
         )
+
+
+def require_options(registry: Registry, request: ImportRequest) -> None:
+    """Raise where a request is wrong whatever folder comes in: asked once where many imports follow.
+
+    Raises:
+        SecretRefused, MalformedReference, NameOfAnotherKind: the name.
+        ImportedOntoNoBase, NotFound: the base.
+        KnownError: the facts, as far as they do not depend on the folder, as `read_checked_facts`.
+    """
+    if request.name is not None:
+        require_name(registry, request.name, is_base=False)
+    if request.base is not None:
+        base_named(registry, request.base)
+    read_checked_facts(request.facts, at=registry.clock(), bases=None, data=None)
 
 
 def plan_import(registry: Registry, request: ImportRequest, folder: Path, scratch: Path, copy: Path) -> ImportPlan:

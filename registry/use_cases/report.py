@@ -53,9 +53,17 @@ from peft_registry.schemas.values import RFC3339
 from peft_registry.schemas.version import VerifyOutcome, Version
 
 
+class MalformedTime(InputRefused):
+    what = "{text!q} is not a time"
+    why = "a report is made as of a time in UTC, such as 2026-05-01T12:00:00Z"
+    fix = "write --as-of like that, or leave it out"
+
+    text: str
+
+
 class AsOfRefused(InputRefused):
-    what = "a report cannot be made as of {text!q}"
-    why = "that is not a time such as {newest}, or lies before it, the newest record that the page shows"
+    what = "a report cannot be made as of {text}"
+    why = "the newest record that the page shows is of {newest}"
     fix = "leave --as-of out, or write a time in UTC from {newest} on"
 
     text: str
@@ -125,6 +133,22 @@ class ReportInputs:
         )
 
 
+def require_time(as_of: str | None) -> None:
+    """Raise unless a report may speak of this time, whatever it is about; None is that of the newest record.
+
+    Raises:
+        MalformedTime: it is not one.
+    """
+    if as_of is not None and not re.fullmatch(RFC3339, as_of):
+        raise MalformedTime(as_of)
+
+
+def _require_not_before(as_of: str | None, newest: str) -> None:
+    require_time(as_of)
+    if as_of is not None and as_of < newest:
+        raise AsOfRefused(as_of, newest)
+
+
 def make_report(
     registry: Registry, version: Version, *, as_of: str | None = None, trust_problem: KnownError | None = None
 ) -> bytes:
@@ -137,7 +161,7 @@ def make_report(
         trust_problem: why the home's own trust file does not count for this user; the page then says unverified.
 
     Raises:
-        AsOfRefused: no time, or one before the newest record.
+        MalformedTime, AsOfRefused: not a time, or one before the newest record.
         IntegrityBroken: what is recorded is not what was signed.
     """
     inputs = report_inputs(registry, version, as_of=as_of)
@@ -221,7 +245,7 @@ def report_inputs(
         current: the version with the aliases that it has now, where the caller has read it as `signed_version` does.
 
     Raises:
-        AsOfRefused: no time, or one before the newest record.
+        MalformedTime, AsOfRefused: not a time, or one before the newest record.
         IntegrityBroken: what is recorded is not what was signed.
     """
     records = records or records_of(registry, version)
@@ -235,8 +259,7 @@ def report_inputs(
     added = _added_later(version, records, persons)
     shown = newest_of_each(records.evaluations)
     judged = judged_now(registry, version, shown)
-    if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
-        raise AsOfRefused(as_of, newest)
+    _require_not_before(as_of, newest)
     return ReportInputs(
         version=current,
         lineage=lineage,
@@ -284,13 +307,12 @@ def make_report_in(read: ReadFolder, *, as_of: str | None = None) -> bytes:
         as_of: as for `make_report`.
 
     Raises:
-        AsOfRefused: no time, or one before the newest record.
+        MalformedTime, AsOfRefused: not a time, or one before the newest record.
     """
     shown = read.shown
     records = shown.records
     newest = max(str(stored.appended_at or "") for stored in records.statements)
-    if as_of is not None and (not re.fullmatch(RFC3339, as_of) or as_of < newest):
-        raise AsOfRefused(as_of, newest)
+    _require_not_before(as_of, newest)
     trust = shown.reading.trust
     holders = KeyHolders() if trust is None else _holders(trust)
     added = _added_later(shown.version, records, holders.persons)

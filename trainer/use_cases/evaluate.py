@@ -40,7 +40,7 @@ from peft_registry.trainer.use_cases.evaluation_arms import ArmLoader, LoadedBas
 if TYPE_CHECKING:
     from peft_registry.trainer.evaluation.arms import Questions
     from peft_registry.trainer.evaluation.neutral import GuardText
-    from peft_registry.trainer.evaluation.quality import MetricSource
+    from peft_registry.trainer.evaluation.quality import Answers, MetricSource
     from peft_registry.trainer.evaluation.scoring_plan import EvaluationConditions
     from peft_registry.trainer.evaluation.suites import LoadedSuite
     from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
@@ -118,6 +118,7 @@ class _Session:
     guard: "GuardText"
     templates: dict[Digest, Template] = field(default_factory=dict)  # of the versions whose answers are asked for
     tasks: "tuple[BenchmarkTask, ...]" = ()
+    answers: "tuple[Answers, ...]" = ()  # as typed, before any template
     questions: "dict[LoadedBase, Questions]" = field(
         default_factory=dict
     )  # texts are cut as the tokenizer of a base counts
@@ -168,6 +169,7 @@ def evaluator(
     _check_parts(request, observe)
     _check_retained(request)
     tasks = _tasks(request)
+    answers = _answers(request)
     thresholds = _thresholds(request, tasks)
     guard = request.scope.guard()
     templates = _templates(registry, versions or (), request)
@@ -187,7 +189,7 @@ def evaluator(
     with _scratch(registry) as scratch:
         setup = EvaluationSetup(registry, signer.public.key_id, "evaluator", request.reuse)
         loader = ArmLoader(registry, setup, scratch, request.with_placebo, observe)
-        session = _Session(registry, request, setup, loader, observe, thresholds, guard, templates, tasks)
+        session = _Session(registry, request, setup, loader, observe, thresholds, guard, templates, tasks, answers)
 
         def evaluate(version: Version) -> tuple[Evaluated, ...]:
             if version.manifest_digest not in session.templates:
@@ -318,6 +320,16 @@ def _tasks(request: EvaluationRequest) -> "tuple[BenchmarkTask, ...]":
     return tuple(load_task(name, request.data, settings) for name in request.tasks)
 
 
+def _answers(request: EvaluationRequest) -> "tuple[Answers, ...]":
+    """The rows that are answered in words, and the metric of the user's that measures them, read before a model is loaded."""
+    from peft_registry.trainer.evaluation.quality import load_metric, read_answers
+
+    if request.answers is None:
+        return ()
+    own = None if request.metric is None else load_metric(request.metric, allow_code=request.allow_code)
+    return (read_answers(request.answers, name=_answers_name(request.answers), own=own),)
+
+
 def _data_of_suites(request: EvaluationRequest) -> Path | None:
     """The data that is given for suites: beside tasks it may be for them alone."""
     from peft_registry.trainer.evaluation.suites import suite_named
@@ -400,26 +412,18 @@ def _evaluate(
 
 def _questions(session: _Session, suites: "tuple[LoadedSuite, ...]", base: LoadedBase) -> "Questions":
     from peft_registry.trainer.evaluation.arms import Questions
-    from peft_registry.trainer.evaluation.quality import load_metric, read_answers
     from peft_registry.trainer.evaluation.retention import retained, sources_of
     from peft_registry.trainer.evaluation.scoring import max_length_of
     from peft_registry.trainer.hub.data_sets import locate_locally_or_on_hub
 
-    request = session.request
-    own = None if request.metric is None else load_metric(request.metric, allow_code=request.allow_code)
-    answers = (
-        ()
-        if request.answers is None
-        else (read_answers(request.answers, name=_answers_name(request.answers), own=own),)
-    )
     texts = retained(
-        sources_of(request.retain),
+        sources_of(session.request.retain),
         locate=locate_locally_or_on_hub(Path.cwd()),
         tokenizer=base.tokenizer,
         longest=max_length_of(base.model),
         observe=session.observe,
     )
-    return Questions(suites, retained=texts, answers=answers, tasks=session.tasks, guard=session.guard)
+    return Questions(suites, retained=texts, answers=session.answers, tasks=session.tasks, guard=session.guard)
 
 
 def _prompted(session: _Session, questions: "Questions", version: Version, base: LoadedBase) -> "Questions":

@@ -140,6 +140,23 @@ def plan_merge(registry: Registry, request: MergeRequest, folder: Path, *, obser
     )
 
 
+def require_options(registry: Registry, request: MergeRequest) -> None:
+    """Raise where a request is wrong whatever adapters go in: asked once where many merges follow.
+
+    Raises:
+        SecretRefused, MalformedReference, NameOfAnotherKind: the name.
+        NotFound, VersionStopped, StopsUnknown: the base.
+        KnownError: the guard text, the profile or the facts, as far as these do not depend on what goes in.
+    """
+    if request.name is not None:
+        require_name(registry, request.name, is_base=False)
+    if request.base is not None:
+        require_not_stopped(registry, "merge", version_named(registry, request.base))
+    request.scope.guard()
+    modifier = modifier_section(checked_profile(registry))
+    read_checked_facts(request.facts, at=registry.clock(), bases=None, data=None, modifier=modifier)
+
+
 def checked_facts_of_merge(registry: Registry, request: MergeRequest) -> dict[str, Any] | None:
     """The facts of a merge, checked against what goes in before a byte of it is read; None without a facts file.
 

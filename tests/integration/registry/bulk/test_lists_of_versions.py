@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.cli.many import Work, Worker
+from peft_registry.cli.many import ItemCall, Work, Worker
 from peft_registry.cli.outcome import Outcome
 from peft_registry.registry.bulk.lists import ListItem
 from peft_registry.registry.bulk.running import WorkerUnfit, require_worker, results_of
@@ -258,12 +258,15 @@ class AtOnce(Work):
     verb = "count"
     under_way: ClassVar[list[str]] = []
 
-    def outcome(self, registry: Any, item: Any) -> Outcome:
-        found = len(self.under_way)
-        self.under_way.append("one")
-        time.sleep(0.05)
-        self.under_way.pop()
-        return Outcome(found)
+    def begin(self, registry: Any, closing: Any) -> ItemCall:
+        def run_item(item: ListItem) -> Outcome:
+            found = len(self.under_way)
+            self.under_way.append("one")
+            time.sleep(0.05)
+            self.under_way.pop()
+            return Outcome(found)
+
+        return run_item
 
 
 def test_a_worker_with_several_threads_works_on_one_item_at_a_time(home: Path) -> None:

@@ -11,6 +11,7 @@ from threading import Barrier
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.disk.files import FileMissing
 from peft_registry.registry.evaluation.items import read_items
 from peft_registry.registry.evaluation.recheck import EvaluationAltered
 from peft_registry.registry.homes.home import Registry, open_home
@@ -382,12 +383,19 @@ def test_a_part_of_what_has_none_is_refused_before_anything_is_loaded(home, aske
     assert "answers-not-there, neutral would be asked of every row" in refused.value.why
 
 
-def test_what_is_asked_in_full_beside_half_a_suite_is_said_before_it_is_scored(home):
+def test_what_is_asked_in_full_beside_half_a_suite_is_said_before_it_is_scored(home, tmp_path):
     said = []
-    request = EvaluationRequest(suites=("house",), answers=Path("not-there.jsonl"), scope=EvaluationScope("test"))
+    answers = tmp_path / "q.jsonl"
+    answers.write_text(json.dumps({"prompt": "The dog", "answers": "barks"}) + "\n")
+    request = EvaluationRequest(suites=("house",), answers=answers, scope=EvaluationScope("test"))
     with evaluator(home, request, observe=said.append):
         pass  # no version, so that nothing is scored
-    assert Said("half", "test, of the suites alone: answers-not-there in full") in said
+    assert Said("half", "test, of the suites alone: answers-q in full") in said
+
+
+def test_answers_that_are_not_there_are_refused_before_anything_is_loaded(home):
+    with pytest.raises(FileMissing), evaluator(home, EvaluationRequest(answers=Path("not-there.jsonl"))):
+        pytest.fail("a version could be evaluated")
 
 
 def test_a_suite_that_is_named_twice_is_refused_before_anything_is_loaded(home):

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from peft_registry.cli.main import run
+from peft_registry.registry.bulk import executors
 from peft_registry.registry.homes.home import open_home, utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.records.evaluations import stored_evaluations
@@ -159,6 +160,63 @@ def test_what_was_done_with_a_file_counts_where_it_is_the_same_and_not_where_it_
     assert len(lines(f"{tmp_path / 'out'}")) == 2
 
 
+FOUND_ONES = ("--where", "name=noise-0,noise-1")
+# a command, an option that is wrong whatever the item, the exit code, and what is told
+WRONG: list[tuple[str, tuple[str, ...], int, str]] = [
+    ("verify", ("--require", "everything"), 2, "--require everything is not known"),
+    ("verify", ("--trust", "gone.json"), 7, "there is no file"),
+    ("evaluate", (), 2, "no question was asked"),
+    ("evaluate", ("--suite", "hause"), 2, "did you mean `house`?"),
+    ("evaluate", ("--answers", "gone.jsonl"), 7, "there is no file"),
+    ("evaluate", ("--answers", "own.jsonl", "--metric", "own.py"), 2, "it is not written FILE.py:FUNCTION"),
+    ("evaluate", ("--answers", "own.jsonl", "--metric", "own.py:own"), 2, "is code of yours and was not run"),
+    ("evaluate", ("--answers", "own.jsonl", "--metric", "own.py:f", "--allow-code"), 2, "has no function f"),
+    ("evaluate", ("--retain", "gone.jsonl"), 7, "there is no data file"),
+    ("merge", ("--algorithm", "mean"), 2, "'mean' is not a merge algorithm"),
+    ("merge", ("--base", "nobody"), 7, "there is no version nobody"),
+    ("merge", ("--name", "tiny"), 7, "tiny"),
+    ("merge", ("--facts", "gone.yml"), 7, "there is no file"),
+    ("merge", ("--evaluate", "--guard-text", "gone.txt"), 7, "there is no file"),
+    ("export", ("--check", "vllm", "--trust", "gone.json"), 7, "there is no file"),
+    ("export", ("--check", "vllm", "--base", "gone"), 7, "there is no folder"),
+    ("report", ("--as-of", "never"), 2, "'never' is not a time"),
+    ("report", ("--out", "-"), 2, "--out - and --where or --list do not go together"),
+    ("report", ("--to", "public", "--key", "gone.pem"), 7, "there is no private key"),
+    ("import", ("--base", "nobody"), 7, "there is no version nobody"),
+    ("import", ("--base", "noise-0"), 2, "noise-0:1"),
+    ("import", ("--name", "A/b"), 2, "'A/b' cannot be a name"),
+    ("import", ("--facts", "gone.yml"), 7, "there is no file"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "code", "told"), WRONG, ids=[" ".join((one[0], *one[1])) for one in WRONG]
+)
+def test_options_that_are_wrong_are_refused_alike_with_and_without_workers_before_one_is_started(
+    command: str,
+    options: tuple[str, ...],
+    code: int,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("own.jsonl").write_text(ANSWERS, "utf-8")
+    Path("own.py").write_text(METRIC, "utf-8")
+    Path("ours.txt").write_text("ours\n", "utf-8")
+    monkeypatch.setattr(executors, "local", lambda _: pytest.fail("a worker is started"))
+    items = ("--list", "ours.txt") if command == "import" else FOUND_ONES
+    before = sorted(Path.cwd().iterdir())
+    errors = []
+    for on in ((), ("--on", "local:2")):
+        capsys.readouterr()
+        assert run([command, *items, *options, "--json-lines", "never", *on]) == code
+        shown = capsys.readouterr()
+        assert shown.out == "" and told in shown.err
+        errors.append(shown.err.partition("error: ")[2])
+    assert errors[0] == errors[1]
+    assert sorted(Path.cwd().iterdir()) == before
+
+
 def test_each_line_of_a_list_is_a_merge_that_is_registered_once(capsys: pytest.CaptureFixture[str]) -> None:
     Path("merges").write_text("noise-0:1 noise-1:1  # both\n", "utf-8")
     merged = said(capsys, "merge", "--list", "merges", "--json-lines", "merged", "--no-mirror")
@@ -186,8 +244,9 @@ def test_folders_of_a_list_are_imported_and_what_is_none_is_told(
     assert run(["import", "--where", "kind=adapter"]) == 2
 
 
-def test_pages_of_a_list_lie_in_one_folder_which_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("pages").mkdir()
+def test_pages_of_a_list_lie_in_one_folder_which_is_made_and_told(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("report", "--where", "name=noise-0,noise-1", "--out", "pages", "--json-lines", "reported")
     assert said(capsys, *words)["done"] == 2
     assert run([*words]) == 0
