@@ -18,6 +18,7 @@ from peft_registry.registry.reports.law_answers import (
     flags_behind,
     high_risk_line,
     licence_lines,
+    licence_text,
     market_line,
     role_lines,
 )
@@ -45,7 +46,7 @@ from peft_registry.schemas.codes import code, listed_labels
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.identity import Digest, MalformedDigest
 from peft_registry.schemas.lineage import Lineage
-from peft_registry.schemas.modification import ASKED, BaseUsed, DataUsed, ModificationRecord, RecordSections
+from peft_registry.schemas.modification import ASKED, BaseUsed, DataUsed, RecordSections
 from peft_registry.schemas.report import AnsweredQuestion
 from peft_registry.schemas.run import coverage_sentence
 from peft_registry.schemas.values import Value, unknown
@@ -84,9 +85,7 @@ def answers_of(
     names = OwnerNames()
     return (
         use_answer(facts, holders, checks, names),
-        AnsweredQuestion(
-            question="What is it for?", lines=(*_project(facts), *_purpose(facts, names), *_licence(record, names))
-        ),
+        AnsweredQuestion(question="What is it for?", lines=(*_project(facts), *_purpose(facts, names))),
         AnsweredQuestion(
             question="Who made it?", lines=(_organisation(record, base, names), _registered(version, holders))
         ),
@@ -100,12 +99,13 @@ def answers_of(
             lines=compute_lines(record, base, names),
         ),
         AnsweredQuestion(
-            question="Which role under the AI Act follows?", lines=(*role_lines(facts), *market_line(record, names))
+            question="Which role does its modifier have under the AI Act?",
+            lines=(*role_lines(facts), *market_line(record, names)),
         ),
         AnsweredQuestion(
             question="Is it high-risk, and did that change?", lines=(high_risk_line(record, base, names),)
         ),
-        AnsweredQuestion(question="Do licences restrict its use?", lines=tuple(licence_lines(facts))),
+        AnsweredQuestion(question="Do licences restrict its use?", lines=tuple(licence_lines(facts, names))),
         AnsweredQuestion(question="Are the bytes intact?", lines=tuple(_intact(version, holders, checks))),
         AnsweredQuestion(question="How long is it kept, and what falls due?", lines=due_lines(facts, holders, checks)),
         AnsweredQuestion(question="What is open?", lines=open_lines(completed, base, names)),
@@ -174,19 +174,6 @@ def _purpose(facts: VersionFacts, names: OwnerNames) -> tuple[str, ...]:
     return (f"{asked}. Decided is only that {decided} (“May it be used?”), not what it is.",)
 
 
-def _licence(record: RecordSections | None, names: OwnerNames) -> tuple[str, ...]:
-    """Under which licence the result is given away; the first form of the record does not ask for it."""
-    if not isinstance(record, ModificationRecord):
-        return ()
-    return (f"Licence of the result: {_licence_text(record.product.licence, 'product.licence', names)}.",)
-
-
-def _licence_text(licence: Value, path: str, names: OwnerNames) -> str:
-    if licence.known:
-        return value_text(licence)
-    return f"not recorded, to be answered by {names.of(field_rules().by_path()[path].owner)}"
-
-
 def _mark(path: str, value: Value) -> str:
     """What stands behind a value that was typed."""
     mark = typed_mark(path, value)
@@ -219,7 +206,7 @@ def _base_line(used: BaseUsed, names: OwnerNames) -> str:
     label = base_label(used)
     role = f"{value_text(used.role).capitalize()} " if used.role.known else ""
     provider = value_text(used.provider) if used.provider.known else "not recorded"
-    licence = _licence_text(used.licence_id, "base[].licence_id", names)
+    licence = licence_text(used.licence_id, "base[].licence_id", names)
     # an adapter has no policy of its own: that of the base binds whoever uses it
     policy = "" if used.role.value == "ingredient" else _use_policy(used.acceptable_use_policy)
     made = "made in this registry" if provider == _MADE_HERE else f"its provider {provider}"

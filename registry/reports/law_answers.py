@@ -197,11 +197,24 @@ def flags_behind(facts: VersionFacts) -> tuple[AnsweredQuestion, ...]:
     return (AnsweredQuestion(question=_BESIDE, lines=lines),) if lines else ()
 
 
-def licence_lines(facts: VersionFacts) -> Iterator[str]:
-    """What the licence of each part restricts and which bases have terms of use; then the parts of which that is not known."""
-    signed = facts.signed_record or facts.record
+def licence_text(licence: Value, path: str, names: OwnerNames) -> str:
+    """A licence; where none is recorded, who owes the answer."""
+    if licence.known:
+        return value_text(licence)
+    return f"not recorded, to be answered by {names.of(field_rules().by_path()[path].owner)}"
+
+
+def licence_lines(facts: VersionFacts, names: OwnerNames) -> Iterator[str]:
+    """Under which licence the result is given away, what the licence of each part restricts and which bases have terms of use; then
+    the parts of which that is not known."""
+    record = facts.record
+    signed = facts.signed_record or record
     base = facts.base
-    if signed is not None:
+    if record is not None and signed is not None:
+        own = "not recorded"
+        if isinstance(record, ModificationRecord):  # the first form does not ask for it, so that nobody owes it
+            own = licence_text(record.product.licence, "product.licence", names)
+        yield f"Licence of the result: {own}."
         whole = in_third_form(signed)
         # an adapter has no terms of its own: those of the base bind whoever uses it
         policies = tuple(
@@ -214,12 +227,13 @@ def licence_lines(facts: VersionFacts) -> Iterator[str]:
         yield from _restrictions((("this base", base.facts.licence, flags),), flags, policies)
 
 
+_RESULT = "the result"
 _LicensedPart = tuple[str, Value, tuple[str, ...]]  # what it is, its licence, and the flags of that
 _Policy = tuple[str, Value]  # of which base, and its terms of use
 
 
 def _licensed_parts(record: ModificationRecord) -> Iterator[_LicensedPart]:
-    yield "the result", record.product.licence, own_licence_flags(record)
+    yield _RESULT, record.product.licence, own_licence_flags(record)
     for used in record.base:
         flags = tuple(stated_licence_flags(used.licence_id, used.licence_flags))
         yield base_label(used), used.licence_id, flags
@@ -248,7 +262,7 @@ def _restrictions(
     if known:
         yield f"Known: {'; '.join(known)}."
     unread = [(name, licence) for name, licence, its in parts if UNKNOWN_TERMS in its or not licence.settled]
-    without = [name for name, licence in unread if not licence.known]
+    without = [name for name, licence in unread if not licence.known and name != _RESULT]  # of that a line says it
     open_parts = [f"no licence is recorded of {_some(without)}"] if without else []
     without_terms = [name for name, policy in policies if not policy.known]
     if without_terms:

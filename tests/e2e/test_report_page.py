@@ -52,7 +52,11 @@ def test_it_is_printed_on_a4_whatever_the_printer_holds(page: Any) -> None:
 # what somebody asks who has never seen the project; what an auditor asks of figures follows
 TEN = (
     *("Who made it?", "Which base?", "Which data?", "Was bias measured, and what came out?"),
-    *("Is it over a third of the base's compute?", "Which role under the AI Act follows?", "What is open?"),
+    *(
+        "Is it over a third of the base's compute?",
+        "Which role does its modifier have under the AI Act?",
+        "What is open?",
+    ),
     *("May it be used?", "Are the bytes intact?"),
 )
 

@@ -28,7 +28,7 @@ from peft_registry.registry.reports.html import render_html
 from peft_registry.registry.reports.law_answers import due_lines, licence_lines
 from peft_registry.registry.reports.text import number, plain, share, signed, size, value_text, visible
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
-from peft_registry.registry.reports.wording import CLASSIFICATIONS, comparison_sentence
+from peft_registry.registry.reports.wording import CLASSIFICATIONS, OwnerNames, comparison_sentence
 from peft_registry.schemas.codes import code
 from peft_registry.schemas.evaluation import Guards
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
@@ -450,9 +450,10 @@ def test_whose_licence_restricts_or_is_not_known_is_named():
         text = first_page(a_view(record=a_modification_record(facts={"asserted_by": "x"} | facts)))
         return text[text.index("Do licences restrict its use?") : text.index("What is wrong, or")]
 
-    known = "Do licences restrict its use? Known: no restriction by Apache-2.0 of small-llama:1."
+    own = "Do licences restrict its use? Licence of the result: not recorded, to be answered by legal."
+    known = "Known: no restriction by Apache-2.0 of small-llama:1."
     terms = "whether small-llama:1 has terms of use."
-    assert f"{known} Not known: no licence is recorded of the result and the data sums.jsonl; {terms}" in row()
+    assert f"{own} {known} Not known: no licence is recorded of the data sums.jsonl; {terms}" in row()
     assert f"Not known: no licence is recorded of the data sums.jsonl; {terms}" in row(product={"licence": "MIT"})
     typed = row(product={"licence": "MIT"}, data={"*": {"licence": "CC-BY-NC-4.0"}})
     assert (
@@ -469,14 +470,14 @@ def test_whose_licence_restricts_or_is_not_known_is_named():
 def test_terms_of_use_of_the_base_are_known_where_no_licence_is():
     facts = some_base_facts(acceptable_use_policy=declared("for trying only", by="x", at=NOW))
     base = a_base_input(record=a_base_record(facts=facts))
-    (known, _) = licence_lines(
-        VersionFacts(version=a_version(), lineage=a_lineage(), record=a_modification_record(bases=(base,)))
-    )
+    record = a_modification_record(bases=(base,))
+    facts_of = VersionFacts(version=a_version(), lineage=a_lineage(), record=record)
+    (_, known, _) = licence_lines(facts_of, OwnerNames())
     assert known == (
         "Known: the terms of use of small-llama:1 (“Which base?”); no restriction by Apache-2.0 of small-llama:1."
     )
     of_base = VersionFacts(version=a_version(), lineage=a_lineage(), base=a_base_record(facts=facts))
-    assert tuple(licence_lines(of_base)) == (
+    assert tuple(licence_lines(of_base, OwnerNames())) == (
         "Known: the terms of use of this base (“Which base?”); no restriction by Apache-2.0 of this base.",
     )
 
@@ -611,7 +612,7 @@ def test_the_first_page_says_whether_it_is_placed_on_the_union_market(gpai, word
 
 def test_an_open_status_says_on_the_first_page_what_is_missing():
     text = first_page(a_view())
-    role = text[text.index("Which role under the AI Act follows?") : text.index("Is it high-risk")]
+    role = text[text.index("Which role does its modifier have under the AI Act?") : text.index("Is it high-risk")]
     assert (
         "For the model: no role can be indicated yet. Missing: (a) whether the result is placed on the Union market; (b) "
         in role
@@ -778,7 +779,7 @@ def test_the_address_of_data_is_its_origin():
 
 
 def test_the_licence_of_the_result_stands_on_the_first_page():
-    assert "Licence of the result: not recorded, to be answered by legal." in first_page(a_view())
+    assert "its use? Licence of the result: not recorded, to be answered by legal. Known: " in first_page(a_view())
     facts = {"asserted_by": "x", "product": {"licence": "MIT"}}
     assert "Licence of the result: MIT." in first_page(a_view(record=a_modification_record(facts=facts)))
 
