@@ -15,6 +15,7 @@ from peft_registry.schemas.config import base_name
 from peft_registry.schemas.errors import Unavailable
 from peft_registry.schemas.run import Environment
 from peft_registry.trainer.machine.determinism import ask_for_determinism
+from peft_registry.trainer.machine.kept_memory import keep_code_of_few_products
 
 Dtype = Literal["bf16", "fp32"]  # of weights in memory
 Products = Literal["bf16", "fp16", "fp32"]  # of matrix products
@@ -109,7 +110,8 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto", *, 
     """A GPU if there is one, else the CPU; `auto` is bf16 where the device has instructions for it, else fp32.
 
     A GPU that only emulates bf16 is slower in it than in fp32, and is not taken for one that has it. Sets torch's number of
-    threads to the cores that this process may use, unless OMP_NUM_THREADS says otherwise, and asks a GPU for deterministic kernels.
+    threads to the cores that this process may use, unless OMP_NUM_THREADS says otherwise, asks a GPU for deterministic kernels, and
+    has a processor keep few of its kernels.
     """
     import torch
 
@@ -122,6 +124,7 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto", *, 
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         processor = torch.cuda.get_device_name()
     else:
+        keep_code_of_few_products()
         has_bf16 = bool(_flags(info) & _BF16_FLAGS)
         processor = _model_name(info)
     native: Dtype = "bf16" if has_bf16 else "fp32"

@@ -11,6 +11,7 @@ from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Observe
 from peft_registry.trainer.inputs.ancestry import texts_of_ancestors
 from peft_registry.trainer.inputs.evaluation import EvaluationSetup, load_suites
+from peft_registry.trainer.machine.kept_memory import give_back_freed_memory
 from peft_registry.trainer.methods import changes_loaded_base
 from peft_registry.trainer.use_cases.train_run import TrainingRun
 
@@ -53,6 +54,7 @@ def evaluate_run(
     from peft_registry.trainer.training.forward_passes import count_passes
 
     setup = EvaluationSetup(registry, key_id, "trainer", reuse)
+    give_back_freed_memory()  # of the training: gradients, activations, the optimizer's state
     second_base = _second_base(run, trained)
     stored = _stored(run, trained)
     with count_passes(trained.model, second_base) as passes:

@@ -1,5 +1,6 @@
 """What a run records of its machine, and what it must not."""
 
+import os
 import re
 from importlib.metadata import version
 from typing import Any
@@ -8,7 +9,13 @@ import pytest
 
 from peft_registry.trainer.machine import environment
 from peft_registry.trainer.machine.energy import EnergyMeter, kilowatt_hours, read_counters
-from peft_registry.trainer.machine.environment import Hardware, cut_paths, describe_environment, needed_distributions
+from peft_registry.trainer.machine.environment import (
+    Hardware,
+    choose_hardware,
+    cut_paths,
+    describe_environment,
+    needed_distributions,
+)
 from peft_registry.trainer.machine.seeding import rank_by_hash, seed_of
 
 
@@ -166,3 +173,14 @@ def test_a_counter_that_wraps_several_times_in_a_training_loses_nothing() -> Non
     for _ in range(10):
         meter.note()
     assert meter.kilowatt_hours == pytest.approx(10 * step / 1e6 / 3.6e6, rel=1e-12)
+
+
+@pytest.mark.parametrize(("of_the_user", "kept"), [(None, "128"), ("7", "7")])
+def test_a_processor_keeps_the_code_of_few_products_unless_the_user_says_otherwise(
+    of_the_user: str | None, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", of_the_user or "")
+    if of_the_user is None:
+        monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    choose_hardware(device="cpu")
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == kept
