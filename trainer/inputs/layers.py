@@ -119,23 +119,15 @@ WITHOUT_WEIGHT = frozenset(
 )
 
 
-def require_layers_of_base(registry: Registry, base: Version, record: BaseRecord, config: TrainingFile) -> None:
-    """Raise where a training file names layers that its base certainly does not have; nothing where that takes the built model.
+def layers_of_base(registry: Registry, base: Version, record: BaseRecord) -> LayerNames | None:
+    """The layers that a base will have in memory; None where only the built model shows them.
 
     Args:
         registry: holds the base.
         base: that is trained on.
         record: of the base.
-        config: the training file.
-
-    Raises:
-        TargetsNotFound, TiedTarget, PatternUnmatched, FeedforwardNotTargeted, NothingTrainable, FreezeUnmatched: about the
-            method's block.
     """
-    tensors = listed_tensors(stored_manifest(registry, base.manifest_digest).weights)
-    layers = stored_layers(record.architecture, tensors)
-    if layers is not None:
-        require_layers(layers, config)
+    return stored_layers(record.architecture, listed_tensors(stored_manifest(registry, base.manifest_digest).weights))
 
 
 def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames | None:
@@ -174,14 +166,15 @@ def _as_loaded(name: str, body: str) -> str:
 
 
 def require_layers(layers: LayerNames, config: TrainingFile) -> None:
-    """Raise where a training file names layers that are not there.
+    """Raise where a training file names layers that its base certainly does not have; nothing where that takes the built model.
 
     Args:
         layers: of the base.
         config: the training file.
 
     Raises:
-        KnownError: as `require_layers_of_base`.
+        TargetsNotFound, TiedTarget, PatternUnmatched, FeedforwardNotTargeted, NothingTrainable, FreezeUnmatched: about the
+            method's block.
     """
     for name, block in zip(METHODS[config.method].blocks, config.method_blocks, strict=True):
         if isinstance(block, LoraBlock):
@@ -211,10 +204,15 @@ def _require_names(names: ModelNames, block: Block) -> None:
 
 def adapted_by_lora(layers: LayerNames, block: LoraBlock) -> frozenset[str]:
     """The layers that LoRA adapts: those that `target_modules` names and `exclude_modules` does not."""
-    targeted = layers.linear - {_HEAD}
+    targeted = all_linear(layers)
     if block.target_modules != "all-linear":
         targeted = _named(layers.linear | layers.embeddings, block.target_modules)
     return targeted - _named(targeted, block.exclude_modules)
+
+
+def all_linear(layers: LayerNames) -> frozenset[str]:
+    """What `all-linear` means: every linear layer but the output head."""
+    return layers.linear - {_HEAD}
 
 
 def _named(names: frozenset[str], targets: Sequence[str]) -> frozenset[str]:

@@ -22,7 +22,9 @@ from peft_registry.schemas.manifest import Manifest
 from peft_registry.schemas.methods import METHODS, OF_PEFT_TYPE
 from peft_registry.schemas.methods.declaration import OF_THE_BEGINNING
 from peft_registry.schemas.version import Version
+from peft_registry.trainer.inputs.layers import all_linear
 from peft_registry.trainer.inputs.training_file import LoadedConfig
+from peft_registry.trainer.methods.layer_names import LayerNames, ModelNames
 
 _PREFIX = "base_model.model."  # what peft puts before the names of the base's modules
 _PLAIN = re.compile(r"\w[\w.-]*")  # text that YAML reads without quotes
@@ -88,11 +90,19 @@ def pinned(registry: Registry, loaded: LoadedConfig, base: Version) -> tuple[Loa
     return replace(loaded, config=config), start
 
 
-def require_same_settings(registry: Registry, start: Version, config: TrainingFile) -> None:
+def require_same_settings(
+    registry: Registry, start: Version, config: TrainingFile, layers: LayerNames | None = None
+) -> None:
     """Raise where the adapter's own files show that the run of a file would have other tensors, or compute with them otherwise.
 
     Settings such as rank, alpha and rsLoRA are compared as they are written, and layers that the file names with those that
-    have tensors. What `all-linear` means, and defaults that another version of peft has, are only known with the base's layers.
+    have tensors. Defaults that another version of peft has are only known with the built model.
+
+    Args:
+        registry: holds the adapter.
+        start: the adapter.
+        config: the training file.
+        layers: of the base, which say what `all-linear` means; None where only the built model shows them.
 
     Raises:
         StartSettingsDiffer: one is another.
@@ -101,13 +111,14 @@ def require_same_settings(registry: Registry, start: Version, config: TrainingFi
     saved = saved_config(registry, manifest)
     if saved is None:
         return
-    asked, written = other_settings(saved, [tensor.name for tensor in listed_tensors(manifest.weights)], config)
+    tensors = [tensor.name for tensor in listed_tensors(manifest.weights)]
+    asked, written = other_settings(saved, tensors, config, layers)
     if asked:
         raise StartSettingsDiffer(start.label, asked, written)
 
 
 def other_settings(
-    saved: Mapping[str, Any], tensors: Iterable[str], config: TrainingFile
+    saved: Mapping[str, Any], tensors: Iterable[str], config: TrainingFile, layers: LayerNames | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What a file asks for in place of a setting of an adapter, and the blocks to write; none where nothing is known to differ.
 
@@ -115,6 +126,7 @@ def other_settings(
         saved: the adapter's `adapter_config.json`, any JSON values.
         tensors: the names of its tensors.
         config: the training file, of the adapter's method.
+        layers: of the base, as for `require_same_settings`.
     """
     modules = _adapted_modules(saved, tensors)
     asked: list[str] = []
@@ -125,7 +137,7 @@ def other_settings(
         others: list[str] = []
         for key, name in METHODS[block_name].settings.items():
             was, now = saved.get(key), getattr(block, name, None)
-            if name == "target_modules" and _are_other_layers(modules, now, saved, block):
+            if name == "target_modules" and _are_other_layers(modules, _targets(now, block, layers), saved, block):
                 names = _last_parts(modules)
                 own[name] = was if isinstance(was, list) else names
                 others.append(f"{block_name}.{name} {_as_typed(now)} in place of {_as_typed(names)}")
@@ -172,6 +184,13 @@ def _adapted_modules(saved: Mapping[str, Any], tensors: Iterable[str]) -> tuple[
         if kind_and_module is not None and not kind_and_module[0].is_shared and not kind_and_module[0].replaces
     )
     return tuple(dict.fromkeys(names))
+
+
+def _targets(targets: object, block: object, layers: LayerNames | None) -> object:
+    """The layers that a block means: `all-linear` by their full names, where those are known and none is left out again."""
+    if targets != "all-linear" or getattr(block, "exclude_modules", None) or not isinstance(layers, ModelNames):
+        return targets
+    return tuple(all_linear(layers))
 
 
 def _are_other_layers(modules: Sequence[str], targets: object, saved: Mapping[str, Any], block: object) -> bool:

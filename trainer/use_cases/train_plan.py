@@ -42,7 +42,7 @@ from peft_registry.trainer.inputs.guards import (
     require_readable_rows,
     warnings_about,
 )
-from peft_registry.trainer.inputs.layers import require_layers_of_base
+from peft_registry.trainer.inputs.layers import layers_of_base, require_layers
 from peft_registry.trainer.inputs.problems import Problems
 from peft_registry.trainer.inputs.start import pinned, require_same_settings
 from peft_registry.trainer.inputs.training_file import LoadedConfig, load_training_file, parse_override
@@ -138,8 +138,12 @@ def plan_training(
     profile = problems.attempt(lambda: checked_profile(registry))
     pins = None if base is None else problems.attempt(lambda: pinned(registry, loaded, base))
     start = None if pins is None else pins[1]
+    record = None if base is None else problems.attempt(lambda: required_base(registry, base).record)
+    layers = None
+    if base is not None and record is not None:
+        layers = problems.attempt(partial(layers_of_base, registry, base, record))
     if start is not None:
-        problems.attempt(partial(require_same_settings, registry, start, config))
+        problems.attempt(partial(require_same_settings, registry, start, config, layers))
     is_start_known = config.continue_from is None or pins is not None
     facts = _facts(problems, registry, loaded, base=base, start=start, profile=profile, is_start_known=is_start_known)
     problems.attempt(lambda: require_name(registry, config.name, is_base=False))
@@ -152,10 +156,10 @@ def plan_training(
         problems.attempt(scope.guard)
     problems.attempt(lambda: require_readable_rows(loaded))
     problems.attempt(lambda: require_data_not_stopped(registry, loaded))
-    record = None if base is None else problems.attempt(lambda: required_base(registry, base).record)
-    if base is not None and record is not None:
+    if record is not None:
         problems.attempt(partial(require_room, config, record.context_length))
-        problems.attempt(partial(require_layers_of_base, registry, base, record, config))
+    if layers is not None:
+        problems.attempt(partial(require_layers, layers, config))
     if resume is not None and base is not None:
         problems.attempt(lambda: require_same(resume, loaded.config, base.manifest_digest))
     launch = launch or Launch(nproc=resume.processes if resume else 1)

@@ -18,6 +18,7 @@ import torch
 from peft_registry.cli.main import run
 from peft_registry.registry.compliance.ancestors import trained_runs
 from peft_registry.registry.homes.home import Registry, open_home
+from peft_registry.registry.identity.weights import hash_tensors
 from peft_registry.registry.records.ancestry import ancestry_of
 from peft_registry.registry.records.bases import required_base
 from peft_registry.registry.records.lineage import lineage_of
@@ -35,9 +36,11 @@ from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_base
 from peft_registry.trainer.bases.tensor_files import read_tensors
 from peft_registry.trainer.embedded import embedded_base, example_rows
+from peft_registry.trainer.inputs.layers import stored_layers
 from peft_registry.trainer.inputs.start import StartSettingsDiffer, other_settings
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
+from peft_registry.trainer.methods.layer_names import ModelNames
 from peft_registry.trainer.methods.peft_io import (
     StartDiffers,
     adapter_state,
@@ -311,7 +314,9 @@ def require_accepted_without_weights(adapter: Path, base: Path, config: Training
     if config.method != "full":
         saved = json.loads((adapter / "adapter_config.json").read_text())
         names = read_tensors(adapter / "adapter_model.safetensors").keys()
-        assert other_settings(saved, names, config) == ((), ())
+        layers = stored_layers("LlamaForCausalLM", hash_tensors(base / "model.safetensors").tensors)
+        assert isinstance(layers, ModelNames)
+        assert other_settings(saved, names, config) == other_settings(saved, names, config, layers) == ((), ())
         require_same_start(without, saved, names)
 
 
@@ -483,6 +488,15 @@ def test_another_rank_or_alpha_is_refused_from_the_configurations_alone_with_the
         plan_training(trained.registry, trained.alone, words)
     assert f"`lora: {{r: {rank}, alpha: " in refused.value.fix
     plan_training(trained.registry, trained.alone, words[:2])
+
+
+def test_an_adapter_of_some_layers_is_not_continued_with_all_and_that_takes_no_model(trained: Home) -> None:
+    some = train_and_register(trained.registry, trained.alone, ("name=some", "lora.target_modules=[q_proj]")).version
+    words = ("name=continued", f"continue_from={some.label}")
+    with pytest.raises(StartSettingsDiffer, match=r"target_modules all-linear in place of \[q_proj\]") as refused:
+        plan_training(trained.registry, trained.alone, (*words, "lora.target_modules=all-linear"))
+    assert "target_modules: [q_proj]" in refused.value.fix
+    plan_training(trained.registry, trained.alone, (*words, "lora.target_modules=[q_proj]"))
 
 
 # --- what a user may get wrong, and what may come in between ---
