@@ -58,10 +58,11 @@ _SHOWN_COLUMNS = (
     "loss",
     "metric",
     "metric_value",
+    "seen_before",
     "aliases",
     "gate",
 )
-_SUMMARY_COLUMNS = ("base", "rank", "loss", "metric", "metric_value", "gate")
+_SUMMARY_COLUMNS = ("base", "rank", "loss", "metric", "metric_value", "seen_before", "gate")
 
 
 class TrainingFileNotAPath(InputRefused):
@@ -98,7 +99,8 @@ class Versions(Sequence["Version"]):
 
     def frame(self) -> Any:
         """A DataFrame of pandas, a row a version: name, number, kind, method, digests as text, bytes, time (UTC), aliases, the
-        label of its base, rank, held-out loss, the figure of its task or of a benchmark task with its name, and its gates.
+        label of its base, rank, held-out loss, the figure of its task or of a benchmark task with its name, and its gates. Of the
+        data sets in `seen_before` so many rows were trained on that a figure of them shows what was seen before.
 
         Raises:
             ImportError: pandas is not installed; MLflow brings it.
@@ -118,8 +120,9 @@ class Versions(Sequence["Version"]):
         base = version.base_weights
         own = {"base_weights": None if base is None else str(base), "aliases": ", ".join(version.aliases)}
         metric, value = summary.shown_metric or (None, None)
-        figures = {"base": summary.base, "rank": summary.rank, "loss": summary.loss}
-        return as_text | own | figures | {"metric": metric, "metric_value": value, "gate": summary.gate_text}
+        figures: dict[str, Any] = {"base": summary.base, "rank": summary.rank, "loss": summary.loss}
+        figures |= {"metric": metric, "metric_value": value, "seen_before": ", ".join(summary.seen_before)}
+        return as_text | own | figures | {"gate": summary.gate_text}
 
 
 class OpenRegistry:

@@ -138,8 +138,11 @@ def _list_page(registry: "Registry", asked: "_Question", output: ListOutput, *, 
         console.note("nothing is registered yet")
         console.next_step("registry base add embedded --name tiny")
         return
-    rows = _rows(registry, versions, covered, figures=figures)
-    console.table([(*HEADINGS, *(FIGURES if figures else ())), *rows])
+    rows = _rows(versions, covered)
+    if figures:
+        _table_with_figures(registry, versions, rows)
+    else:
+        console.table([HEADINGS, *rows])
     if lost:
         labels = ", ".join(version.label for version in lost)
         console.line(f"quality lost: {labels} (`registry list --where quality=lost` holds that against what is signed)")
@@ -280,7 +283,7 @@ def _list_signed_by(registry: "Registry", key: str, asked: _Question, output: Li
         console.note("no registered version matches")
         console.next_step("registry list")
         return
-    listed = _rows(registry, [entry.version for entry in touched], covered)
+    listed = _rows([entry.version for entry in touched], covered)
     rows = [[*row, ", ".join(entry.kinds)] for entry, row in zip(touched, listed, strict=True)]
     console.table([(*HEADINGS, "signed"), *rows])
     console.next_step(f"registry verify {touched[0].version.label}")
@@ -291,11 +294,9 @@ def _if_pending(version: "Version", covered: int) -> dict[str, Any]:
     return {"pending": True} if version.log_index >= covered else {}
 
 
-def _rows(
-    registry: "Registry", versions: "Sequence[Version]", covered: int, *, figures: bool = False
-) -> list[list[str]]:
-    """A row for each version; its figures are read only where they are asked for, because they are derived again."""
-    rows = [
+def _rows(versions: "Sequence[Version]", covered: int) -> list[list[str]]:
+    """A row for each version."""
+    return [
         [
             version.label,
             version.kind if version.origin is None else f"{version.kind}, {version.origin}",
@@ -305,11 +306,19 @@ def _rows(
         ]
         for version in versions
     ]
-    if not figures:
-        return rows
+
+
+def _table_with_figures(registry: "Registry", versions: "Sequence[Version]", rows: list[list[str]]) -> None:
+    """The rows with their figures, which are read only where they are asked for, because they are derived again."""
+    from peft_registry.registry.use_cases.find import seen_before_text
     from peft_registry.registry.use_cases.summaries import summaries_of
 
-    return [[*row, *_figures(summary)] for row, summary in zip(rows, summaries_of(registry, versions), strict=True)]
+    summaries = summaries_of(registry, versions)
+    with_figures = ([*row, *_figures(summary)] for row, summary in zip(rows, summaries, strict=True))
+    console.table([(*HEADINGS, *FIGURES), *with_figures])
+    for version, summary in zip(versions, summaries, strict=True):
+        for dataset in summary.seen_before:
+            console.note(seen_before_text(version, dataset))
 
 
 def _figures(summary: "VersionSummary") -> list[str]:

@@ -191,17 +191,29 @@ def find_versions(
 
 def _seen_before(registry: Registry, versions: Iterable[Version], columns: Sequence[str]) -> Iterator[str]:
     """Of each version the data sets whose figures are printed and of which it was trained on too much, in a sentence."""
-    figures = [name for name in columns if rule_of(name).name == METRIC]
-    if not figures:
-        return
     for version in versions:
-        statements = signed_statements(registry, version.manifest_digest)
-        evaluations = (entry.statement for entry in statements if entry.kind == "bias-evaluation")
-        checks = [evaluation.read_by(EvaluationRecord.from_json).leakage_check for evaluation in evaluations]
-        beyond = {entry.dataset for check in checks for entry, _ in beyond_limit(check)}
-        for dataset in sorted(beyond):
-            if any(name.startswith(f"{METRIC}[{dataset}.") for name in figures):
-                yield f"{version.label} was trained on rows of {dataset}: its figure shows what was seen before"
+        for dataset in datasets_seen_before(registry, version, columns):
+            yield seen_before_text(version, dataset)
+
+
+def seen_before_text(version: Version, dataset: str) -> str:
+    """What is said beside a figure of a data set that its version was trained on."""
+    return f"{version.label} was trained on rows of {dataset}: its figure shows what was seen before"
+
+
+def datasets_seen_before(registry: Registry, version: Version, columns: Iterable[str]) -> tuple[str, ...]:
+    """The data sets of the figures among the facets, of which the version was trained on so much that they show what was seen.
+
+    Sorted by name.
+    """
+    figures = [name for name in columns if rule_of(name).name == METRIC]
+    if not figures:  # nothing is read for it then
+        return ()
+    statements = signed_statements(registry, version.manifest_digest)
+    evaluations = (entry.statement for entry in statements if entry.kind == "bias-evaluation")
+    checks = [evaluation.read_by(EvaluationRecord.from_json).leakage_check for evaluation in evaluations]
+    beyond = {entry.dataset for check in checks for entry, _ in beyond_limit(check)}
+    return tuple(sorted(name for name in beyond if any(figure.startswith(f"{METRIC}[{name}.") for figure in figures)))
 
 
 def facets_of_versions(

@@ -9,7 +9,7 @@ from peft_registry.registry.records.references import versions_of_artifact
 from peft_registry.registry.records.signed_records import RecordNotDerived
 from peft_registry.registry.storage.interface import ObjectCorrupt, ObjectMissing
 from peft_registry.registry.use_cases.facets_today import facets_today
-from peft_registry.registry.use_cases.find import facets_of_versions, known_figures
+from peft_registry.registry.use_cases.find import datasets_seen_before, facets_of_versions, known_figures
 from peft_registry.schemas.document import Frozen
 from peft_registry.schemas.evaluation import TASK_PREFIX
 from peft_registry.schemas.facets import METRIC, OF_HELD_OUT_ROWS
@@ -32,6 +32,7 @@ class VersionSummary(Frozen):
         loss: on held-out rows, in nats a supervised token.
         metric: how it solves its task, as (name, value).
         tasks: the same of tasks of lm-evaluation-harness, each as (task.measure, value).
+        seen_before: the data sets of these figures of which it was trained on so much that they show what was seen before.
         gates: how it stands today before the policies of the aliases that point at it; `not checked` where one cannot be read.
     """
 
@@ -40,6 +41,7 @@ class VersionSummary(Frozen):
     loss: float | None = None
     metric: tuple[str, float] | None = None
     tasks: tuple[tuple[str, float], ...] = Field(default=(), exclude_if=lambda tasks: not tasks)
+    seen_before: tuple[str, ...] = Field(default=(), exclude_if=lambda datasets: not datasets)
     gates: tuple[str, ...] = ()
 
     @property
@@ -88,6 +90,7 @@ def summaries_of(registry: Registry, versions: Sequence[Version]) -> tuple[Versi
                 tasks=tuple(
                     (name.removeprefix(_OF_TASKS).rstrip("]"), numbers[name]) for name in of_tasks if name in numbers
                 ),
+                seen_before=datasets_seen_before(registry, version, numbers),
                 gates=_gates(registry, version),
             )
         )

@@ -160,14 +160,11 @@ def test_a_later_evaluation_is_what_its_version_is_found_by(
     ]
 
 
-def test_a_printed_figure_of_rows_that_were_trained_on_is_said_to_be_one(
-    home: MadeHome, opened: Callable[[MadeHome], Registry]
-) -> None:
-    """A list that is sorted by accuracy has a version first that has seen the questions."""
-    registry = opened(home)
+def evaluate_as_trained_on(registry: Registry, dataset: str) -> None:
+    """An evaluation of `sums:1` which found half of the rows of a data set among those that it was trained on."""
     (version, *_) = find_versions(registry, read_query("name=sums")).versions
     record, items = a_recorded_evaluation()
-    entry = LeakedItems(dataset="house", kind="suite", items=120, hits=60, left_out=())
+    entry = LeakedItems(dataset=dataset, kind="suite", items=120, hits=60, left_out=())
     check = LeakageCheck(
         method="by nearness",
         hits=60,
@@ -184,10 +181,35 @@ def test_a_printed_figure_of_rows_that_were_trained_on_is_said_to_be_one(
         signer=registry.trainer_key,
         evidence=(items,),
     )
+
+
+def test_a_printed_figure_of_rows_that_were_trained_on_is_said_to_be_one(
+    home: MadeHome, opened: Callable[[MadeHome], Registry]
+) -> None:
+    """A list that is sorted by accuracy has a version first that has seen the questions."""
+    registry = opened(home)
+    evaluate_as_trained_on(registry, "house")
     adapters = read_query("kind=adapter")
     seen_before = find_versions(registry, adapters, columns=(FIGURE,)).seen_before
     assert seen_before == ("sums:1 was trained on rows of house: its figure shows what was seen before",)
     assert find_versions(registry, adapters, columns=("rank",)).seen_before == ()
+
+
+def test_a_table_and_a_list_with_figures_name_the_data_sets_that_were_trained_on(
+    home: MadeHome, opened: Callable[[MadeHome], Registry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A notebook that sorts by loss has that version first, and `registry list --figures` shows the same loss."""
+    evaluate_as_trained_on(opened(home), "held-out")
+    frame = peft_registry.versions("sums", home=home.folder).frame()
+    assert frame["loss"].notna().all()
+    assert list(frame["seen_before"]) == ["held-out"]
+    assert list(peft_registry.versions("other", home=home.folder).frame()["seen_before"]) == [""]
+    capsys.readouterr()
+    assert run(["list", "--home", str(home.folder), "--figures"]) == 0
+    printed = capsys.readouterr()
+    sentence = "was trained on rows of held-out: its figure shows what was seen before"
+    assert f"sums:1 {sentence}" in printed.out + printed.err
+    assert f"other:1 {sentence}" not in printed.out + printed.err
 
 
 @pytest.mark.sql
