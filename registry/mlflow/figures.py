@@ -46,12 +46,24 @@ MAX_DATASET_DIGEST = 36  # so a SHA-256 does not fit; the whole one is in the da
 
 _OF_LOSSES = ("loss", "perplexity")  # metrics of a data set that say nothing of bias
 _HELD_OUT_ROWS = "held-out"  # the data set of a run's held-out rows, as evaluations name it
-_HELD_OUT_ANSWERS = f"{_HELD_OUT_ROWS}-"  # what those rows ask besides begins so: classes, answers, numbers
+# and what those rows ask besides, by figure
+_HELD_OUT_ANSWERS = {
+    "accuracy": "held-out-classes",
+    "macro_f1": "held-out-classes",
+    "exact_match": "held-out-answers",
+    "f1": "held-out-answers",
+    "number_match": "held-out-numbers",
+}
 _MEASURED: Mapping[RunMetricName, str] = {
     "loss": CURVE,
     "held_out_loss": HELD_OUT,
     "validation_loss": "loss/validation",
-    **{name: f"{QUALITY}/{part}.{figure}" for name, (part, figure) in LOOKED_AT.items() if figure != "loss"},
+    # the curve of rows that are reported on has the name that its evaluation and `registry list` give to its end
+    **{
+        name: f"{QUALITY}/{_HELD_OUT_ANSWERS[figure] if part == 'held_out' else part}.{figure}"
+        for name, (part, figure) in LOOKED_AT.items()
+        if figure != "loss"
+    },
     "learning_rate": "training/learning_rate",
     "gradient_norm": "training/gradient_norm",
     "tokens_per_second": f"{SYSTEM}tokens_per_second",
@@ -285,7 +297,7 @@ def last_step(run: RunRecord | None) -> int:
 
 def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint, ...]:
     """Figures over whole data sets: `measured bias/<data set>.<metric>`, of answers `quality/<data set>.<metric>`, and
-    `loss/<data set>`; after at `step`, before beside it. A figure of the held-out rows has the name of its curve.
+    `loss/<data set>`; after at `step`, before beside it. The held-out loss has the name of its curve.
 
     Figures of groups, of arms besides the two that are compared, and the outcomes of the comparison are in the tables only.
     """
@@ -309,8 +321,7 @@ def evaluation_metrics(record: EvaluationRecord, step: int) -> tuple[MetricPoint
         if is_shown and result.value is not None:
             key = f"{_MEASURED_BIAS}/{result.dataset}.{result.metric}"
             if result.dataset in answers:
-                rows = "held_out" if result.dataset.startswith(_HELD_OUT_ANSWERS) else result.dataset
-                key = f"{QUALITY}/{rows}.{result.metric}"
+                key = f"{QUALITY}/{result.dataset}.{result.metric}"
             if result.arm == after_arm:
                 results.append(point(result.dataset, key, result.value, is_after=True))
             elif result.arm == before_arm and step > 0:

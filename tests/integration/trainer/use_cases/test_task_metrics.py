@@ -162,7 +162,9 @@ def test_the_curve_of_the_looks_begins_and_ends_at_the_figures_of_the_evaluation
     measures = {measure["metric"]: measure for measure in recorded_measures(stored.record)}
     points = [point for point in projection_of(trained.registry, trained.version).run.metrics if not point.final]
     for metric in ("accuracy", "macro_f1", "exact_match", "f1"):
-        curve = {point.step: point.value for point in points if point.key == f"quality/held_out.{metric}"}
+        # as the evaluation, `registry list` and a policy call it
+        name = f"{measures[metric]['dataset']}.{metric}"
+        curve = {point.step: point.value for point in points if point.key == f"quality/{name}"}
         assert sorted(curve) == [0, 8, 16, 24]
         ends = {"before": curve[0], "after": curve[24]}
         assert ends == {arm: pytest.approx(measures[metric][arm], abs=1e-5) for arm in ends}
