@@ -65,15 +65,21 @@ def data_inspect(
     if target.base is None:
         lines.append(Note("--base REF counts tokens, and --labels N shows them"))
     config = file if file.endswith(TRAINING_FILES) else "CONFIG.yml"
-    return Outcome(inspected.to_json(), lines, f"registry train {config}")
+    return Outcome(inspected.to_json(), lines, f"registry train {config}", problem=inspected.problem)
 
 
 def _inspected_lines(inspected: "Inspection") -> Iterator[Part]:
+    from peft_registry.trainer.evaluation.quality import SamplesOfOtherRows
+
     yield from _part_lines(inspected.train)
     if inspected.validation is not None:
         yield from _part_lines(inspected.validation)
     if inspected.leak is not None:
         yield _leak_line(inspected.leak)
+    figures = ", ".join(inspected.figures)
+    yield Line(f"figures    {figures} (what `evaluation.quality` and `training.early_stopping.metric` may name)", 11)
+    if not inspected.has_answers:
+        yield Line(f"samples    `evaluation.samples` has none: {SamplesOfOtherRows.why}", 11)
 
 
 @command(ANSWERS)
@@ -120,6 +126,8 @@ def _counterfactual_lines(target: Path, written: "CounterfactualData") -> Iterat
 
 
 def _part_lines(part: "DataPart") -> Iterator[Part]:
+    from peft_registry.trainer.data.dataset import lonely_classes
+
     how = "recognised" if part.detected else "as asked"
     columns = ", ".join(f"{meaning} from `{column}`" for meaning, column in part.columns)
     yield Line(f"data       {part.name}  {part.rows} rows  {part.sha256.short}", 11)
@@ -130,15 +138,14 @@ def _part_lines(part: "DataPart") -> Iterator[Part]:
         11,
     )
     if part.empty_answers:
-        yield Line(f"empty      {part.empty_answers} answers: from them the model learns to end at once", 11)
+        empty = "1 answer" if part.empty_answers == 1 else f"{part.empty_answers} answers"
+        yield Line(f"empty      {empty}: from such a row the model learns to end at once", 11)
     if part.labels:
         more = f", and {len(part.labels) - 20} more" if len(part.labels) > 20 else ""
         yield Line("labels     " + ", ".join(f"{name} {count}" for name, count in part.labels[:20]) + more, 11)
-        single = sum(count == 1 for _, count in part.labels)
-        if single:
-            yield Line(
-                f"single     {single} of {len(part.labels)} classes: their row is either trained on or held out", 11
-            )
+        single = lonely_classes(sum(count == 1 for _, count in part.labels), len(part.labels))
+        if single is not None:
+            yield Line(f"single     {single}", 11)
     lengths = part.lengths
     if lengths is not None:
         share = lengths.supervised / max(lengths.tokens, 1)

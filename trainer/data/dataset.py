@@ -370,22 +370,27 @@ class _Part:
 
     def warnings(self) -> Iterable[str]:
         if self.left_out:
-            yield (
-                f"{self.left_out} {self.split} rows of {self.reading.name} were left out: "
-                f"no token to learn within {self.max_length} tokens"
-            )
+            were = "was" if self.left_out == 1 else "were"
+            yield f"{self._rows(self.left_out)} {were} left out: no token to learn within {self.max_length} tokens"
         if self.cut:
-            yield f"{self.cut} {self.split} rows of {self.reading.name} reach training.max_length {self.max_length} and may be cut"
+            reach = "reaches" if self.cut == 1 else "reach"
+            yield f"{self._rows(self.cut)} {reach} training.max_length {self.max_length} and may be cut"
         if self.empty_answers:
+            have = "has" if self.empty_answers == 1 else "have"
             yield (
-                f"{self.empty_answers} {self.split} rows of {self.reading.name} have an empty answer: "
-                "from them the model learns to end at once"
+                f"{self._rows(self.empty_answers)} {have} an empty answer: from such a row the model learns to end at once"
             )
         if self.untaught:
+            answers = "1 answer" if self.untaught == 1 else f"{self.untaught} answers"
+            carry, them = ("carries", "it") if self.untaught == 1 else ("carry", "them")
             yield (
-                f"{self.untaught} answers in {self.split} rows of {self.reading.name} carry no loss: the chat template "
-                "renders them otherwise once the conversation goes on"
+                f"{answers} in {self.split} rows of {self.reading.name} {carry} no loss: the chat template renders {them} "
+                "otherwise once the conversation goes on"
             )
+
+    def _rows(self, count: int) -> str:
+        """So many rows, such as `1 train row of rows.jsonl`."""
+        return f"{count} {self.split} {'row' if count == 1 else 'rows'} of {self.reading.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,11 +468,19 @@ class _Reader:
         self.observe(Finished(_STEP))
 
 
+def lonely_classes(lonely: int, classes: int) -> str | None:
+    """What is said of classes with a single row; None where there is none."""
+    if not lonely:
+        return None
+    have = "has" if lonely == 1 else "have"
+    return f"{lonely} of {classes} classes {have} a single row, which is either trained on or held out"
+
+
 def _lonely_classes(classes: Counter[str]) -> Iterable[str]:
     """Without their names: a warning is recorded, and what rows say is not."""
-    lonely = sum(rows == 1 for rows in classes.values())
-    if lonely:
-        yield f"{lonely} of {len(classes)} classes have a single row, which is either trained on or held out"
+    sentence = lonely_classes(sum(rows == 1 for rows in classes.values()), len(classes))
+    if sentence is not None:
+        yield sentence
 
 
 def _task_of(reading: RowReading, values: dict[str, Any]) -> Task:

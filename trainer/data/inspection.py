@@ -6,7 +6,7 @@ Rows are compared by the digest of what they say, once exactly and once with cas
 import hashlib
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,8 @@ class Lengths:
 @dataclass(frozen=True, slots=True)
 class DataPart:
     """One data set. `exact` rows say what an earlier one says; `similar` do but for case and white space, too; `conflicting`
-    have the prompt of an earlier one and another answer. `labels` are the classes with their rows, the most frequent first."""
+    have the prompt of an earlier one and another answer. `numbers` is how many answers come to a number. `labels` are the classes
+    with their rows, the most frequent first."""
 
     name: str
     format: str
@@ -62,6 +63,7 @@ class DataPart:
     similar: int
     conflicting: int
     empty_answers: int
+    numbers: int = 0
     labels: tuple[tuple[str, int], ...] = ()
     lengths: Lengths | None = None
     shown: tuple[TokenizedRow, ...] = ()
@@ -102,6 +104,7 @@ def inspect_part(
     tokenizer: Any | None = None,  # transformers' PreTrainedTokenizerBase
     max_length: int = 512,
     show: int = 0,
+    has_number: Callable[[str], bool] = lambda _: False,
 ) -> tuple[DataPart, Seen]:
     """One data set, read once.
 
@@ -113,6 +116,7 @@ def inspect_part(
         tokenizer: of the base; without one, tokens are not counted.
         max_length: in tokens.
         show: this many rows are shown as the model would read them; needs a tokenizer.
+        has_number: whether an answer in words comes to a number.
     """
     seen = Seen()
     counts = Counter[str]()
@@ -122,6 +126,7 @@ def inspect_part(
     for index, (row, values) in enumerate(_values(located, facts, reading, limit)):
         counts.update(_compare(seen, _marks(reading, values)))
         counts["empty"] += has_empty_answer(reading, values)
+        counts["numbers"] += reading.has_tasks and has_number(values[reading.shape.answer])
         if reading.row_format == "classification":
             labels[values["label"]] += 1
         if tokenizer is None:
@@ -142,6 +147,7 @@ def inspect_part(
         similar=counts["similar"],
         conflicting=counts["conflicting"],
         empty_answers=counts["empty"],
+        numbers=counts["numbers"],
         labels=tuple(labels.most_common()),
         lengths=_lengths(examples, max_length) if examples else None,
         shown=tuple(shown),

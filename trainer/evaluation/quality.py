@@ -90,6 +90,12 @@ class AnswersNotRead(InputRefused):
     row_format: str
 
 
+class SamplesOfOtherRows(InputRefused):
+    what = "evaluation.samples asks for answers, which these rows do not have"
+    why = "a sample is a prompt with its answer in words, and plain text and conversations are not read so"
+    fix = "take it out, or write each row as `prompt` and `completion`, which are text"
+
+
 class PromptTooLong(InputRefused):
     what = "the prompt of row {row} has {tokens} tokens"
     why = "with its answer this model has room for {room}"
@@ -262,17 +268,32 @@ def require_fitting(names: Sequence[str], data: LoadedData, *, key: str) -> None
         MetricOfOtherRows: they have no classes, or no number in each answer.
     """
     tasks = (*data.tasks, *data.validation_tasks)
+    fitting = fitting_figures(
+        has_answers=bool(tasks),
+        classes=len(data.classes),
+        are_numbers=all(number_of(task.answer) is not None for task in tasks),
+    )
     for name in names:
-        if name == "loss":
+        if name in fitting:
             continue
-        if name in _OF_CLASSES:
-            fits = len(data.classes) > 1
-        elif not tasks:
+        if name not in _OF_CLASSES and not tasks:
             raise AnswersNotRead(key, name, data.row_format)
-        else:  # any answer in words has equality and F1
-            fits = name != "number_match" or all(number_of(task.answer) is not None for task in tasks)
-        if not fits:
-            raise MetricOfOtherRows(key, name, *MEASURED_OF_ROWS[name])
+        raise MetricOfOtherRows(key, name, *MEASURED_OF_ROWS[name])
+
+
+def fitting_figures(*, has_answers: bool, classes: int, are_numbers: bool) -> tuple[str, ...]:
+    """What `evaluation.quality` may name of held-out rows.
+
+    Args:
+        has_answers: whether each is a prompt with its answer in words.
+        classes: how many different labels the whole data have.
+        are_numbers: whether every answer in words comes to a number.
+    """
+    of_classes = _OF_CLASSES if classes > 1 else ()
+    if not has_answers:
+        return ("loss", *of_classes)
+    # any answer in words has equality and F1
+    return ("loss", *of_classes, "exact_match", "f1", *(("number_match",) if are_numbers else ()))
 
 
 def require_fitting_format(names: Sequence[str], reading: RowReading, *, key: str) -> None:

@@ -12,7 +12,6 @@ from peft_registry.registry.exports.loading import BaseToOpen
 from peft_registry.schemas.base_model import BaseRecord
 from peft_registry.schemas.config import OffloadBlock, TrainingFile
 from peft_registry.schemas.dataset import Split
-from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import Waiting, obstacle_to_offload
 from peft_registry.schemas.progress import Observe, Said, Warned, ignore
@@ -25,6 +24,7 @@ from peft_registry.trainer.data.dataset import LoadedData, Locate, load_data, re
 from peft_registry.trainer.evaluation.losses import held_out
 from peft_registry.trainer.evaluation.quality import (
     Answers,
+    SamplesOfOtherRows,
     held_out_answers,
     require_fitting,
     require_room_for_answers,
@@ -46,12 +46,6 @@ if TYPE_CHECKING:
 Load = Callable[
     ..., tuple["PreTrainedModel", "PreTrainedTokenizerBase"]
 ]  # as `peft_registry.trainer.bases.loading.load_base`
-
-
-class SamplesOfOtherRows(InputRefused):
-    what = "evaluation.samples asks for answers, which these rows do not have"
-    why = "a sample is a prompt with its answer in words, and plain text and conversations are not read so"
-    fix = "take it out, or write each row as `prompt` and `completion`, which are text"
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,20 +2,28 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.schemas.config import TrainSource
+from peft_registry.registry.identity.manifests import listed_tensors
+from peft_registry.registry.imports.fit import rows_of_vocabulary
+from peft_registry.registry.records.bases import required_base
+from peft_registry.registry.records.stored_manifests import stored_manifest
+from peft_registry.schemas.config import TrainingFile, TrainSource
 from peft_registry.schemas.config_aliases import parse_training_file
 from peft_registry.schemas.dataset import Split
+from peft_registry.schemas.errors import InputRefused, KnownError
 from peft_registry.schemas.progress import Observe, ignore
+from peft_registry.schemas.version import Version
 from peft_registry.trainer.bases.loading import load_tokenizer
 from peft_registry.trainer.data.containers import DataFileMissing, FileFacts
 from peft_registry.trainer.data.dataset import Located, open_data
 from peft_registry.trainer.data.formats import RowReading
 from peft_registry.trainer.data.inspection import DataPart, Leak, Seen, inspect_part, leak
+from peft_registry.trainer.evaluation.answer_metrics import number_of
+from peft_registry.trainer.evaluation.quality import fitting_figures
 from peft_registry.trainer.hub.data_sets import is_hub_id, locate_locally_or_on_hub
 from peft_registry.trainer.inputs.base import base_named
 from peft_registry.trainer.inputs.training_file import load_training_file, parse_override
@@ -33,15 +41,23 @@ class InspectionTarget:
     folder: Path
     base: str | None
     max_length: int
+    config: TrainingFile | None = None  # of a training file: what it asks of its rows is looked at too
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found."""
+    """What was found.
+
+    `figures` is what `evaluation.quality` may name of the held-out rows, `has_answers` whether `evaluation.samples` can show some.
+    `problem` is how a training refuses what its file asks of these rows.
+    """
 
     train: DataPart
     validation: DataPart | None = None
     leak: Leak | None = None
+    figures: tuple[str, ...] = ()
+    has_answers: bool = False
+    problem: KnownError | None = None
 
     def to_json(self) -> dict[str, Any]:
         def plain(part: DataPart | None) -> Any:
@@ -51,6 +67,8 @@ class Inspection:
             "train": plain(self.train),
             "validation": plain(self.validation),
             "leak": None if self.leak is None else asdict(self.leak),
+            "figures": list(self.figures),
+            "has_answers": self.has_answers,
         }
 
 
@@ -84,7 +102,12 @@ def inspection_target(
         training = loaded.config.training
         held_out = data.validation.as_source() if data.validation.path else None
         return InspectionTarget(
-            data.train, held_out, loaded.folder, base or loaded.config.base, max_length or training.max_length
+            data.train,
+            held_out,
+            loaded.folder,
+            base or loaded.config.base,
+            max_length or training.max_length,
+            loaded.config,
         )
     for path in (source, validation):
         if path is not None and not (here / path).exists() and not is_hub_id(path, here):
@@ -114,23 +137,68 @@ def inspect_data(
         show: this many rows are shown as the model would read them.
         observe: hears of what is fetched.
     """
-    tokenizer = None
-    if target.base is not None and registry is not None:
-        from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
+    if target.base is None or registry is None:
+        return _inspection(target, tokenizer=None, show=0, observe=observe)
+    from peft_registry.registry.use_cases.pull_base import WEIGHTS_SUFFIX, checked_folder
 
-        version = base_named(registry, target.base)
-        with tempfile.TemporaryDirectory() as scratch:
-            without_weights = checked_folder(
-                registry, version, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
-            )
-            tokenizer = load_tokenizer(without_weights.folder)
+    version = base_named(registry, target.base)
+    with tempfile.TemporaryDirectory() as scratch:
+        texts = checked_folder(
+            registry, version, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
+        ).folder
+        inspection = _inspection(target, tokenizer=load_tokenizer(texts), show=show, observe=observe)
+        if target.config is None:
+            return inspection
+        return replace(inspection, problem=_refusal(registry, version, target.config, target.folder, texts))
+
+
+def _inspection(target: InspectionTarget, *, tokenizer: Any | None, show: int, observe: Observe) -> Inspection:
     train = _opened(target, target.train, "train", tokenizer, observe)
     part, seen = _inspected(train, target, target.train, tokenizer, show)
     if target.validation is None:
-        return Inspection(part)
+        return _with_figures(Inspection(part), train[2])
     held_out = _opened(target, target.validation, "validation", tokenizer, observe)
     other, _ = _inspected(held_out, target, target.validation, tokenizer, show)
-    return Inspection(part, other, leak(*held_out, seen, limit=target.validation.rows))
+    found = Inspection(part, other, leak(*held_out, seen, limit=target.validation.rows))
+    return _with_figures(found, held_out[2])
+
+
+def _with_figures(found: Inspection, reading: RowReading) -> Inspection:
+    """With what can be measured of the rows that are held out: those of a file of their own, else some of the training's."""
+    held_out = found.validation or found.train
+    parts = (found.train, held_out)
+    figures = fitting_figures(
+        has_answers=reading.has_tasks,
+        classes=len({name for part in parts for name, _ in part.labels}),
+        are_numbers=held_out.numbers == held_out.rows,
+    )
+    return replace(found, figures=figures, has_answers=reading.has_tasks)
+
+
+def _refusal(registry: Registry, base: Version, config: TrainingFile, folder: Path, texts: Path) -> KnownError | None:
+    """How a training of the file refuses its rows before a weight is read; None where it takes them.
+
+    Args:
+        registry: holds the base.
+        base: whose tokenizer reads the rows.
+        config: the training file.
+        folder: its paths start there.
+        texts: the folder with the tokenizer.
+    """
+    from peft_registry.trainer.training.train_adapter import read_data
+
+    manifest = stored_manifest(registry, base.manifest_digest)
+    try:
+        read_data(
+            config,
+            data_folder=folder,
+            base_folder=texts,
+            base_record=required_base(registry, base).record,
+            vocabulary=rows_of_vocabulary(listed_tensors(manifest.weights)),
+        )
+    except InputRefused as refused:
+        return refused  # told behind what was found in the rows
+    return None
 
 
 def _opened(
@@ -151,5 +219,10 @@ def _inspected(
     show: int,
 ) -> tuple[DataPart, Seen]:
     return inspect_part(
-        *opened, limit=source.rows, tokenizer=tokenizer, max_length=target.max_length, show=show if tokenizer else 0
+        *opened,
+        limit=source.rows,
+        tokenizer=tokenizer,
+        max_length=target.max_length,
+        show=show,
+        has_number=lambda answer: number_of(answer) is not None,
     )

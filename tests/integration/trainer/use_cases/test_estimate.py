@@ -168,6 +168,26 @@ def test_looking_at_a_training_file_leads_to_its_training(example: Path, capsys:
     assert capsys.readouterr().err.endswith("next: registry train CONFIG.yml\n")
 
 
+def test_looking_at_a_training_file_tells_how_its_training_refuses_the_rows(
+    example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once the rows were shown, the sentence with which the training begins and ends."""
+    home = ["--home", str(example.parent.parent / "home")]
+    file = example.with_name("refused.yml")
+    file.write_text(
+        "name: refused\nbase: tiny\nmethod: lora\ndata: {train: {path: example.jsonl, format: text, columns: {text: prompt}}}\n"
+        "evaluation: {bias: [], samples: 2}\n"
+    )
+    assert run(["train", str(file), "--dry-run", *home]) == 2
+    refusal = capsys.readouterr().err
+    assert run(["data", "inspect", str(file), *home]) == 2
+    shown = capsys.readouterr()
+    assert "\nfigures    loss (what" in shown.out
+    assert shown.err == refusal
+    assert "evaluation.samples" in refusal
+    assert run(["data", "inspect", str(file), "evaluation.samples=0", *home]) == 0
+
+
 def test_a_model_that_is_nowhere_registered_is_judged_by_its_configuration(
     example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

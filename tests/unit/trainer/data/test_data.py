@@ -233,7 +233,7 @@ def test_rows_without_a_token_to_learn_are_counted_and_left_out(tmp_path):
     data = load(tmp_path, validation=ValidationSource(path="held.jsonl"))
     assert len(data.train) == 6
     assert data.identities[0].selections[0].rows == 6
-    assert any(text.startswith("1 train rows") for text in data.warnings)
+    assert any(text.startswith("1 train row of rows.jsonl was left out: ") for text in data.warnings)
 
 
 EMPTY_ANSWERS = {
@@ -249,15 +249,15 @@ def test_empty_answers_are_told(tmp_path, case):
     write_rows(tmp_path / "rows.jsonl", [EMPTY_ANSWERS[case]] * 3)
     data = load(tmp_path, validation=ValidationSource(path="rows.jsonl", rows=1), chat_template=CHAT)
     assert [text for text in data.warnings if "empty" in text] == [
-        "3 train rows of rows.jsonl have an empty answer: from them the model learns to end at once",
-        "1 validation rows of rows.jsonl have an empty answer: from them the model learns to end at once",
+        "3 train rows of rows.jsonl have an empty answer: from such a row the model learns to end at once",
+        "1 validation row of rows.jsonl has an empty answer: from such a row the model learns to end at once",
     ]
 
 
 def test_a_class_of_one_row_is_told(tmp_path):
     labels = ["a", "b", "a", "b", "lonely"]
     write_rows(tmp_path / "rows.jsonl", [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)])
-    said = "1 of 3 classes have a single row, which is either trained on or held out"
+    said = "1 of 3 classes has a single row, which is either trained on or held out"
     assert [text for text in load(tmp_path).warnings if "classes" in text] == [said]
 
 

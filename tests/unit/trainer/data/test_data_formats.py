@@ -1,6 +1,7 @@
 """Shapes of rows that people have: conversations, classes, columns of their own; and what is in a data set before training."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from peft_registry.trainer.data.conversations import WrongColumnType
 from peft_registry.trainer.data.dataset import LoadedData, load_data
 from peft_registry.trainer.data.formats import LabelColumnUnused, LabelsWithoutClasses, TemplateRefused, UnknownLabel
 from peft_registry.trainer.data.tokenize import IGNORED
+from peft_registry.trainer.evaluation.quality import AnswersNotRead, MetricOfOtherRows, require_fitting
 from peft_registry.trainer.use_cases.inspect_data import Inspection, inspect_data, inspection_target
 from tests.builders.training import a_tokenizer, write_rows
 
@@ -73,7 +75,7 @@ def test_an_answer_that_the_template_changes_later_is_not_learnt_and_said(tmp_pa
     whole, learnt = texts(data)
     assert "…" in whole
     assert learnt == "no</s>"
-    assert any("answers in train rows of rows.jsonl carry no loss" in warning for warning in data.warnings)
+    assert any("1 answer in train rows of rows.jsonl carries no loss" in warning for warning in data.warnings)
 
 
 def test_content_in_parts_of_text_is_put_together(tmp_path):
@@ -236,10 +238,56 @@ def test_many_classes_those_of_a_single_row_and_empty_answers_are_shown(
     assert run(["data", "inspect", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "c18 2, c19 2, and 4 more\n" in shown
-    assert "1 of 24 classes" in shown
+    assert "single     1 of 24 classes has a single row, which is either trained on or held out\n" in shown
     path = write_rows(tmp_path / "rows.jsonl", [row("Say nothing.", ""), row("a", "1")])
     assert run(["data", "inspect", str(path)]) == 0
-    assert "empty      1 answers: " in capsys.readouterr().out
+    assert "empty      1 answer: " in capsys.readouterr().out
+
+
+WHAT_ROWS_CAN_BE_ASKED = {
+    "conversations": ([{"messages": TURNS}] * 3, ("loss",), False),
+    "plain text": ([{"text": "one"}, {"text": "two"}], ("loss",), False),
+    "classes": (
+        [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}],
+        ("loss", "accuracy", "macro_f1", "exact_match", "f1"),
+        True,
+    ),
+    "a single class": (
+        [{"text": "a", "label": "x"}, {"text": "b", "label": "x"}],
+        ("loss", "exact_match", "f1"),
+        True,
+    ),
+    "numbers": ([row("1 + 1", "#### 2"), row("2 + 2", "4")], ("loss", "exact_match", "f1", "number_match"), True),
+    "some numbers": (
+        # of two that are held out one has none at least
+        [row("1 + 1", "2"), *(row(f"why {n}?", "because") for n in range(3))],
+        ("loss", "exact_match", "f1"),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WHAT_ROWS_CAN_BE_ASKED)
+def test_what_a_training_may_ask_of_the_rows_is_shown_before_it_does(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, figures, has_answers = WHAT_ROWS_CAN_BE_ASKED[case]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    assert run(["data", "inspect", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"figures    {', '.join(figures)} (what" in shown
+    assert ("`evaluation.samples` has none" in shown) is not has_answers
+    # and that is what a training takes and refuses
+    data = load(tmp_path, rows, chat_template=CHAT)
+    for name in ("loss", "accuracy", "macro_f1", "exact_match", "f1", "number_match"):
+        with nullcontext() if name in figures else pytest.raises((AnswersNotRead, MetricOfOtherRows)):
+            require_fitting([name], data, key="evaluation.quality")
+
+
+def test_a_held_out_file_says_what_its_own_rows_can_be_asked(tmp_path: Path) -> None:
+    held_out = [row("why?", "because"), row("how?", "so")]
+    found = inspected(tmp_path, [row("1 + 1", "2"), row("2 + 2", "4")], held_out)
+    assert found.figures == ("loss", "exact_match", "f1")
 
 
 def labelled_csv(folder: Path, header: str, **options: Any) -> LoadedData:
