@@ -70,7 +70,10 @@ class TrainingFileNotAPath(InputRefused):
     why = (
         "its first argument is the path of a training file, and its second the values that replace some of that file's"
     )
-    fix = 'write train("train.yml", {{"name": "x"}}); `registry init` writes a training file'
+    fix = (
+        'write train("train.yml", {{"name": "x"}}); `registry init` writes a training file; rows in memory go into a file first, '
+        'such as frame.to_parquet("rows.parquet"), which data.train.path names'
+    )
 
     kind: str
 

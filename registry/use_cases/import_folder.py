@@ -5,7 +5,7 @@ so that what is looked at is what is registered, whoever writes to the folder me
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,8 @@ class ImportOutcome:
     """What one folder became."""
 
     version: Version
-    record: ImportRecord
-    modification: ModificationRecord
+    record: ImportRecord = field(repr=False)
+    modification: ModificationRecord = field(repr=False)
     signed_by: str
     was_there: bool
 

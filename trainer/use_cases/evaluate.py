@@ -100,8 +100,8 @@ class Evaluated:
     """One record, appended to what it is about."""
 
     version: Version
-    record: EvaluationRecord
-    items: bytes
+    record: EvaluationRecord = field(repr=False)
+    items: bytes = field(repr=False)
     statement: Digest
 
 

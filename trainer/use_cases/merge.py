@@ -8,7 +8,7 @@ a full disk neither. The base is always the pristine one; nothing is ever unmerg
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -84,8 +84,8 @@ class MergeOutcome:
     """
 
     version: Version | None
-    merge: MergeRecord
-    modification: ModificationRecord
+    merge: MergeRecord = field(repr=False)
+    modification: ModificationRecord = field(repr=False)
     signed_by: str
     lost: tuple[LostQuality, ...] = ()
     was_there: bool = False

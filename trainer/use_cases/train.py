@@ -5,7 +5,7 @@
 Everything before `register_version` happens in HOME/runs/<id>: a kill leaves nothing registered, and a state to resume from.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +72,9 @@ class TrainOutcome:
     """What a run registered; `lost` is what its evaluation shows it to have become worse at."""
 
     version: Version
-    run: RunRecord
-    modification: ModificationRecord
+    # a notebook prints an outcome: thousands of fields would hide which version it is
+    run: RunRecord = field(repr=False)
+    modification: ModificationRecord = field(repr=False)
     signed_by: str
     lost: tuple[LostQuality, ...] = ()
     was_there: bool = False  # an equal result was registered before; this run added nothing

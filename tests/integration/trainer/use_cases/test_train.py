@@ -257,6 +257,8 @@ def test_the_rows_that_chose_a_step_are_not_those_that_are_reported_on(place: Pl
     )
     assert outcome.run.config_sha256 != first.run.config_sha256
     assert verify_version(place.registry, outcome.version).verdict == "verified"
+    # what a notebook prints of it names the version, and is no page of records
+    assert "name='early'" in repr(outcome) and len(repr(outcome)) < 2000
 
 
 def test_facts_of_a_repeated_training_are_recorded_by_a_record_that_supersedes(
