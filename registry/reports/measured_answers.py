@@ -9,7 +9,7 @@ from typing import Literal
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.clusters import why_missing
 from peft_registry.registry.evaluation.halves import part_of_record, part_text
-from peft_registry.registry.evaluation.sentences import as_read
+from peft_registry.registry.evaluation.sentences import answer_lines, as_read
 from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.conditions import condition_lines
 from peft_registry.registry.reports.evaluation_view import ShownEvaluation
@@ -221,7 +221,7 @@ def _added(shown: ShownEvaluation) -> str:
 def quality_lines(
     evaluations: tuple[ShownEvaluation, ...], run: RunRecord | None, base: BaseRecord | None
 ) -> tuple[str, ...]:
-    """What became of the loss, a sentence for each text that was scored before and after; equal findings once.
+    """What became of the loss, a sentence for each text that was scored before and after; equal findings once. Then of the answers.
 
     Args:
         evaluations: those that stand are told.
@@ -239,6 +239,10 @@ def quality_lines(
         f"{loss_sentence(loss)}{_allowed(shown, loss)}{_limits(shown, loss.dataset)}{_added(shown)}."
         for at, (shown, loss) in enumerate(told.values())
     ]
+    # how well it solves its task is what whoever trains a classifier asks first
+    answers = tuple(answer_lines(shown.record for shown in evaluations if shown.stale is None))
+    if answers:
+        lines.append(f"Right answers: {'; '.join(answers)}.")
     if lines:
         return first_lines(tuple(lines), "before and after")
     if run is not None and run.loss_before.known and run.loss_after.known:

@@ -571,6 +571,15 @@ def test_the_rows_of_a_file_that_two_runs_used_are_not_added_up():
     assert expected in text.replace("\u202f", " "), text
 
 
+def test_rows_that_chose_are_not_called_a_test():
+    """Early stopping chooses by the validation rows; what a reader may call the test is the rest."""
+    splits = [{"split": split, "rows": rows} for split, rows in (("train", 113), ("validation", 24), ("test", 24))]
+    data = DataUsed(name=measured("news.csv"), splits=measured(splits))
+    record = a_merge_modification().revised(data=(data,))
+    text = first_page(a_view(record=record, run=None, merge=a_merge_record()))
+    assert "161 rows: 113 used for training, 24 that chose the step or the seed, 24 kept for testing" in text
+
+
 # the second as records of before there were codes say it
 @pytest.mark.parametrize("left_empty", [code("not_answered_at_init"), "not answered at init"])
 def test_a_question_that_was_left_empty_at_the_start_says_who_answers_it_and_no_more(left_empty):
@@ -1042,6 +1051,19 @@ def test_what_is_said_of_bias_names_the_lost_capability_that_the_same_page_shows
     bias = text[text.index("Was bias measured") : text.rindex("Did quality fall?")]
     assert "Inconclusive, neither" in bias and "on the suite “house”" in bias
     assert "; a sign of lost capability is beyond its limit (“What is wrong”)." in bias
+
+
+def test_how_well_a_task_is_solved_stands_on_the_first_page_beside_the_loss():
+    measure = {"dataset": "held-out-classes", "metric": "accuracy", "before": 0.2, "after": 0.7, "change": 0.5, "n": 36}
+    record = an_evaluation(extra={"further": {"measures": [measure | {"low": 0.3, "high": 0.6}]}})
+    text = first_page(a_view(evaluations=(ShownEvaluation(record),)))
+    quality = text[text.index("Did quality fall?") :]
+    assert (
+        "Right answers: held-out-classes: accuracy 0.200 → 0.700 (+0.500, 95 % interval +0.300 … +0.600, n=36)."
+        in " ".join(quality.split())
+    )
+    stale = ShownEvaluation(record, stale="stale: it is of another composition")
+    assert "Right answers" not in first_page(a_view(evaluations=(stale,)))
 
 
 def test_a_loss_that_may_have_risen_beyond_its_limit_is_said_to_be_open_and_not_to_be_beyond_it():
