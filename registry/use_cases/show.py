@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from peft_registry.registry.evaluation.leakage import beyond_limit
+from peft_registry.registry.evaluation.lost_quality import lost_quality
 from peft_registry.registry.evaluation.sentences import answer_lines, task_lines
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.records.checkpoints import covered_size
@@ -75,6 +76,8 @@ class VersionShown(Frozen):
     answers: tuple[str, ...] = Field(default=(), exclude=True)
     # data sets of which so much was trained on that their figures do not show what was learnt, each with the sentence
     seen_before: tuple[str, ...] = Field(default=(), exclude=True)
+    # what it became worse at, and by more than is allowed
+    lost: tuple[str, ...] = Field(default=(), exclude=True)
     base_label: str | None  # the version that is its base; None for a base, or where it is not registered here
     # that its run, merge or import names
     project: str | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -145,6 +148,8 @@ class VersionShown(Frozen):
             yield "answers", line
         for line in self.tasks:
             yield "task", line
+        for line in self.lost:
+            yield "lost", line
         for sentence in self.seen_before:
             yield "warning", sentence
 
@@ -206,6 +211,7 @@ def describe_version(registry: Registry, reference: str) -> VersionShown:
                 str(sentence) for evaluation in speaking for _, sentence in beyond_limit(evaluation.leakage_check)
             )
         ),
+        lost=tuple(dict.fromkeys(lost.line for evaluation in speaking for lost in lost_quality(evaluation))),
         base_label=bases[0].label if bases else None,
         project=project_of(said.predicates.get("provenance", {})),
         pending=version.log_index >= covered,

@@ -640,6 +640,9 @@ class EvaluatedMerge:
     kept: dict[Path, bytes]  # the files of scores that the merge left
 
 
+STRICT = StatisticsPlan(thresholds={}, neutral_loss_ratio=0.1)  # whatever is merged is beyond it
+
+
 @pytest.fixture(scope="module")
 def evaluated_merge(home, tmp_path_factory):
     """A merge of an adapter that was evaluated on a suite whose data this home pinned, made twice."""
@@ -670,8 +673,7 @@ def evaluated_merge(home, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "choose_hardware", lambda *_, **__: hardware)
         patch.setattr(evaluation, "load_base", load)
-        strict = StatisticsPlan(thresholds={}, neutral_loss_ratio=0.1)  # whatever is merged is beyond it
-        patch.setattr("peft_registry.registry.evaluation.lost_quality._LIMITS", strict)
+        patch.setattr("peft_registry.registry.evaluation.lost_quality._LIMITS", STRICT)
         told: list[Event] = []
         outcome = merge_and_register(home, request, observe=told.append)
         version = outcome.version
@@ -697,11 +699,15 @@ def test_a_merge_tells_what_cannot_be_tested_before_it_loads_anything(evaluated_
     )
 
 
-def test_what_a_merge_lost_beside_its_base_and_its_parent_is_said(home, evaluated_merge):
+def test_what_a_merge_lost_beside_its_base_and_its_parent_is_said(home, evaluated_merge, monkeypatch):
     guards = [one.record.guards for one in stored_evaluations(home, evaluated_merge.version)]
     lost = [(entry.before, entry.after) for entry in evaluated_merge.lost if entry.name == "loss on neutral text"]
     assert len(lost) == 2
     assert set(lost) == {(guard.neutral_loss_before, guard.neutral_loss_after) for guard in guards}
+    # whoever looks at the version later reads it too
+    monkeypatch.setattr("peft_registry.registry.evaluation.lost_quality._LIMITS", STRICT)
+    shown = [text for name, text in describe_version(home, evaluated_merge.version.label).lines() if name == "lost"]
+    assert sorted(shown) == sorted({entry.line for entry in evaluated_merge.lost})
 
 
 def test_a_merge_asks_the_half_and_the_guard_text_that_it_was_told(home, evaluated_merge):
