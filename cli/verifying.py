@@ -74,6 +74,7 @@ def _looked_up(request: VerifyRequest) -> "Iterator[_LookedUp]":
             yield _LookedUp(examiner, None)
         return
     from peft_registry.cli.wiring import chosen_trust, home_if_any
+    from peft_registry.registry.database.catalog import VersionUnknown
     from peft_registry.registry.homes.home import HomeNotFound, utc_now
     from peft_registry.registry.homes.layout import FOLDER_NAME
     from peft_registry.registry.records.references import version_named
@@ -87,7 +88,16 @@ def _looked_up(request: VerifyRequest) -> "Iterator[_LookedUp]":
                 f"a folder {request.target}, and for {FOLDER_NAME} in {Path.cwd()} and every folder above"
             )
         examiner = Examiner(policy, utc_now(), problem, registry)
-        yield _LookedUp(examiner, version_named(registry, request.target, trust=policy))
+        try:
+            version = version_named(registry, request.target, trust=policy)
+        except VersionUnknown as unknown:
+            if not Path(request.target).is_file():
+                raise
+            # whoever typed the name of a file sees it lie there, and does not look for a name
+            why = "it is a file here, and what is verified is a version or a folder with one"
+            fix = "name a version as NAME:NUMBER, or a folder that `registry pull` wrote; `registry list` shows the versions"
+            raise VersionUnknown(unknown.version, why, unknown.close, fix) from unknown
+        yield _LookedUp(examiner, version)
     finally:
         if registry is not None:
             registry.close()

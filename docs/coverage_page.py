@@ -20,7 +20,8 @@ HEAD = """\
 Generated from `docs/measured/coverage.json`, which `python -m docs.measured.coverage` makes. An interval of 95 % holds the true
 value in 95 of 100 data sets like this one, or it misleads. Each kind was tried on data whose true value is known, at the smallest
 number that it is printed for: mean coverage over the true values must be at least 94 %, and at none of them below 90 %.
-A figure with less says `no interval: 8 clusters, needs 10`, and what needs the interval is undecided.
+A figure with less says `no interval: 8 clusters (an item alone, or items that belong together), needs 10`, and what needs the
+interval is undecided.
 
 ## Which interval stands where
 """

@@ -49,7 +49,10 @@ class PathForReference(MalformedReference):
 class AliasNeeded(InputRefused):
     what = "{text!q} names no alias"
     why = "{reason}"
-    fix = "write NAME@ALIAS; `registry show NAME` lists the aliases that point at a version"
+    fix = (
+        "write NAME@ALIAS; `registry show NAME` lists the aliases that point at a version, and `registry promote VERSION ALIAS "
+        "--explain` holds a version against the policy of an alias"
+    )
 
     text: str
     reason: str

@@ -144,11 +144,14 @@ class KeptStep(Document):
 def kept_sentence(kept: KeptStep) -> str:
     """Which step was kept, and why."""
     name = kept.metric.replace("_", " ")
-    figure = f"{name} {kept.value:.4g} on {kept.rows} validation rows, the best of {kept.looks} looks"
+    rows = "1 validation row" if kept.rows == 1 else f"{kept.rows} validation rows"
+    looks = "the only look" if kept.looks == 1 else f"the best of {kept.looks} looks"
+    figure = f"{name} {kept.value:.4g} on {rows}, {looks}"
     best = f"step {kept.step} of {kept.asked}: {figure}"
     ended = "; all steps were trained"
     if kept.trained < kept.asked:
-        ended = f"; ended after step {kept.trained}, {kept.patience} looks running without a better one"
+        running = "a look" if kept.patience == 1 else f"{kept.patience} looks running"
+        ended = f"; ended after step {kept.trained}, {running} without a better one"
     return f"{best}{ended}. These rows chose and are not reported on"
 
 

@@ -90,7 +90,7 @@ def _lines(
         yield f"replaces {replaced.version}, which it pointed at since {replaced.at}"
     yield f"policy   {'none was asked' if policy is None else f'{policy.policy.name}: {policy.policy.about}'}"
     for text in replaced.undecided:
-        yield f"open     {text}"
+        yield f"undecided {text}"
     if pushed is not None:
         yield Note(f"mirror   {pushed}")
     if replaced.pending:

@@ -73,7 +73,7 @@ def _value(result: Result) -> str:
 
 
 def _no_interval(result: Result) -> str:
-    """That too few clusters give none, ` (no interval: 8 clusters, needs 10)`; a figure that never has one says so elsewhere."""
+    """That too few clusters give none, ` (no interval: 8 clusters (…), needs 10)`; a figure that never has one says so itself."""
     missing = missing_by_name(result.ci_null_reason)
     reason = next((missing[name] for name in ("ci_clustered", "ci") if _is_of_too_few(missing.get(name))), None)
     return "" if reason is None else f" (no interval: {as_read(reason)})"

@@ -207,9 +207,21 @@ def _of_suite(suite: SuiteFacts, rule: EvaluationRule, form: str) -> Iterator[Re
             yield Reason(rule="leakage", text=line, remedy=untold)
     if rule.limits_kept:
         for line in suite.unkept:
-            yield Reason(
-                rule="limits", text=f"a limit that was set before is not kept: {line}", remedy="train another version"
-            )
+            remedy = _remedy_of_undecided(suite) if line in suite.undecided else "train another version"
+            yield Reason(rule="limits", text=f"a limit that was set before is not kept: {line}", remedy=remedy)
+
+
+def _remedy_of_undecided(suite: SuiteFacts) -> str:
+    """What can decide a limit of the next version: on this one it stays, so that nobody asks again until it is kept."""
+    if suite.is_whole:
+        return (
+            "train another version, and set its limit on a suite with more items or templates: this evaluation has every item of "
+            f"{suite.suite}, and no later one replaces it"
+        )
+    return (
+        f"train another version, and evaluate that one with the limit on all of {suite.suite} from the start, without --half and "
+        "--limit: more items decide it, and no later evaluation replaces this one"
+    )
 
 
 def _of_delta(facts: GateFacts, rule: DeltaRule) -> Iterator[Reason]:

@@ -249,6 +249,11 @@ def _suites(
                 str(line) for line in leaks if line.code == _NOT_KNOWN and line.parameters["training"] not in answered
             ),
             unkept=tuple(verdict_line(verdict) for verdict in unkept if verdict.dataset == data.name),
+            undecided=tuple(
+                verdict_line(verdict)
+                for verdict in unkept
+                if verdict.dataset == data.name and verdict.decision == "undecided"
+            ),
             data=data.sha256,
             rows=data.rows_used,
             is_whole=is_whole(data),

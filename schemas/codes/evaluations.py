@@ -27,11 +27,16 @@ _INTERVALS: dict[str, Meaning] = {
     # --- why there is no interval ---
     "no_items": Meaning.of("no items"),
     "too_few_items": Meaning.of("{items:# item}, needs {needs}", items="number", needs="number"),
-    "too_few_clusters": Meaning.of("{clusters:# cluster}, needs {needs}", clusters="number", needs="number"),
+    "too_few_clusters": Meaning.of(
+        "{clusters:# cluster} (an item alone, or items that belong together), needs {needs}",
+        clusters="number",
+        needs="number",
+    ),
     "too_few_rows": Meaning.of("{rows:# row}, needs {needs}", rows="number", needs="number"),
     "too_few_seeds": Meaning.of("{seeds:# seed}, needs {needs}", seeds="number", needs="number"),
     "uneven_clusters": Meaning.of(
-        "{clusters:# cluster} of unequal weight count as {effective:g}, needs {needs}",
+        "{clusters:# cluster} (an item alone, or items that belong together) of unequal weight count as {effective:g}, "
+        "needs {needs}",
         clusters="number",
         effective="number",
         needs="number",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.identity.manifests import read_manifest
 from peft_registry.registry.storage.interface import ObjectMissing
@@ -54,6 +55,20 @@ def test_a_pulled_folder_is_verified_with_only_the_trust_file(registry: Registry
     outcome = check(registry, pulled)
     assert outcome.verdict == "verified"
     assert status(outcome)["base"] == "recorded"
+
+
+def test_the_name_of_a_file_is_answered_with_what_is_verified(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever types it sees the file lie there: that nothing has its name would be no answer."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tickets.csv").write_text("text,label\n")
+    assert run(["verify", "tickets.csv", "--home", str(registry.folder)]) == 7
+    said = capsys.readouterr().err
+    assert "it is a file here, and what is verified is a version or a folder with one" in said
+    assert "NAME:NUMBER, or a folder that `registry pull` wrote" in said
+    assert run(["verify", "nothing", "--home", str(registry.folder)]) == 7
+    assert "nothing has the name 'nothing'" in capsys.readouterr().err
 
 
 def test_without_trust_nothing_is_verified_and_nobody_accused(pulled: Path) -> None:

@@ -127,7 +127,10 @@ def test_fewer_than_what_was_checked_have_no_interval_and_say_what_it_takes() ->
     assert mean_interval([1] * 11, [1] * 11) == NoInterval(code("too_few_clusters", clusters=11, needs=12))
     uneven = mean_interval(list(range(13)), [1] * 12 + [100])
     assert uneven == NoInterval(code("uneven_clusters", clusters=13, effective=1.25, needs=12))
-    assert str(uneven.reason) == "13 clusters of unequal weight count as 1.25, needs 12"
+    assert (
+        str(uneven.reason)
+        == "13 clusters (an item alone, or items that belong together) of unequal weight count as 1.25, needs 12"
+    )
 
 
 # --- what an evaluation makes of them ---
@@ -155,7 +158,9 @@ def test_too_few_clusters_decide_nothing_and_say_how_many_it_takes() -> None:
     (verdict,) = judge([limit], aggregate(a_table(fixed, clusters=8), NOW), NOW)
     assert (verdict.decision, verdict.reason) == ("undecided", code("no_interval", why=eight))
     shown = [text for _, figure, text in result_rows(record) if figure == "pct_stereotype"]
-    assert shown and all("(no interval: 8 clusters, needs 10)" in text for text in shown)
+    assert shown and all(
+        "(no interval: 8 clusters (an item alone, or items that belong together), needs 10)" in text for text in shown
+    )
 
 
 def test_a_bound_set_beforehand_counts_clusters_and_not_items() -> None:

@@ -115,7 +115,7 @@ def other_words(value, key=None):
 
 
 def test_no_figure_depends_on_the_wording_of_a_sentence(monkeypatch):
-    assert "8 clusters, needs 10" in {
+    assert "8 clusters (an item alone, or items that belong together), needs 10" in {
         str(reason) for row in CODED.results for reason in (row.ci_null_reason or {}).values()
     }
     reworded(monkeypatch)

@@ -49,7 +49,10 @@ def test_a_loss_says_how_much_it_changed_and_within_which_bounds() -> None:
     ("recorded", "shown"),
     [
         ("1 clusters, fewer than 10", "1 cluster, fewer than 10"),
-        (code("too_few_clusters", clusters=1, needs=10), "1 cluster, needs 10"),
+        (
+            code("too_few_clusters", clusters=1, needs=10),
+            "1 cluster (an item alone, or items that belong together), needs 10",
+        ),
         ("6 clusters, fewer than 10", "6 clusters, fewer than 10"),
         ("11 clusters; 0.1 items; 1 items", "11 clusters; 0.1 items; 1 item"),
         (None, ""),

@@ -561,6 +561,18 @@ def test_makers_waive_where_nobody_asks_for_others():
             "--policy NAME|FILE`, or use a version whose training is recorded",
         ),
         ({"evaluation": {"limits_kept": True}}, {"suites": house(limits=1, unkept=("a limit",))}, "train another version"),
+        (
+            {"evaluation": {"limits_kept": True}},
+            {"suites": house(limits=1, unkept=("a limit",), undecided=("a limit",))},
+            "train another version, and evaluate that one with the limit on all of house from the start, without --half and "
+            "--limit: more items decide it, and no later evaluation replaces this one",
+        ),
+        (
+            {"evaluation": {"limits_kept": True}},
+            {"suites": house(limits=1, unkept=("a limit",), undecided=("a limit",), is_whole=True)},
+            "train another version, and set its limit on a suite with more items or templates: this evaluation has every item of "
+            "house, and no later one replaces it",
+        ),
     ],
     ids=str,
 )  # fmt: skip
