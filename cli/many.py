@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from multiprocessing import util
 from pathlib import Path
 from threading import Lock
@@ -58,10 +59,17 @@ class Work:
         """
         raise NotImplementedError
 
-    @property
-    def written(self) -> str | None:
-        """A line that says where the files of the items lie; None where it writes none."""
+    def summary(self, values: Sequence[Any]) -> str | None:  # noqa: ARG002  values are the JSON of items that are done, at least one
+        """A line on what came of the items: where their files lie, what was registered; None where the verdicts are all."""
         return None
+
+
+def versions_line(values: Sequence[Any]) -> str:
+    """The versions that items were registered as, the first of them by name."""
+    from peft_registry.registry.bulk.results import SHOWN_LABELS
+    from peft_registry.schemas.errors import listed
+
+    return f"versions {listed((value['version'] for value in values), most=SHOWN_LABELS)}"
 
 
 @dataclass(frozen=True)
@@ -144,53 +152,53 @@ class ListRun:
     """A list over which a command was run.
 
     Attributes:
+        work: what was done with each item.
         job: what was run over which list.
         of_list: how many items the list has.
         shard: the part that is meant.
         items: of the shard.
         known: the last result of each item that has one, of this run or of those before.
         done_before: how many items were done before.
-        failed: of this run.
-        written: where the files of the items lie.
     """
 
+    work: Work
     job: "Job"
     of_list: int
     shard: "Shard"
     items: "tuple[ListItem, ...]"
     known: "Mapping[tuple[str, ...], ItemResult]"
     done_before: int
-    failed: "tuple[Failure, ...]"
-    written: str | None
 
     def outcome(self, words: ListWords, *, recorded: str | None = None) -> Outcome:
         """What the command says of it; `recorded` is what is signed about the verdicts."""
-        from peft_registry.registry.bulk.results import exit_code
+        from peft_registry.registry.bulk.results import exit_code, failures
 
-        done = sum(result.is_done for result in self.known.values())
+        done = [result.value for result in self.known.values() if result.is_done]
+        failed = failures(self.known.values())
         value = {
             "list": str(self.job.list),
             "items": self.of_list,
             "shard": str(self.shard),
             "of_shard": len(self.items),
-            "done": done,
+            "done": len(done),
             "done_before": self.done_before,
             "recorded": recorded,
+            "failed": [_as_json(group, words) for group in failed],
         }
-        failed = [_as_json(group, words) for group in self.failed]
-        lines = [*self._lines(done, recorded), *_failure_lines(self.failed, words)]
-        return Outcome(value | {"failed": failed}, lines, exit_code=exit_code(self.failed))
+        lines = [*self._lines(done, recorded), *_failure_lines(failed, words)]
+        return Outcome(value, lines, exit_code=exit_code(failed))
 
-    def _lines(self, done: int, recorded: str | None) -> Iterator[Part]:
+    def _lines(self, done: Sequence[Any], recorded: str | None) -> Iterator[Part]:
         shard = "" if len(self.items) == self.of_list else f"; shard {self.shard} has {len(self.items)}"
         items = "1 item" if self.of_list == 1 else f"{self.of_list} items"
         yield f"list     {self.job.list}: {items}{shard}"
         before = f", {self.done_before} of them before" if self.done_before else ""
-        yield f"done     {done}{before}"
+        yield f"done     {len(done)} of {len(self.items)}{before}"
         if recorded is not None:
             yield f"recorded {recorded}"
-        if self.written is not None and done:
-            yield self.written
+        summary = self.work.summary(done) if done else None
+        if summary is not None:
+            yield summary
 
 
 def over_many(home: Home, work: Work, typed: Mapping[str, object]) -> Outcome:
@@ -216,7 +224,7 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bo
     from peft_registry.cli.options import OptionNeeded
     from peft_registry.cli.settings import array_variables
     from peft_registry.registry.bulk.lists import shard_of
-    from peft_registry.registry.bulk.results import Job, failures, to_do
+    from peft_registry.registry.bulk.results import Job, to_do
     from peft_registry.registry.bulk.results_file import kept_results
 
     words = home.words
@@ -241,14 +249,13 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bo
             kept.add(result)
             results.append(result)
     return ListRun(
+        work=work,
         job=job,
         of_list=len(listed.items),
         shard=shard,
         items=items,
         known=before | {result.item.parts: result for result in results},
         done_before=sum(result.is_done for result in before.values()),
-        failed=failures(results),
-        written=work.written,
     )
 
 
@@ -364,9 +371,10 @@ def _failure_lines(groups: "Sequence[Failure]", words: ListWords) -> Iterator[Pa
 
 def _again(group: "Failure", words: ListWords) -> str:
     """The line that runs only these items again; without a file of results it runs all of them."""
-    typed = list(wiring.typed_command())
-    if "--retry" in typed:
-        at = typed.index("--retry")
-        del typed[at : at + 2]
+    typed = [
+        word
+        for before, word in pairwise(("", *wiring.typed_command()))
+        if "--retry" not in (before, word.partition("=")[0])
+    ]
     only = [] if words.json_lines is None else ["--retry", group.reason]
     return shlex.join(["registry", *typed, *only])

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peft_registry.cli.many import ItemCall, Work, over_many
+from peft_registry.cli.many import ItemCall, Work, over_many, versions_line
 from peft_registry.cli.options import MirrorOption, ProjectOption
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 
@@ -81,6 +81,10 @@ class ImportWork(Work):
             return replace(outcome, json=outcome.json[0])
 
         return run_item
+
+    def summary(self, values: Sequence[Any]) -> str:
+        """The versions that the items are."""
+        return versions_line(values)
 
     def imported(self, registry: "Registry", sources: Sequence[str], observe: "Observe") -> Outcome:
         """All of these, or none where one of them is refused."""

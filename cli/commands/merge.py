@@ -1,17 +1,18 @@
 """merge: folding adapters into their base."""
 
 import shlex
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import ItemCall, Work, over_many
+from peft_registry.cli.many import ItemCall, Work, over_many, versions_line
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -158,6 +159,10 @@ class MergeWork(Work):
             return _merged(registry, request, check=self.check, mirror=self.mirror, command=command, observe=ignore)
 
         return run_item
+
+    def summary(self, values: Sequence[Any]) -> str | None:
+        """The versions that the merges are; of those that were only checked there are none."""
+        return None if self.check else versions_line(values)
 
 
 def _merged(

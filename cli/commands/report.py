@@ -1,10 +1,10 @@
 """report: an HTML page about a version."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -149,8 +149,8 @@ class ReportWork(Work):
 
         return run_item
 
-    @property
-    def written(self) -> str:
+    def summary(self, values: Sequence[Any]) -> str:  # noqa: ARG002  all lie in one folder
+        """Where the pages lie."""
         return f"pages    written into {self.out}"
 
 
@@ -180,8 +180,8 @@ class DossierWork(Work):
 
         return run_item
 
-    @property
-    def written(self) -> str:
+    def summary(self, values: Sequence[Any]) -> str:  # noqa: ARG002  all lie in one folder
+        """Where the dossiers lie."""
         return f"dossiers written into {self.out}"
 
 

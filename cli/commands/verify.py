@@ -237,7 +237,8 @@ def _recorded(registry: "Registry", ran: ListRun, *, is_signed: bool) -> str | N
         if result is not None and result.value is not None
     ]
     if not found or len(found) < len(results):
-        return "nothing: not every item has a verdict" if is_signed else None
+        why = "not every item has a verdict" if results else "this shard has no items"
+        return f"nothing: {why}" if is_signed else None
     job, shard = ran.job, str(ran.shard)
     if is_signed:
         said = record_verifications(registry, job.list, found, shard=shard, plan=job.plan)
@@ -245,8 +246,8 @@ def _recorded(registry: "Registry", ran: ListRun, *, is_signed: bool) -> str | N
     before = recorded_verifications(registry, job.list, shard=shard, plan=job.plan)
     if before is None:
         return None
-    how = "the same verdicts as" if before.root == root_of(found) else "other verdicts than"
-    return f"{how} entry {before.entry} has, of {before.at}"
+    how = "the same verdicts as in" if before.root == root_of(found) else "other verdicts than in"
+    return f"{how} log entry {before.entry} ({before.at})"
 
 
 def _of_item(outcome: "VerifyOutcome") -> Outcome:

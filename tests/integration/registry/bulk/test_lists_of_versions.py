@@ -102,6 +102,12 @@ def test_what_is_broken_is_told_by_its_reason_with_the_line_that_runs_only_it(
     shown = capsys.readouterr()
     assert f"failed   1 {group['reason']} (6): part-3:1" in shown.out and f"again: {group['again']}" in shown.err
     assert len(lines("out")) == COUNT + 1
+    # what failed before and is not tried now is no less failed
+    another = [*words, "--retry=not-done"]
+    monkeypatch.setattr(sys, "argv", ["registry", *another])
+    (left,) = said(capsys, *another, code=6)["failed"]
+    assert left == group
+    assert len(lines("out")) == COUNT + 1
 
 
 def test_a_question_is_answered_once_where_its_list_is_kept(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,14 +215,14 @@ def test_verdicts_are_signed_under_one_root_and_later_ones_are_held_against_it(
     assert f"root sha256:{root} over {COUNT} verdicts" in done["recorded"]
     entries = said(capsys, "log", "show", "--limit", "2")["entries"]
     assert done["list"] in [entry["subject"] for entry in entries]
-    assert "the same verdicts as entry" in said(capsys, *words)["recorded"]
+    assert "the same verdicts as in log entry" in said(capsys, *words)["recorded"]
     # other options are judged otherwise, and another part is another list of verdicts
     assert said(capsys, *VERIFY, "--require", "log-proof")["recorded"] is None
     assert said(capsys, *VERIFY, "--shard", "0/2")["recorded"] is None
     break_weights(home, "part-3:1", capsys)
     broken = said(capsys, *VERIFY, "--no-cache", code=6)
     assert broken["recorded"] is None  # --no-cache is another option
-    assert "other verdicts than entry" in said(capsys, *VERIFY, code=6)["recorded"]
+    assert "other verdicts than in log entry" in said(capsys, *VERIFY, code=6)["recorded"]
     assert run(["log", "check"]) == 0
     assert "--record" in refused(capsys, "verify", "part-1:1", "--record", code=2)
 

@@ -227,6 +227,11 @@ def test_each_line_of_a_list_is_a_merge_that_is_registered_once(capsys: pytest.C
     said(capsys, "merge", "--list", "merges", "--json-lines", "merged-again", "--no-mirror")
     (again,) = lines("merged-again")
     assert (again["value"]["version"], again["value"]["registered_before"]) == ("noise-0-merged:1", True)
+    assert run(["merge", "--list", "merges", "--json-lines", "merged", "--no-mirror"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "done     1 of 1, 1 of them before",
+        "versions noise-0-merged:1",
+    ]
     refused = said(capsys, "merge", "--list", "merges", "--weights", "1,2,3", "--no-mirror", code=2)
     assert [group["code"] for group in refused["failed"]] == [2]
 
