@@ -17,7 +17,7 @@ from peft_registry.registry.mlflow.decision_standing import gate_text
 from peft_registry.registry.mlflow.description import PAGES
 from peft_registry.registry.mlflow.home_reader import open_registry
 from peft_registry.registry.mlflow.listed_versions import listed_versions
-from peft_registry.registry.mlflow.sharing import Permission, Reader
+from peft_registry.registry.mlflow.sharing import Permission, Visitor
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.reports.pages import (
     ListedVersion,
@@ -82,7 +82,7 @@ def this_home() -> AbstractContextManager[Registry]:
 
 
 def answer(
-    path: str, opened: Opened = this_home, *, asked: Mapping[str, str] | None = None, reader: Reader | None = None
+    path: str, opened: Opened = this_home, *, asked: Mapping[str, str] | None = None, visitor: Visitor | None = None
 ) -> PageResponse:
     """The page at a path below `/registry`: the list, or `NAME/NUMBER`, with nothing or the word for a view behind it.
 
@@ -90,11 +90,11 @@ def answer(
         path: what stands behind `/registry/`.
         opened: opens the registry.
         asked: what the list is asked for: `where` and `sort` as `registry list` takes them, and `cursor` of the page before.
-        reader: who asks, where there is a login; None shows everything.
+        visitor: who asks, where there is a login; None shows everything.
     """
     parts = [part for part in path.split("/") if part]
     try:
-        return _of_version(parts, opened, reader) if parts else _list(opened, reader, asked or {})
+        return _of_version(parts, opened, visitor) if parts else _list(opened, visitor, asked or {})
     except (QueryMalformed, CursorInvalid, FigureUnknown, SignerNotListed):
         return NO_SUCH_QUESTION
     except InputRefused:
@@ -103,20 +103,20 @@ def answer(
         return _shown(problem_page(error.what, error.why, error.fix), 404 if isinstance(error, NotFound) else 503)
 
 
-def _of_version(parts: Sequence[str], opened: Opened, reader: Reader | None) -> PageResponse:
+def _of_version(parts: Sequence[str], opened: Opened, visitor: Visitor | None) -> PageResponse:
     name, number, *rest = parts if len(parts) > 1 else (*parts, "")
     view = _VIEWS.get("/".join(rest))
     label = f"{name}:{number}"
     if view is None or Reference.parse(label).number is None:
         return NO_SUCH_PAGE
-    if reader is not None and (permission := reader.may_read(name)).status != 200:
+    if visitor is not None and (permission := visitor.may_read(name)).status != 200:
         return _not_permitted(permission)
     with opened() as registry:
         return view(registry, version_named(registry, label))
 
 
-def _list(opened: Opened, reader: Reader | None, asked: Mapping[str, str]) -> PageResponse:
-    permission = None if reader is None else reader.may_list()
+def _list(opened: Opened, visitor: Visitor | None, asked: Mapping[str, str]) -> PageResponse:
+    permission = None if visitor is None else visitor.may_list()
     if permission is not None and permission.status != 200:
         return _not_permitted(permission)
     where, sort, cursor = (asked.get(name) or None for name in ("where", "sort", "cursor"))

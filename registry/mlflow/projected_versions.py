@@ -54,7 +54,7 @@ class Numbered(Protocol):
 
 
 @dataclass
-class Loader:
+class VersionLoader:
     """Reads versions to be shown, some together.
 
     What many of them need of others is read once for each batch.

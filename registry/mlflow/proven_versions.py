@@ -10,7 +10,7 @@ from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow import identifiers
 from peft_registry.registry.mlflow.kept_values import KeptValues
 from peft_registry.registry.mlflow.listed_versions import listed_versions, logged_versions
-from peft_registry.registry.mlflow.projected_versions import Loader
+from peft_registry.registry.mlflow.projected_versions import VersionLoader
 from peft_registry.registry.mlflow.projection import ListedProjection, Projection
 from peft_registry.registry.mlflow.version_rows import ROWS_AT_ONCE, VersionName
 from peft_registry.registry.records.logged_entries import LoggedEntries
@@ -62,7 +62,7 @@ class ProvenVersions:
         since = time.monotonic() - _PAGE_SECONDS
         kept = {name.label: self.values.pages.get(name.label, since=since) for name in names}
         missing = [name for name in names if kept[name.label] is None]
-        loader = Loader(self.registry)
+        loader = VersionLoader(self.registry)
         for begin in range(0, len(missing), _PAGES_AT_ONCE):
             some = missing[begin : begin + _PAGES_AT_ONCE]
             if len(some) > 1:
@@ -120,7 +120,7 @@ class ProvenVersions:
         return True
 
 
-def _page_or_why(loader: Loader, name: VersionName) -> Projection | KnownError:
+def _page_or_why(loader: VersionLoader, name: VersionName) -> Projection | KnownError:
     """A version without what makes its files, because that holds on to all that it was read from."""
     try:
         projection = loader.load(name)

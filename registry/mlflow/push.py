@@ -13,7 +13,7 @@ from typing import Any
 from peft_registry.registry.database import catalog
 from peft_registry.registry.homes.home import Registry
 from peft_registry.registry.mlflow.connecting import Mirror, NoMirrorNamed, server_address
-from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
+from peft_registry.registry.mlflow.projected_versions import Numbered, VersionLoader
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.mlflow.team_server import NotSent, TeamServer, open_server
 from peft_registry.registry.records.references import version_named
@@ -113,7 +113,7 @@ def push_versions(registry: Registry, references: Sequence[str]) -> Pushed:
 class _Push:
     """One pass over versions."""
 
-    def __init__(self, loader: Loader, server: TeamServer, where: str) -> None:
+    def __init__(self, loader: VersionLoader, server: TeamServer, where: str) -> None:
         self._loader = loader
         self._server = server
         self._where = where
@@ -200,5 +200,5 @@ def _named_mirror(registry: Registry) -> Mirror:
 
 def _push_to(registry: Registry, mirror: Mirror, with_records: bool = False) -> _Push:
     """A pass over versions that go to a server."""
-    loader = Loader(registry, pages=False, records=mirror.with_records or with_records)
+    loader = VersionLoader(registry, pages=False, records=mirror.with_records or with_records)
     return _Push(loader, open_server(mirror.server), mirror.server)

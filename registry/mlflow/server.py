@@ -30,7 +30,7 @@ from peft_registry.registry.mlflow.description import PAGES
 from peft_registry.registry.mlflow.environment import server_environment
 from peft_registry.registry.mlflow.hidden import style
 from peft_registry.registry.mlflow.home_address import SCHEME, SHOWN_FILES, address_of
-from peft_registry.registry.mlflow.sharing import Sharing, is_loopback, is_shared, reader_of, require_loopback
+from peft_registry.registry.mlflow.sharing import Sharing, is_loopback, is_shared, require_loopback, visitor_of
 from peft_registry.schemas.errors import EXIT_INTERRUPTED, Unavailable
 from peft_registry.schemas.progress import Finished, Observe, Said, Started, ignore
 
@@ -324,7 +324,7 @@ def _answer(request: Any) -> "PageResponse":  # starlette's type
     if not is_shared():
         return pages.answer(path, asked=asked)
     credentials = {name: request.headers[name] for name in ("authorization", "cookie") if name in request.headers}
-    return pages.answer(path, asked=asked, reader=reader_of(flask_app, credentials))
+    return pages.answer(path, asked=asked, visitor=visitor_of(flask_app, credentials))
 
 
 def _with_ui_defaults(response: Any) -> Any:  # flask's response

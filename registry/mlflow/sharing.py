@@ -1,7 +1,7 @@
 """Showing a home to others: MLflow's own login in front of every page, ours included, or nothing beyond this machine.
 
 Users, passwords and permissions are MLflow's own affair: they are in the database that the file of `MLFLOW_AUTH_CONFIG_PATH`
-names. Nothing of them is kept here. What a reader may see of our pages is asked of MLflow for each request.
+names. Nothing of them is kept here. What a visitor may see of our pages is asked of MLflow for each request.
 """
 
 import configparser
@@ -197,7 +197,7 @@ Ask = Callable[[str, Mapping[str, str]], tuple[int, Mapping[str, str], Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class Visitor:
     """Who asks for a page of ours; what they may read is asked of MLflow."""
 
     ask: Ask
@@ -226,16 +226,16 @@ class Reader:
                 return Permission(200, names=frozenset(names))
 
 
-def reader_of(
+def visitor_of(
     flask_app: Any, credentials: Mapping[str, str]
-) -> Reader:  # flask's application, which mypy does not follow
+) -> Visitor:  # flask's application, which mypy does not follow
     """Whoever sent these headers, asked about in MLflow's application in this process."""
 
     def ask(path: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], Any]:
         answer = flask_app.test_client().get(path, base_url="http://localhost", headers=dict(headers))
         return answer.status_code, answer.headers, answer.get_json(silent=True)
 
-    return Reader(ask, credentials)
+    return Visitor(ask, credentials)
 
 
 def is_shared() -> bool:

@@ -21,7 +21,7 @@ from peft_registry.registry.mlflow.figures import MetricPoint, milliseconds
 from peft_registry.registry.mlflow.home_reader import open_registry
 from peft_registry.registry.mlflow.kept_values import KeptValues
 from peft_registry.registry.mlflow.narrowing import Narrowed
-from peft_registry.registry.mlflow.projected_versions import Loader, stops_shown_of
+from peft_registry.registry.mlflow.projected_versions import VersionLoader, stops_shown_of
 from peft_registry.registry.mlflow.projection import (
     ArtifactFile,
     ListedProjection,
@@ -429,12 +429,12 @@ class RegistryReading:
     def run_files(self, run_id: str) -> tuple[ArtifactFile, ...]:
         """The files of a run: the report and the tables of what was evaluated, made when they are asked for."""
         name = self.run_ids.version_of(run_id)
-        return () if name is None else Loader(self.registry).load(name).run.artifacts
+        return () if name is None else VersionLoader(self.registry).load(name).run.artifacts
 
     def model_files(self, model_id: str) -> tuple[ArtifactFile, ...]:
         """The small files of a logged model: that its weights are elsewhere, and the card."""
         name = self.versions.of_derived_id(model_id)
-        return () if name is None else Loader(self.registry).load(name).version.artifacts
+        return () if name is None else VersionLoader(self.registry).load(name).version.artifacts
 
 
 def _taken(begun: "deque[tuple[Position, ShownRun]]", *, since: Position) -> Iterator[tuple[Position, ShownRun]]:

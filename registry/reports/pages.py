@@ -41,7 +41,7 @@ class ListedVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """A table under a heading; `empty` stands in its place where it has no row. A cell may have several lines."""
 
     title: str
@@ -62,7 +62,7 @@ class Page:
     outcome: VerifyOutcome | None = None
     drawing: str | None = None
     neighbours: tuple[ListedArtifact, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[PageTable, ...] = ()
     is_list: bool = False
     versions: tuple[ListedVersion, ...] = ()
     following: str | None = None
@@ -110,7 +110,7 @@ def lineage_page(version: Version, lineage: Lineage) -> Page:
     )
 
 
-def decision_page(version: Version, tables: tuple[Table, ...], *, made_at: str) -> Page:
+def decision_page(version: Version, tables: tuple[PageTable, ...], *, made_at: str) -> Page:
     """Who decided what about a version, and how that stands at `made_at`."""
     return Page(
         title=version.label,

@@ -29,7 +29,7 @@ from peft_registry.registry.intake.paths import FileFound
 from peft_registry.registry.use_cases.announce_edition import require_announced
 from peft_registry.registry.use_cases.first_records import MadeResult, derive_record
 from peft_registry.registry.use_cases.import_plan import ImportPlan, ImportRequest, plan_import
-from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
+from peft_registry.registry.use_cases.register_product import FinishedProduct, register_product, signer_of
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.schemas.imports import Finding, ImportRecord, SourceFile
 from peft_registry.schemas.manifest import BaseReference, Manifest, Parent
@@ -202,7 +202,7 @@ class _Import:
             base=plan.chosen.base.record,
             record=modification,
         )
-        product = Product(
+        product = FinishedProduct(
             name=plan.name,
             source="import",
             folder=self.folder,

@@ -51,7 +51,7 @@ class MeasuredEvaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class FinishedProduct:
     """A result in its folder, with everything that is to be said about it.
 
     Attributes:
@@ -100,7 +100,7 @@ class Repetition:
     made_at: Timestamp
 
     @classmethod
-    def of(cls, product: Product) -> "Repetition":
+    def of(cls, product: FinishedProduct) -> "Repetition":
         """That of a product whose equal is registered."""
         seen = product.observations
         return cls(product.production.project, seen.facts, seen.made_at)
@@ -111,7 +111,7 @@ def signer_of(registry: Registry, key_id: str) -> str:
     return registry.trust.person_of(key_id) or key_id[:12]
 
 
-def register_product(registry: Registry, product: Product, *, observe: Observe = ignore) -> Registered:
+def register_product(registry: Registry, product: FinishedProduct, *, observe: Observe = ignore) -> Registered:
     """Sign and register a result with its records; a version that has its records already keeps them, and gets what is new.
 
     Raises:
@@ -156,7 +156,7 @@ def _repeat(registry: Registry, version: Version, repetition: Repetition, observ
     _record_new_facts(registry, repetition, version, observe)
 
 
-def _is_registered(registry: Registry, product: Product) -> bool:
+def _is_registered(registry: Registry, product: FinishedProduct) -> bool:
     digest = product.manifest.canonical_digest()
     with registry.database.read() as tx:
         return catalog.idempotent_version(tx, name=product.name, manifest_digest=digest) is not None
@@ -178,7 +178,7 @@ def _tell_of_kept_project(registry: Registry, named: str | None, version: Versio
         observe(Warned("project-not-recorded", f"{version.label} was registered before, and its project stays {kept}"))
 
 
-def _statements(product: Product) -> tuple[StatementContent, ...]:
+def _statements(product: FinishedProduct) -> tuple[StatementContent, ...]:
     """In the order in which they are signed and logged: what a record follows from before it; of a kind, the last one speaks."""
     evaluations = [
         StatementContent("bias-evaluation", evaluation.record.to_json()) for evaluation in reversed(product.evaluations)
@@ -198,7 +198,7 @@ def _provenance(production: Production) -> dict[str, Any]:
     return import_provenance(production) if isinstance(production, ImportRecord) else merge_provenance(production)
 
 
-def modification_statement(product: Product) -> ModificationPredicate:
+def modification_statement(product: FinishedProduct) -> ModificationPredicate:
     """The record of a product with the edition that derived it and the statements that it follows from."""
     subject = product.manifest.canonical_digest()
     own: list[tuple[InputKind, dict[str, Any]]] = [("provenance", _provenance(product.production))]
@@ -217,7 +217,7 @@ def modification_statement(product: Product) -> ModificationPredicate:
     )
 
 
-def _append_measured(registry: Registry, product: Product, version: Version) -> None:
+def _append_measured(registry: Registry, product: FinishedProduct, version: Version) -> None:
     """What was measured now of a version that has its records already, and the record that has it too.
 
     A merge is evaluated where somebody asked for it, which may be the first time. A run always is: equal weights, scored on

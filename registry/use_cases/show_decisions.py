@@ -18,7 +18,7 @@ from peft_registry.registry.records.holds import holds_above
 from peft_registry.registry.records.signed_records import Records, reading_of, records_of
 from peft_registry.registry.records.stops import recalls_and_others, use_stops
 from peft_registry.registry.records.trusted_reading import WhoseWord
-from peft_registry.registry.reports.pages import Table
+from peft_registry.registry.reports.pages import PageTable
 from peft_registry.registry.reports.wording import decided_text
 from peft_registry.registry.use_cases.gate import (
     SUGGESTED,
@@ -39,7 +39,7 @@ _Row = tuple[tuple[str, ...], ...]
 _TABLES = {"gpai_modifier": "Model", "high_risk": "System"}
 
 
-def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome | None) -> tuple[Table, ...]:
+def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome | None) -> tuple[PageTable, ...]:
     """Verdicts, gates, what people decided, and moves of a version that was verified a moment ago.
 
     Without an outcome a gate is held against the records alone.
@@ -53,44 +53,44 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
     holds = holds_above(registry, version.manifest_digest, version.label)
     return (
         *_verdicts(records, decided_by(decisions)),
-        Table(
+        PageTable(
             title="The gate today",
             head=("Alias", "Policy", "Says", "Why, and what opens it"),
             rows=tuple(_gates(registry, signed_version(registry, version), outcome)),
             empty="",
         ),
-        Table(
+        PageTable(
             title="Decisions",
             head=("Decided", "Person and key", "Day", "Under", "Reason", "Today"),
             rows=tuple(map(_decision, decisions)),
             empty="No person decided a question that the verdicts leave open.",
         ),
-        Table(
+        PageTable(
             title="Approvals",
             head=("Person and key", "Day", "Under", "Reason", "Today"),
             rows=tuple(_approvals(registry, version, records)),
             empty="Nobody approved it.",
         ),
-        Table(
+        PageTable(
             title="Waivers",
             head=("Rule", "Person", "Until", "Reason", "Today"),
             rows=tuple(_waivers(registry, version, records)),
             empty="No rule is waived for it.",
         ),
-        Table(
+        PageTable(
             title="Holds",
             head=("What must be kept, by whom, since when, until when and why",),
             rows=tuple(((hold.text,),) for hold in holds),
             empty="Neither it nor anything that it was made from is on hold.",
         ),
-        Table(
+        PageTable(
             title="Recalls",
             head=("What is recalled, by whom, when and why",),
             rows=tuple(((text,),) for text in recalls),
             empty="Neither it nor anything that it was made from is recalled.",
         ),
         *_other_stops(stops),
-        Table(
+        PageTable(
             title="Moves of aliases",
             head=("Time", "Alias", "By", "Under", "Reason", "Entry"),
             rows=tuple(_moves(registry, version)),
@@ -99,10 +99,10 @@ def decision_tables(registry: Registry, version: Version, outcome: VerifyOutcome
     )
 
 
-def _other_stops(stops: tuple[ShownStop, ...]) -> Iterator[Table]:
+def _other_stops(stops: tuple[ShownStop, ...]) -> Iterator[PageTable]:
     """A table of what other acts than a recall forbid, where any does."""
     if stops:
-        yield Table(
+        yield PageTable(
             title="Other stops",
             head=("What is stopped, by whom, when and why", "Act", "It must not be"),
             rows=tuple(((stop.text,), (stop.kind,), (stop.act.forbidden,)) for stop in stops),
@@ -110,11 +110,11 @@ def _other_stops(stops: tuple[ShownStop, ...]) -> Iterator[Table]:
         )
 
 
-def _verdicts(records: Records, decided: Decided) -> Iterator[Table]:
+def _verdicts(records: Records, decided: Decided) -> Iterator[PageTable]:
     head = ("Of the", "Status", "Why", "What is not answered")
     title = "Indicative status"
     if records.modification is None:
-        yield Table(title=title, head=head, rows=(), empty="It has no modification record: nothing was modified.")
+        yield PageTable(title=title, head=head, rows=(), empty="It has no modification record: nothing was modified.")
         return
     record = without_proposals(in_third_form(records.modification))
     verdicts = verdicts_of(record, decided=decided)
@@ -127,14 +127,14 @@ def _verdicts(records: Records, decided: Decided) -> Iterator[Table]:
         )
         for verdict in verdicts.both
     )
-    yield Table(title=f"{title}, by the record of {record.record_created_at[:10]}", head=head, rows=rows, empty="")
-    yield Table(
+    yield PageTable(title=f"{title}, by the record of {record.record_created_at[:10]}", head=head, rows=rows, empty="")
+    yield PageTable(
         title="Said beside the status",
         head=("Flag", "Why", "Effect"),
         rows=tuple(((flag.title,), (flag.because,), (flag.effect,)) for flag in verdicts.flags),
         empty="Nothing is.",
     )
-    yield Table(
+    yield PageTable(
         title="Licence flags",
         head=("Of its own licence, its bases and its data",),
         rows=tuple(((flag,),) for flag in licence_flags_of(record)),

@@ -29,7 +29,7 @@ from peft_registry.registry.use_cases import register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.first_records import DerivedRecord, MadeResult, derived_from
 from peft_registry.registry.use_cases.register import NewArtifact
-from peft_registry.registry.use_cases.register_product import Product
+from peft_registry.registry.use_cases.register_product import FinishedProduct
 from peft_registry.registry.use_cases.statements import StatementContent
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.manifest import BaseReference, Manifest
@@ -120,7 +120,7 @@ def made_artifact(
     name: str, folder: Path, manifest: Manifest, production: Production, made: DerivedRecord, card: bytes
 ) -> NewArtifact:
     """A folder with all that is signed of it, as `register_product` puts it together."""
-    product = Product(
+    product = FinishedProduct(
         name=name,
         source="merge" if isinstance(production, MergeRecord) else "train",
         folder=folder,
@@ -140,7 +140,7 @@ def trained_artifact(name: str, folder: Path, manifest: Manifest, base: AddedBas
     return made_artifact(name, folder, manifest, run, derived(name, manifest, run, base), card)
 
 
-def artifact_of_product(product: Product) -> NewArtifact:
+def artifact_of_product(product: FinishedProduct) -> NewArtifact:
     """What `register_product` registers."""
     return NewArtifact(
         name=product.name,
@@ -212,8 +212,8 @@ def record_in(artifact: NewArtifact) -> dict[str, Any]:
 
 
 def following_from(
-    registry: Registry, product: Product, change: Callable[[Observations], Observations], **over: Any
-) -> Product:
+    registry: Registry, product: FinishedProduct, change: Callable[[Observations], Observations], **over: Any
+) -> FinishedProduct:
     """A product of which somebody says to have observed something else, with the record that would follow from that.
 
     `over` are further fields of the product that are said otherwise.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.projected_versions import Loader, Numbered
+from peft_registry.registry.mlflow.projected_versions import Numbered, VersionLoader
 from peft_registry.registry.mlflow.projection import Projection, project_version
 from peft_registry.registry.mlflow.shown_facts import Content, FilledCount, ShownFacts
 from peft_registry.schemas.evaluation import EvaluationRecord, LossComparison
@@ -160,7 +160,7 @@ def a_projection(version: Version | None = None, **changes: Any) -> Projection:
 
 def projection_of(registry: Registry, version: Numbered) -> Projection:
     """What MLflow shows for a version of a registry as it is now."""
-    return Loader(registry).load(version)
+    return VersionLoader(registry).load(version)
 
 
 def a_base_projection() -> Projection:

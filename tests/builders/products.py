@@ -19,7 +19,7 @@ from peft_registry.registry.use_cases import register, register_product
 from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.first_records import MadeResult, derive_record
 from peft_registry.registry.use_cases.register import NewArtifact
-from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product
+from peft_registry.registry.use_cases.register_product import FinishedProduct, MeasuredEvaluation
 from peft_registry.registry.use_cases.statements import append_statement, sign_statement
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import EvaluationRecord
@@ -42,7 +42,9 @@ FACTS = {
 }
 
 
-def a_product(registry: Registry, folder: Path, base: AddedBase, *, value: float = 0.5, **of_the_run: Any) -> Product:
+def a_product(
+    registry: Registry, folder: Path, base: AddedBase, *, value: float = 0.5, **of_the_run: Any
+) -> FinishedProduct:
     """What a training hands over. Equal `value` gives equal bytes, whatever the name, the run and the facts are."""
     return product_of(registry, adapter_files(folder, value=value), base, **of_the_run)
 
@@ -60,7 +62,7 @@ def product_of(
     config: dict[str, Any] | None = None,
     data: tuple[DataIdentity, ...] | None = None,
     **of_the_run: Any,
-) -> Product:
+) -> FinishedProduct:
     """What a training hands over that left its adapter in a folder; `config` is what its training file says besides."""
     data = data or a_run_record().data
     manifest = artifact_of(folder, base, name=name).manifest.revised(data=data)
@@ -98,13 +100,13 @@ def product_of(
         record=record,
     )
     measured = (MeasuredEvaluation(evaluation, items),)
-    return Product(name, "train", folder, manifest, run, made.observations, record, made.as_of, card, measured)
+    return FinishedProduct(name, "train", folder, manifest, run, made.observations, record, made.as_of, card, measured)
 
 
-def product_of_result(registry: Registry, folder: Path, result: MadeResult, *, card: bytes) -> Product:
+def product_of_result(registry: Registry, folder: Path, result: MadeResult, *, card: bytes) -> FinishedProduct:
     """A result as a use case hands it over, with the record that is derived of it."""
     made = derive_record(registry, result, key_id=registry.trainer_key.public.key_id)
-    return Product(
+    return FinishedProduct(
         name=result.name,
         source="merge" if isinstance(result.production, MergeRecord) else "train",
         folder=folder,
@@ -124,7 +126,7 @@ def register_sums(registry: Registry, folder: Path) -> Version:
 
 
 def registered_unasked(
-    registry: Registry, product: Product, *, sign: Callable[[Registry], object] | None = None
+    registry: Registry, product: FinishedProduct, *, sign: Callable[[Registry], object] | None = None
 ) -> Version:
     """A product registered by whoever holds the home's keys and asks of no statement whether it may be signed.
 

@@ -37,7 +37,7 @@ class SystemSampler:
 
     samples: list[SystemSample] = field(default_factory=list)
     interval_seconds: float = INTERVAL_SECONDS
-    read: Callable[[], Values] = field(default_factory=lambda: Reader().values, compare=False)
+    read: Callable[[], Values] = field(default_factory=lambda: MetricsReader().values, compare=False)
     clock: Callable[[], float] = field(default=time.perf_counter, compare=False)
     now: Callable[[], float] = field(default=time.time, compare=False)
     _taken: float | None = field(default=None, compare=False)
@@ -75,7 +75,7 @@ class SystemSampler:
         return SystemMetrics(interval_seconds=self.interval_seconds, samples=tuple(self.samples))
 
 
-class Reader:
+class MetricsReader:
     """Reads the numbers of now; of the processor's time what was used since it was read last."""
 
     def __init__(self, proc: Path = _PROC) -> None:

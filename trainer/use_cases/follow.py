@@ -28,7 +28,7 @@ from peft_registry.registry.records.stops import require_sources_not_stopped
 from peft_registry.registry.use_cases.announce_edition import require_announced
 from peft_registry.registry.use_cases.first_records import DerivedRecord, MadeResult, derive_record
 from peft_registry.registry.use_cases.register import require_name
-from peft_registry.registry.use_cases.register_product import Product, register_product, signer_of
+from peft_registry.registry.use_cases.register_product import FinishedProduct, register_product, signer_of
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.manifest import Manifest, Parent
 from peft_registry.schemas.progress import Measured, Observe, Said, Started, Warned
@@ -417,7 +417,7 @@ class FollowedRun:
 
     def _product(
         self, artifact: Path, manifest: Manifest, run: RunRecord, derived: DerivedRecord, kept: tuple[bytes, ...]
-    ) -> Product:
+    ) -> FinishedProduct:
         """What is registered; `kept` are the objects that the record of the run binds by digest."""
         base = self._start.base
         card = model_card(
@@ -429,7 +429,7 @@ class FollowedRun:
             evaluation=None,
             record=derived.record,
         )
-        return Product(
+        return FinishedProduct(
             name=self.request.name,
             source="train",
             folder=artifact,

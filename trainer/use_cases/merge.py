@@ -29,8 +29,8 @@ from peft_registry.registry.records.evaluations import newest_of_each
 from peft_registry.registry.use_cases.announce_edition import require_announced
 from peft_registry.registry.use_cases.first_records import DerivedRecord, MadeResult, derive_record
 from peft_registry.registry.use_cases.register_product import (
+    FinishedProduct,
     MeasuredEvaluation,
-    Product,
     register_product,
     signer_of,
 )
@@ -330,7 +330,7 @@ class _Merge:
         merge: MergeRecord,
         derived: DerivedRecord,
         evaluated: "tuple[EvaluationOutcome, ...]",
-    ) -> Product:
+    ) -> FinishedProduct:
         card = merge_card(
             name=self.prepared.name,
             manifest=manifest,
@@ -340,7 +340,7 @@ class _Merge:
             evaluation=evaluated[0].record if evaluated else None,
             record=derived.record,
         )
-        return Product(
+        return FinishedProduct(
             name=self.prepared.name,
             source="merge",
             folder=self.artifact,

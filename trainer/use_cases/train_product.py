@@ -11,7 +11,7 @@ from peft_registry.registry.exports.model_card import model_card
 from peft_registry.registry.identity.manifests import manifest_of_folder
 from peft_registry.registry.identity.scans import scans_of
 from peft_registry.registry.use_cases.first_records import DerivedRecord, MadeResult
-from peft_registry.registry.use_cases.register_product import MeasuredEvaluation, Product
+from peft_registry.registry.use_cases.register_product import FinishedProduct, MeasuredEvaluation
 from peft_registry.schemas.canonical import canonical_digest
 from peft_registry.schemas.config import config_identity
 from peft_registry.schemas.dataset import DataIdentity
@@ -127,7 +127,7 @@ def product_of_run(
     evaluated: "EvaluatedRun",
     *,
     kept: tuple[bytes, ...],
-) -> Product:
+) -> FinishedProduct:
     """A result with all that is said about it, ready to be signed and registered.
 
     `kept` are the objects that the record of the run binds by digest, as `kept_objects`.
@@ -141,7 +141,7 @@ def product_of_run(
         evaluation=evaluated.record,
         record=derived.record,
     )
-    return Product(
+    return FinishedProduct(
         name=run.config.name,
         source="train",
         folder=run.artifact,

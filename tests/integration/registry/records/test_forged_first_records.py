@@ -23,7 +23,7 @@ from peft_registry.registry.use_cases.register import (
     NewArtifact,
     register_version,
 )
-from peft_registry.registry.use_cases.register_product import Product
+from peft_registry.registry.use_cases.register_product import FinishedProduct
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.registry.verification.presented import present_version, write_presented
@@ -247,13 +247,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture(scope="module")
-def product(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Product:
+def product(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> FinishedProduct:
     folder = tmp_path_factory.mktemp("files")
     return a_product(registry, folder / "first", add_a_base(registry, folder / "base"), facts=FACTS)
 
 
 @pytest.mark.parametrize("attack", FORGED)
-def test_a_record_of_something_else_does_not_enter(registry: Registry, product: Product, attack: str) -> None:
+def test_a_record_of_something_else_does_not_enter(registry: Registry, product: FinishedProduct, attack: str) -> None:
     change, where = FORGED[attack]
     with pytest.raises(ModificationRecordWrong) as refused:
         register_product.register_product(registry, replace(product, modification=change(product.modification)))
@@ -292,7 +292,7 @@ def test_a_second_name_for_equal_bytes_is_held_against_the_evaluation_that_an_ea
     with a_home(tmp_path / "home") as registry:
         base = add_a_base(registry, tmp_path / "base")
 
-        def named(name: str) -> Product:
+        def named(name: str) -> FinishedProduct:
             return a_product(registry, tmp_path / name, base, name=name, run_id=f"run of {name}", facts=FACTS)
 
         first = register_product.register_product(registry, named("first"))
@@ -362,7 +362,7 @@ def test_a_record_in_an_earlier_form_of_which_less_is_asked_is_not_signed_over(
     ],
 )
 def test_a_record_states_nothing_that_no_statement_beside_it_gives(
-    registry: Registry, product: Product, left_out: str, where: str
+    registry: Registry, product: FinishedProduct, left_out: str, where: str
 ) -> None:
     artifact = _without(artifact_of_product(product), left_out)
     with pytest.raises(ModificationRecordWrong, match=where):
@@ -441,7 +441,7 @@ def _stated(value: object, unit: str | None = None) -> Value:
 
 
 @pytest.fixture(scope="module")
-def on_stated_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, AddedBase, Product]]:
+def on_stated_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, AddedBase, FinishedProduct]]:
     """A training on a base of which people have declared facts."""
     facts = DeclaredFacts(
         provider=_stated("Example Labs"),
@@ -458,7 +458,7 @@ def on_stated_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[R
 
 @pytest.mark.parametrize("field", FORGED_FACTS)
 def test_a_record_says_of_its_base_what_is_recorded_of_it(
-    on_stated_base: tuple[Registry, AddedBase, Product], field: str
+    on_stated_base: tuple[Registry, AddedBase, FinishedProduct], field: str
 ) -> None:
     registry, _, made = on_stated_base
     base = made.modification.base[0].revised(**{field: FORGED_FACTS[field]})
@@ -468,7 +468,7 @@ def test_a_record_says_of_its_base_what_is_recorded_of_it(
 
 
 def test_what_a_record_says_otherwise_of_its_base_is_named_by_every_check_once_it_is_logged(
-    on_stated_base: tuple[Registry, AddedBase, Product], tmp_path: Path
+    on_stated_base: tuple[Registry, AddedBase, FinishedProduct], tmp_path: Path
 ) -> None:
     registry, base, _ = on_stated_base
     for number, field in enumerate(FORGED_FACTS, start=1):

@@ -22,7 +22,7 @@ from peft_registry.registry.use_cases.add_base import AddedBase
 from peft_registry.registry.use_cases.check_log import check_log
 from peft_registry.registry.use_cases.first_records import MadeResult, derive_record
 from peft_registry.registry.use_cases.register import ModificationRecordWrong, register_version
-from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.register_product import FinishedProduct, register_product
 from peft_registry.registry.use_cases.statements import sign_statement
 from peft_registry.registry.use_cases.supersede import supersede
 from peft_registry.registry.use_cases.verify import verify_version
@@ -79,11 +79,11 @@ class Place:
     said_later: int  # the entry of `newest`
     parent: Version
 
-    def product(self, name: str = "new") -> Product:
+    def product(self, name: str = "new") -> FinishedProduct:
         """A training on the base, ready to be registered."""
         return a_product(self.registry, self.folder / name, self.newest, name=name, run_id=f"run of {name}", value=0.75)
 
-    def continued(self, name: str = "more") -> Product:
+    def continued(self, name: str = "more") -> FinishedProduct:
         """A training that goes on from the parent, ready to be registered."""
         folder = adapter_files(self.folder / name, value=0.25)
         alone = artifact_of(folder, self.newest, name=name).manifest
@@ -99,7 +99,9 @@ class Place:
             parents=(self.parent,),
         )
         made = derive_record(self.registry, result, key_id=self.registry.trainer_key.public.key_id)
-        return Product(name, "train", folder, manifest, run, made.observations, made.record, made.as_of, b"card\n")
+        return FinishedProduct(
+            name, "train", folder, manifest, run, made.observations, made.record, made.as_of, b"card\n"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +261,7 @@ def test_nothing_stands_where_a_code_does(place: Place, attack: str) -> None:
     require_refused_at_every_door(place, forged, where)
 
 
-def require_refused_at_every_door(place: Place, forged: Product, where: str) -> None:
+def require_refused_at_every_door(place: Place, forged: FinishedProduct, where: str) -> None:
     """It does not enter, it is not signed over, and every check names it once whoever holds the home's keys has done both."""
     registry = place.registry
     with pytest.raises(ModificationRecordWrong, match=where) as refused:
@@ -630,7 +632,7 @@ def test_a_statement_that_a_record_follows_from_is_not_exchanged_in_the_database
         assert check_log(registry).exit_code == 6
 
 
-def another_product(place: Place) -> Product:
+def another_product(place: Place) -> FinishedProduct:
     return a_product(
         place.registry, place.folder / "twin", place.newest, name="twin", run_id="run of twin", value=0.875
     )

@@ -25,7 +25,7 @@ from peft_registry.registry.use_cases.register import (
     NewArtifact,
     register_version,
 )
-from peft_registry.registry.use_cases.register_product import Product, register_product
+from peft_registry.registry.use_cases.register_product import FinishedProduct, register_product
 from peft_registry.registry.use_cases.sign_log import sign_log
 from peft_registry.registry.use_cases.verify import verify_folder, verify_version
 from peft_registry.schemas.codes import code
@@ -55,7 +55,7 @@ class Place:
     folder: Path
     registry: Registry
 
-    def merged(self) -> Product:
+    def merged(self) -> FinishedProduct:
         """A merge of both adapters, ready to be registered."""
         registry = self.registry
         parents = tuple(version_named(registry, name) for name in ("a", "b"))
@@ -83,14 +83,16 @@ class Place:
             profile=a_profile(),
         )
         made = derive_record(registry, result, key_id=registry.trainer_key.public.key_id)
-        return Product("merged", "merge", folder, manifest, merge, made.observations, made.record, made.as_of, CARD)
+        return FinishedProduct(
+            "merged", "merge", folder, manifest, merge, made.observations, made.record, made.as_of, CARD
+        )
 
     def merge(self, **values: Value) -> NewArtifact:
         """The same with these values in its record (`__` for a dot)."""
         stated = {path.replace("__", "."): value for path, value in values.items()}
         return with_record(artifact_of_product(self.merged()), lambda record: with_values(record, stated))
 
-    def train(self) -> Product:
+    def train(self) -> FinishedProduct:
         """A training on the base, ready to be registered."""
         return a_product(
             self.registry, self.folder / "new", registered_base(self.registry, "tiny"), name="new", value=0.75

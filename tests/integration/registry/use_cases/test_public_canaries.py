@@ -14,7 +14,7 @@ from peft_registry.registry.compliance.facts import with_facts
 from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.documents.recipients import allowed_fields, recipients
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.mlflow.projected_versions import Loader
+from peft_registry.registry.mlflow.projected_versions import VersionLoader
 from peft_registry.registry.mlflow.projection import Projection
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.signing.trust_chain import render_chain
@@ -212,8 +212,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
         for recipient in RECIPIENTS:
             hand_over(registry, version, recipient, folder / recipient, signer=registry.trainer_key)
         pull_for(registry, version, "public", folder / "pulled")
-        to_a_server = shown_of(Loader(registry, pages=False, records=False).load(version))
-        whole = shown_of(Loader(registry, pages=False).load(version))
+        to_a_server = shown_of(VersionLoader(registry, pages=False, records=False).load(version))
+        whole = shown_of(VersionLoader(registry, pages=False).load(version))
         assert {"run.config.x", "run.project", "trust.approver"} <= canaries.found_in(whole), "they are looked for"
     handed = {recipient: all_of(folder / recipient) for recipient in RECIPIENTS}
     to_the_hub = told_by(public_part(folder / "copy", with_records=False).for_everybody)

@@ -8,7 +8,7 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.homes.home import Registry, utc_now
-from peft_registry.registry.mlflow.projected_versions import Loader
+from peft_registry.registry.mlflow.projected_versions import VersionLoader
 from peft_registry.registry.mlflow.version_rows import VersionName
 from peft_registry.registry.records.references import version_named
 from peft_registry.registry.use_cases.promote import set_alias
@@ -63,7 +63,7 @@ def mirrored(registry: Registry) -> object:
 def mirrored_with_others(registry: Registry) -> object:
     """The same, where other versions are read in the same transaction and what was proven for them counts."""
     entries = [VersionName(name, number) for name, number in (("tiny", 1), ("helper", 2), ("helper", 1))]
-    loader = Loader(registry)
+    loader = VersionLoader(registry)
     loader.read_ahead(entries)
     return loader.load(entries[-1]).digest
 

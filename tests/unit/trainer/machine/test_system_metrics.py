@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from peft_registry.schemas.system_metrics import MOST_SAMPLES, SystemMetrics, SystemSample
-from peft_registry.trainer.machine.system_metrics import INTERVAL_SECONDS, Reader, SystemSampler, Values
+from peft_registry.trainer.machine.system_metrics import INTERVAL_SECONDS, MetricsReader, SystemSampler, Values
 
 
 class Clock:
@@ -90,7 +90,7 @@ def test_the_numbers_are_those_of_the_files_of_the_system(tmp_path: Path) -> Non
     (tmp_path / "meminfo").write_text(
         "MemTotal:  8000 kB\nMemFree:  10 kB\nMemAvailable:  6000 kB\nHugePages_Total: 0\n"
     )
-    values = Reader(tmp_path).values()
+    values = MetricsReader(tmp_path).values()
     assert values["process_memory_megabytes"] == pytest.approx(2500 * 4096 / 1e6)
     assert values["system_memory_usage_percentage"] == pytest.approx(25.0)
     assert "process_cpu_percentage" not in values, "nothing was used since a time that nobody noted"
@@ -101,12 +101,12 @@ def test_a_file_that_says_something_else_is_left_out(tmp_path: Path, text: str) 
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "statm").write_text("many pages")
     (tmp_path / "meminfo").write_text(text)
-    assert Reader(tmp_path).values() == {}
+    assert MetricsReader(tmp_path).values() == {}
 
 
 def test_a_busy_core_is_a_hundred_percent() -> None:
     """Its two readings lie within the outer times and around the inner ones, wherever the machine stalls."""
-    reader = Reader()
+    reader = MetricsReader()
     outer = time.process_time(), time.perf_counter()
     reader.values()
     inner = time.process_time(), time.perf_counter()
