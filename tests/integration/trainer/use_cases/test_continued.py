@@ -364,7 +364,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     ),
     "no layer": (("lora.target_modules=[query]",), 2, "lora.target_modules [query] in place of [down_proj, gate"),
     "fewer modules by another key": (("lora.exclude_modules=[q_proj]",), 2, "another configuration"),
-    "all modules": (("continue_from=FEW",), 2, "write target_modules: [q_proj, v_proj] in the method's block"),
+    "all modules": (("continue_from=FEW",), 2, "write `lora: {r: 8, alpha: 16, target_modules: [q_proj, v_proj]}`"),
     "one module more": (
         ("continue_from=FEW", "lora.target_modules=[q_proj, v_proj, o_proj]"),
         2,
@@ -490,13 +490,13 @@ def test_another_rank_or_alpha_is_refused_from_the_configurations_alone_with_the
     plan_training(trained.registry, trained.alone, words[:2])
 
 
-def test_an_adapter_of_some_layers_is_not_continued_with_all_and_that_takes_no_model(trained: Home) -> None:
-    some = train_and_register(trained.registry, trained.alone, ("name=some", "lora.target_modules=[q_proj]")).version
-    words = ("name=continued", f"continue_from={some.label}")
-    with pytest.raises(StartSettingsDiffer, match=r"target_modules all-linear in place of \[q_proj\]") as refused:
-        plan_training(trained.registry, trained.alone, (*words, "lora.target_modules=all-linear"))
-    assert "target_modules: [q_proj]" in refused.value.fix
-    plan_training(trained.registry, trained.alone, (*words, "lora.target_modules=[q_proj]"))
+def test_an_adapter_of_some_layers_is_not_continued_with_all_and_that_takes_no_model(
+    trained: Home, few: Version
+) -> None:
+    words = ("name=continued", f"continue_from={few.label}")
+    with pytest.raises(StartSettingsDiffer, match=r"target_modules all-linear in place of \[q_proj, v_proj\]"):
+        plan_training(trained.registry, trained.alone, words)
+    plan_training(trained.registry, trained.alone, (*words, "lora.target_modules=[q_proj, v_proj]"))
 
 
 # --- what a user may get wrong, and what may come in between ---
