@@ -135,7 +135,7 @@ def _trial(facts: VersionFacts, checks: PageChecks) -> str:
         return f"not decided, because {_SCREEN}"
     if _excludes_union(facts):
         return f"not decided, because {_EXCLUDED}"
-    released = "" if facts.version.aliases else ", and a trial needs no release"
+    released = "" if facts.version.aliases else ", and this registry asks for no release before a trial"
     return f"yes, by the records: intact, not recalled{released}"
 
 

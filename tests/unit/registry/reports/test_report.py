@@ -670,7 +670,8 @@ def test_what_nobody_released_says_so_before_anything_else():
     text = first_page(a_view(version=a_version(), verification=an_outcome(verdict="verified")))
     assert text.startswith(
         "Question Answer May it be used? For an internal trial that affects nobody's rights: yes, by the records: intact, not "
-        "recalled, and a trial needs no release. In operation: no, not released: no alias points at it, and nobody has approved it."
+        "recalled, and this registry asks for no release before a trial. In operation: no, not released: no alias points at it, "
+        "and nobody has approved it."
     )
 
 

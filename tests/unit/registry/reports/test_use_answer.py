@@ -136,7 +136,9 @@ def test_of_each_alias_it_says_whether_it_is_released_and_what_of_that_does_not_
 ) -> None:
     trial, *operation, market = lead(*statements, aliases=aliases, gates=gates)
     assert tuple(operation) == words
-    assert trial == f"{TRIAL}{YES}." if aliases else f"{TRIAL}{YES}, and a trial needs no release."
+    assert (
+        trial == f"{TRIAL}{YES}." if aliases else f"{TRIAL}{YES}, and this registry asks for no release before a trial."
+    )
     assert market == MARKET
 
 
