@@ -26,9 +26,21 @@ if TYPE_CHECKING:
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.identity import Digest
 
-ItemCall = Callable[["ListItem"], Outcome]
-"""What the command comes to for one item by itself."""
 GroupCall = Callable[["Group"], "tuple[ItemResult, ...]"]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A work that a process has begun.
+
+    Attributes:
+        run_item: what the command comes to for one item by itself.
+        read: the digests of what was read that no option names by itself, as the files of a folder; they are part of the plan.
+    """
+
+    run_item: Callable[["ListItem"], Outcome]
+    read: "tuple[Digest, ...]" = ()
+
 
 _ONE_AT_A_TIME = Lock()
 """A worker of Dask has as many threads as cores, and what items share, from a base to the seeds of torch, is of one process."""
@@ -51,7 +63,7 @@ class Work:
     signs: ClassVar[bool] = False
     at_once: ClassVar[int] = 1
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:
+    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
         """What is done with an item; what is kept between two is closed with `closing`.
 
         Raises:
@@ -119,27 +131,26 @@ def _begun(worker: Worker) -> GroupCall:
         )
     if worker.work.signs:
         registry.unlock()
-    return _begin(worker.work, registry, closing)
+    return _in_groups(worker.work, worker.work.begin(registry, closing), registry)
 
 
-def _begin(work: Work, registry: "Registry", closing: ExitStack) -> GroupCall:
-    """The work begun in this process, for some items at a time."""
-    run_item = work.begin(registry, closing)
+def _in_groups(work: Work, begun: Begun, registry: "Registry") -> GroupCall:
+    """The work of a process, for some items at a time."""
     reading = registry.database.reading if work.at_once > 1 else nullcontext
 
     def results(group: "Group") -> "tuple[ItemResult, ...]":
         with reading():
-            return tuple(_result_of(run_item, item) for item in group)
+            return tuple(_result_of(begun, item) for item in group)
 
     return results
 
 
-def _result_of(run_item: ItemCall, item: "ListItem") -> "ItemResult":
+def _result_of(begun: Begun, item: "ListItem") -> "ItemResult":
     from peft_registry.registry.bulk.results import ItemResult, failed, met_a_bug
     from peft_registry.schemas.errors import KnownError
 
     try:
-        outcome = run_item(item)
+        outcome = begun.run_item(item)
     except KnownError as error:
         return failed(item, error)
     except Exception as error:  # noqa: BLE001  a bug at one item must not end the others; its result says that it is one
@@ -237,15 +248,15 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bo
     work = _from_anywhere(work)
     with ExitStack() as closing:
         # also where others work: options that are wrong are refused as they are for one item, before a worker is started
-        run_group = _begin(work, home.registry, closing)
+        begun = work.begin(home.registry, closing)
         listed = _listed(home, work)
         items = shard.of(listed.items)
-        job = Job(work.verb, listed.digest, plan_of(work))
+        job = Job(work.verb, listed.digest, plan_of(work, begun.read))
         kept = closing.enter_context(kept_results(words.json_lines, job))
         # what somebody signs they have seen, and not read in a file
         before = {} if to_sign else {item.parts: kept.known[item.parts] for item in items if item.parts in kept.known}
         results = []
-        for result in _worked(home, work, run_group, items if to_sign else to_do(items, before, only=words.retry)):
+        for result in _worked(home, work, begun, items if to_sign else to_do(items, before, only=words.retry)):
             kept.add(result)
             results.append(result)
     return ListRun(
@@ -289,14 +300,19 @@ def _listed(home: Home, work: Work) -> "WorkList":
     return read_list(words.list_file)
 
 
-def plan_of(work: Work) -> "Digest":
-    """What names the options: two works with the same ones, and the same bytes in the files that they name, do the same."""
+def plan_of(work: Work, read: "Sequence[Digest]" = ()) -> "Digest":
+    """What names the options: two works with the same ones, and the same bytes in what they name, do the same.
+
+    A file counts by its bytes, and a folder by its name, unless its files are among what was `read`: results that are written to a
+    folder lie nowhere else, and a base in a folder is compared with the one that is registered.
+    """
     from peft_registry.schemas.identity import Digest
 
     def plain(value: object) -> str:
         return str(Digest.of(value.read_bytes()) if isinstance(value, Path) and value.is_file() else value)
 
-    return Digest.of(json.dumps(asdict(work), default=plain, sort_keys=True).encode())
+    said = asdict(work) | ({"read": [str(digest) for digest in read]} if read else {})
+    return Digest.of(json.dumps(said, default=plain, sort_keys=True).encode())
 
 
 def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
@@ -312,7 +328,7 @@ def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
     return value
 
 
-def _worked(home: Home, work: Work, run_group: GroupCall, items: "Sequence[ListItem]") -> "Iterator[ItemResult]":
+def _worked(home: Home, work: Work, begun: Begun, items: "Sequence[ListItem]") -> "Iterator[ItemResult]":
     """The results as they come, with progress for people."""
     from peft_registry.schemas.progress import Advanced, Finished, Started
 
@@ -321,13 +337,13 @@ def _worked(home: Home, work: Work, run_group: GroupCall, items: "Sequence[ListI
     observe = home.story
     observe(Started(work.verb, len(items), "items"))
     groups = [tuple(items[start : start + work.at_once]) for start in range(0, len(items), work.at_once)]
-    for number, result in enumerate(_results(home, work, run_group, groups), start=1):
+    for number, result in enumerate(_results(home, work, begun, groups), start=1):
         yield result
         observe(Advanced(work.verb, number))
     observe(Finished(work.verb))
 
 
-def _results(home: Home, work: Work, run_group: GroupCall, groups: "Sequence[Group]") -> "Iterator[ItemResult]":
+def _results(home: Home, work: Work, begun: Begun, groups: "Sequence[Group]") -> "Iterator[ItemResult]":
     """Of this process, or of the executor that was named."""
     from peft_registry.registry.bulk.executors import opened_executor
     from peft_registry.registry.bulk.running import require_worker, results_of
@@ -335,6 +351,7 @@ def _results(home: Home, work: Work, run_group: GroupCall, groups: "Sequence[Gro
 
     registry, on = home.registry, home.words.on
     if on is None:
+        run_group = _in_groups(work, begun, registry)
         for group in groups:
             yield from run_group(group)
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli.completion import offer_suites, offer_versions
-from peft_registry.cli.many import ItemCall, Work, over_many
+from peft_registry.cli.many import Begun, Work, over_many
 from peft_registry.cli.options import MAX_SEED, GuardDigestOption, GuardTextOption, HalfOption, SuiteHalf
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Note, Outcome, Part, Table, command
 
@@ -169,14 +169,13 @@ class EvaluateWork(Work):
 
     request: "EvaluationRequest"
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:
+    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
         """Evaluate each item on the bases that this process has loaded for those before it."""
         from peft_registry.registry.records.references import version_named
         from peft_registry.trainer.use_cases.evaluate import evaluator
 
-        evaluate = closing.enter_context(evaluator(registry, self.request, append_again=False))
-
-        return lambda item: _evaluated(evaluate(version_named(registry, item.parts[0])))
+        made = closing.enter_context(evaluator(registry, self.request, append_again=False))
+        return Begun(lambda item: _evaluated(made.evaluate(version_named(registry, item.parts[0]))), made.data)
 
 
 def _evaluated(done: "Sequence[Evaluated]") -> Outcome:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import ItemCall, Work, over_many
+from peft_registry.cli.many import Begun, Work, over_many
 from peft_registry.cli.options import OptionNeeded, OptionsExclusive, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Part, command
 from peft_registry.schemas.errors import InputRefused
@@ -127,7 +127,7 @@ class ExportWork(Work):
     trust: Path | None
     root: tuple[str, ...]
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:
+    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
         """Check each item; what is wrong with it first is its problem. The base is hashed once."""
         from peft_registry.cli.wiring import chosen_trust
         from peft_registry.registry.disk.hashing import RunDigests
@@ -155,7 +155,7 @@ class ExportWork(Work):
             )
             return Outcome(checked.to_json(), problem=next(iter(checked.problems), None))
 
-        return run_item
+        return Begun(run_item)
 
 
 class OptionOfAnotherPurpose(InputRefused):

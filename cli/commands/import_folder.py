@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peft_registry.cli.many import ItemCall, Work, over_many, versions_line
+from peft_registry.cli.many import Begun, Work, over_many, versions_line
 from peft_registry.cli.options import MirrorOption, ProjectOption
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 
@@ -69,7 +69,7 @@ class ImportWork(Work):
     request: "ImportRequest"
     mirror: bool
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:  # noqa: ARG002  nothing is kept open
+    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:  # noqa: ARG002  nothing is kept open
         """Import each item."""
         from peft_registry.registry.use_cases.import_plan import require_options
         from peft_registry.schemas.progress import ignore
@@ -80,7 +80,7 @@ class ImportWork(Work):
             outcome = self.imported(registry, item.parts, ignore)
             return replace(outcome, json=outcome.json[0])
 
-        return run_item
+        return Begun(run_item)
 
     def summary(self, values: Sequence[Any]) -> str:
         """The versions that the items are."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import ItemCall, Work, over_many, versions_line
+from peft_registry.cli.many import Begun, Work, over_many, versions_line
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -146,7 +146,7 @@ class MergeWork(Work):
     check: bool
     mirror: bool
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:  # noqa: ARG002  nothing is kept open
+    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:  # noqa: ARG002  nothing is kept open
         """Merge the adapters of each item."""
         from peft_registry.schemas.progress import ignore
         from peft_registry.trainer.use_cases.merge_inputs import require_options
@@ -158,7 +158,7 @@ class MergeWork(Work):
             command = tuple(shlex.split(_command(request))[1:])
             return _merged(registry, request, check=self.check, mirror=self.mirror, command=command, observe=ignore)
 
-        return run_item
+        return Begun(run_item)
 
     def summary(self, values: Sequence[Any]) -> str | None:
         """The versions that the merges are; of those that were only checked there are none."""

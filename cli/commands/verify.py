@@ -14,7 +14,7 @@ import typer
 from peft_registry.cli import console, wiring
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import ItemCall, ListRun, Work, run_over
+from peft_registry.cli.many import Begun, ListRun, Work, run_over
 from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
@@ -187,7 +187,7 @@ class VerifyWork(Work):
     file_digests: bool = False
     no_cache: bool = False
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> ItemCall:
+    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
         """Verify each item with what this process hashed for those before it."""
         # what a version says is read to some ten thousand objects, none of them in a circle: to look for circles each time
         # after 700, as Python does, takes a fifth of the time
@@ -218,7 +218,7 @@ class VerifyWork(Work):
             outcome = verify(version_named(registry, item.parts[0], trust=policy))
             return _of_item(outcome if outcome.verdict == "broken" else with_stops(registry, outcome))
 
-        return run_item
+        return Begun(run_item)
 
 
 def _recorded(registry: "Registry", ran: ListRun, *, is_signed: bool) -> str | None:

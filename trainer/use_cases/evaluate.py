@@ -105,6 +105,19 @@ class Evaluated:
     statement: Digest
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Evaluates any number of versions.
+
+    Attributes:
+        evaluate: what came of one, appended to it.
+        data: the digests of what suites and tasks are asked on, wherever that was found: named, pinned, or shipped.
+    """
+
+    evaluate: Callable[[Version], tuple[Evaluated, ...]]
+    data: tuple[Digest, ...]
+
+
 @dataclass(eq=False)
 class _Session:
     """What is shared by all references of one command."""
@@ -136,8 +149,8 @@ def evaluate_references(
     """
     registry.require_writable()
     versions = [version_named(registry, reference) for reference in references]
-    with evaluator(registry, request, versions, observe=observe) as evaluate:
-        return tuple(evaluated for version in versions for evaluated in evaluate(version))
+    with evaluator(registry, request, versions, observe=observe) as shared:
+        return tuple(evaluated for version in versions for evaluated in shared.evaluate(version))
 
 
 @contextmanager
@@ -148,7 +161,7 @@ def evaluator(
     *,
     append_again: bool = True,
     observe: Observe = ignore,
-) -> Iterator[Callable[[Version], tuple[Evaluated, ...]]]:
+) -> Iterator[Evaluator]:
     """Evaluates any number of versions, each when it is asked to: what they share is loaded and scored once.
 
     Args:
@@ -201,7 +214,8 @@ def evaluator(
             _close_the_gap(registry, version, observe)
             return tuple(done)
 
-        yield evaluate
+        data = [suite.dataset.sha256 for suite in loaded] + [task.dataset.sha256 for task in tasks]
+        yield Evaluator(evaluate, tuple(data))
 
 
 def _appended(

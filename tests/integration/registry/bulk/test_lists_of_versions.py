@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.cli.many import ItemCall, Work, Worker
+from peft_registry.cli.many import Begun, Work, Worker
 from peft_registry.cli.outcome import Outcome
 from peft_registry.registry.bulk.lists import ListItem
 from peft_registry.registry.bulk.running import WorkerUnfit, require_worker, results_of
@@ -264,7 +264,7 @@ class AtOnce(Work):
     verb = "count"
     under_way: ClassVar[list[str]] = []
 
-    def begin(self, registry: Any, closing: Any) -> ItemCall:
+    def begin(self, registry: Any, closing: Any) -> Begun:
         def run_item(item: ListItem) -> Outcome:
             found = len(self.under_way)
             self.under_way.append("one")
@@ -272,7 +272,7 @@ class AtOnce(Work):
             self.under_way.pop()
             return Outcome(found)
 
-        return run_item
+        return Begun(run_item)
 
 
 def test_a_worker_with_several_threads_works_on_one_item_at_a_time(home: Path) -> None:
@@ -314,6 +314,6 @@ def test_paths_of_options_are_whole_for_workers_that_have_another_working_folder
     from peft_registry.cli.commands.verify import VerifyWork
 
     works: list[Any] = []
-    monkeypatch.setattr(many, "plan_of", lambda work: (works.append(work), Digest.of(b"plan"))[1])
+    monkeypatch.setattr(many, "plan_of", lambda work, _: (works.append(work), Digest.of(b"plan"))[1])
     said(capsys, *VERIFY, "--trust", f"{FOLDER_NAME}/trust.json")
     assert works == [VerifyWork(trust=home / FOLDER_NAME / "trust.json")]

@@ -160,6 +160,22 @@ def test_what_was_done_with_a_file_counts_where_it_is_the_same_and_not_where_it_
     assert len(lines(f"{tmp_path / 'out'}")) == 2
 
 
+def test_what_was_done_with_a_folder_of_data_does_not_count_once_a_file_in_it_was_edited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("nobody").write_text(f"sha256:{'0' * 64}\n", "utf-8")
+    rows = tmp_path / "rows" / "crows_pairs_anonymized.csv"
+    rows.parent.mkdir()
+    rows.write_text(",sent_more,sent_less,stereo_antistereo,bias_type\n1,the cat,the dog,stereo,age\n", "utf-8")
+    words = ("evaluate", "--list", "nobody", "--json-lines", f"{tmp_path / 'out'}", "--suite", "crows_pairs")
+    words = (*words, "--accept-licence", "--data", f"{rows.parent}")
+    said(capsys, *words, code=7)
+    said(capsys, *words, code=7)
+    rows.write_text(rows.read_text("utf-8").replace("cat", "cow"), "utf-8")
+    assert run([*words]) == 2
+    assert "results of another set of options" in capsys.readouterr().err
+
+
 FOUND_ONES = ("--where", "name=noise-0,noise-1")
 # a command, an option that is wrong whatever the item, the exit code, and what is told
 WRONG: list[tuple[str, tuple[str, ...], int, str]] = [
