@@ -8,6 +8,7 @@ so that dozens of trainings fit into a minute.
 import contextlib
 import gc
 import importlib
+import itertools
 import json
 import os
 import pkgutil
@@ -138,6 +139,7 @@ class WarmCommand:
         file_bytes: int | None = None,
         unprivileged: bool = False,
         pause: str = "",
+        calls_before_pause: int = 0,
         **variables: str,
     ) -> Running:
         """Start a command.
@@ -148,6 +150,7 @@ class WarmCommand:
             file_bytes: the size that no file may pass.
             unprivileged: without the rights that let root write everywhere.
             pause: a function where it stops and waits.
+            calls_before_pause: how often it enters that function before.
             variables: of its environment.
         """
         streams = Path(tempfile.mkdtemp(dir=self._folder))
@@ -161,6 +164,7 @@ class WarmCommand:
             "file_bytes": file_bytes,
             "unprivileged": unprivileged,
             "pause": pause,
+            "calls_before_pause": calls_before_pause,
         }
         return Running(self._ask(request)["pid"], streams, self._ask)
 
@@ -282,7 +286,7 @@ def _run_child(request: dict[str, Any]) -> None:
     if request["unprivileged"]:
         give_up_rights_over_files()
     if request["pause"]:
-        _pause_at(request["pause"])
+        _pause_at(request["pause"], request["calls_before_pause"])
     sys.argv = ["registry", *request["arguments"]]
     code = 1
     try:
@@ -294,14 +298,19 @@ def _run_child(request: dict[str, Any]) -> None:
         os._exit(code)
 
 
-def _pause_at(point: str) -> None:
+def _pause_at(point: str, calls_before: int) -> None:
     """Where the command would enter this function (package.module.function), say so on stdout and wait for the kill."""
-    owner, name = point.rsplit(".", 1)
+    place, name = point.rsplit(".", 1)
+    owner = pkgutil.resolve_name(place)
+    enter = getattr(owner, name)
+    calls = itertools.count()
 
-    def wait(*_: object, **__: object) -> None:
+    def wait(*arguments: object, **named: object) -> object:
+        if next(calls) < calls_before:
+            return enter(*arguments, **named)
         sys.stdout.write(f"paused at {point}\n")
         sys.stdout.flush()
         time.sleep(TIMEOUT_SECONDS)
         os._exit(1)  # nobody came
 
-    setattr(pkgutil.resolve_name(owner), name, wait)
+    setattr(owner, name, wait)

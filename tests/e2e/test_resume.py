@@ -19,6 +19,8 @@ from tests.e2e.terminal import ctrl_c_after_some_steps
 
 TRAIN = ("train", "example/train.yml", "base=own", "evaluation.bias=[]", "training.save_steps=4", "--no-mirror")
 KILLED = -9
+# a run that waits for the kill here, however late it comes, never gets to its end
+SAVING = "peft_registry.trainer.training.loop._TrainingRun.save"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def killed_once(warm: WarmCommand, empty_home: Path, tmp_path_factory: pytest.Te
     with (folder / "base" / "config.json").open("a") as stream:
         stream.write("\n")  # the same base in other bytes: a version of its own
     warm("base", "add", "base", "--name", "own", cwd=folder).ok()
-    running = warm.start(*TRAIN, cwd=folder)
+    running = warm.start(*TRAIN, cwd=folder, pause=SAVING, calls_before_pause=7)  # it saves after step 4, 8 … 36
     wait_until(lambda: state_of_the_run(folder)["step"] >= 4)
     running.kill()
     assert running.wait().code == KILLED
@@ -212,7 +214,8 @@ STARTS += ("training.num_train_epochs=3",)
 def test_a_run_killed_in_its_second_start_resumes_to_the_manifest_of_one_that_was_not(
     warm: WarmCommand, workplace: Path
 ) -> None:
-    running = warm.start(*STARTS, "base=tiny", cwd=workplace)
+    # each start saves after step 4, 8, 12, 16 and 18
+    running = warm.start(*STARTS, "base=tiny", cwd=workplace, pause=SAVING, calls_before_pause=9)
     seeds = [f"seed-{seed}" for seed in (7, 8, 9)]
 
     def reached(seed: str) -> bool:
