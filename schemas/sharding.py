@@ -64,6 +64,11 @@ def obstacle_to_sharding(config: TrainingFile) -> ShardingRefused | None:
     return next((ShardingRefused(asked, why, WITHOUT) for applies, asked, why in rules if applies), None)
 
 
+def fewest_processes(config: TrainingFile) -> int:
+    """How many processes a run of the file has at least: one that spreads its weights has others."""
+    return 2 if config.is_sharded else 1
+
+
 def check_processes(config: TrainingFile, *, nproc: int, nnodes: int) -> None:
     """Raise unless a run that spreads its weights has several processes, all on one machine, and one whose states others run again
     has one.

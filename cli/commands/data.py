@@ -1,5 +1,6 @@
 """data: what is in a data set, before anything is trained on it; and counterparts of its rows."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,8 +65,9 @@ def data_inspect(
     lines: list[Part] = list(_inspected_lines(inspected))
     if target.base is None:
         lines.append(Note("--base REF counts tokens, and --labels N shows them"))
-    config = file if file.endswith(TRAINING_FILES) else "CONFIG.yml"
-    return Outcome(inspected.to_json(), lines, f"registry train {config}", problem=inspected.problem)
+    # what replaced values of a training file replaces them in its training too
+    words = [file, *(overrides or ())] if file.endswith(TRAINING_FILES) else ["CONFIG.yml"]
+    return Outcome(inspected.to_json(), lines, f"registry train {shlex.join(words)}", problem=inspected.problem)
 
 
 def _inspected_lines(inspected: "Inspection") -> Iterator[Part]:

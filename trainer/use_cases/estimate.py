@@ -26,7 +26,7 @@ from peft_registry.schemas.evaluation import Part
 from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.offload import OffloadRefused, obstacle_to_offload
 from peft_registry.schemas.progress import Observe, Said, ignore
-from peft_registry.schemas.sharding import check_processes, obstacle_to_sharding
+from peft_registry.schemas.sharding import check_processes, fewest_processes, obstacle_to_sharding
 from peft_registry.schemas.sizes import bytes_of
 from peft_registry.schemas.values import Value, derived, unknown
 from peft_registry.trainer.costs.fit import (
@@ -65,7 +65,6 @@ CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 _CUDA_CONTEXT_BYTES = 500_000_000  # driver, kernels and handles of a process; 0.3 to 0.6 GB on cards since 2018
 FIRST_BATCH_BYTES = 22_000_000  # code, threads and buffers that a run brings in after its imports; 20 to 27 MB
 _TOKENIZER_FACTOR = 14.4  # resident bytes for each byte of tokenizer.json, measured on a vocabulary of 49,152
-_FEWEST_THAT_SPREAD = 2
 _IMPORTED_BY_A_RUN = (
     "peft_registry.trainer.costs.memory",
     "peft_registry.trainer.training.train_adapter",
@@ -112,10 +111,11 @@ def estimate_run(
             assert model_config is not None, "without a registry there is a configuration"
             loaded = load_training_file(config_path, overrides)
             check_combinations(loaded.config)
-            check_processes(loaded.config, nproc=max(question.devices, _FEWEST_THAT_SPREAD), nnodes=1)
+            check_processes(loaded.config, nproc=max(question.devices, fewest_processes(loaded.config)), nnodes=1)
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
         # refuses what the run would refuse; how many processes there will be is not in the file
-        launch = Launch(nproc=max(question.devices, _FEWEST_THAT_SPREAD))
+        asked = load_training_file(config_path, overrides).config
+        launch = Launch(nproc=max(question.devices, fewest_processes(asked)))
         plan = plan_training(
             registry,
             config_path,
@@ -220,7 +220,7 @@ class _TracedRun:
             keeps_best=config.training.early_stopping is not None,
         )
         if config.is_sharded:
-            over = max(self.question.devices, _FEWEST_THAT_SPREAD)
+            over = max(self.question.devices, fewest_processes(config))
             return trace, spread_columns(columns, trace, config, over=over, on_gpu=on_gpu)
         if config.offload is None:
             return trace, columns

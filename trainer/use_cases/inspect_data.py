@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from peft_registry.registry.homes.home import Registry
-from peft_registry.registry.identity.manifests import listed_tensors
-from peft_registry.registry.imports.fit import rows_of_vocabulary
-from peft_registry.registry.records.bases import required_base
-from peft_registry.registry.records.stored_manifests import stored_manifest
-from peft_registry.schemas.config import TrainingFile, TrainSource
+from peft_registry.schemas.config import TrainSource
 from peft_registry.schemas.config_aliases import parse_training_file
 from peft_registry.schemas.dataset import Split
-from peft_registry.schemas.errors import InputRefused, KnownError
+from peft_registry.schemas.errors import KnownError
 from peft_registry.schemas.progress import Observe, ignore
-from peft_registry.schemas.version import Version
+from peft_registry.schemas.sharding import fewest_processes
 from peft_registry.trainer.bases.loading import load_tokenizer
 from peft_registry.trainer.data.containers import DataFileMissing, FileFacts
 from peft_registry.trainer.data.dataset import Located, open_data
@@ -41,7 +37,9 @@ class InspectionTarget:
     folder: Path
     base: str | None
     max_length: int
-    config: TrainingFile | None = None  # of a training file: what it asks of its rows is looked at too
+    # a training file with what replaces values of it: what refuses its training is looked for too
+    file: Path | None = None
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Inspection:
     """What was found.
 
     `figures` is what `evaluation.quality` may name of the held-out rows, `has_answers` whether `evaluation.samples` can show some.
-    `problem` is how a training refuses what its file asks of these rows.
+    `problem` is how the training of a file would be refused.
     """
 
     train: DataPart
@@ -107,7 +105,12 @@ def inspection_target(
             loaded.folder,
             base or loaded.config.base,
             max_length or training.max_length,
-            loaded.config,
+            Path(source),
+            (
+                *overrides,
+                *(() if base is None else (f"base={base}",)),
+                *(() if max_length is None else (f"training.max_length={max_length}",)),
+            ),
         )
     for path in (source, validation):
         if path is not None and not (here / path).exists() and not is_hub_id(path, here):
@@ -147,9 +150,7 @@ def inspect_data(
             registry, version, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
         ).folder
         inspection = _inspection(target, tokenizer=load_tokenizer(texts), show=show, observe=observe)
-        if target.config is None:
-            return inspection
-        return replace(inspection, problem=_refusal(registry, version, target.config, target.folder, texts))
+        return replace(inspection, problem=_refusal(registry, target, texts))
 
 
 def _inspection(target: InspectionTarget, *, tokenizer: Any | None, show: int, observe: Observe) -> Inspection:
@@ -175,28 +176,26 @@ def _with_figures(found: Inspection, reading: RowReading) -> Inspection:
     return replace(found, figures=figures, has_answers=reading.has_tasks)
 
 
-def _refusal(registry: Registry, base: Version, config: TrainingFile, folder: Path, texts: Path) -> KnownError | None:
-    """How a training of the file refuses its rows before a weight is read; None where it takes them.
+def _refusal(registry: Registry, target: InspectionTarget, texts: Path) -> KnownError | None:
+    """How the training of a file is refused before a weight is read; None where nothing refuses it, and of other files.
 
     Args:
         registry: holds the base.
-        base: whose tokenizer reads the rows.
-        config: the training file.
-        folder: its paths start there.
-        texts: the folder with the tokenizer.
+        target: with the training file.
+        texts: the folder with the tokenizer of its base.
     """
-    from peft_registry.trainer.training.train_adapter import read_data
+    from peft_registry.trainer.runs.launch import Launch
+    from peft_registry.trainer.use_cases.train_plan import plan_training
+    from peft_registry.trainer.use_cases.train_work import rows_of_plan
 
-    manifest = stored_manifest(registry, base.manifest_digest)
+    if target.file is None:
+        return None
+    # how many processes there will be is not in the file, nor which machine trains
     try:
-        read_data(
-            config,
-            data_folder=folder,
-            base_folder=texts,
-            base_record=required_base(registry, base).record,
-            vocabulary=rows_of_vocabulary(listed_tensors(manifest.weights)),
-        )
-    except InputRefused as refused:
+        launch = Launch(nproc=fewest_processes(load_training_file(target.file, target.overrides).config))
+        plan = plan_training(registry, target.file, target.overrides, launch=launch, fetches=False, runs_here=False)
+        rows_of_plan(registry, plan, texts, observe=ignore)
+    except KnownError as refused:
         return refused  # told behind what was found in the rows
     return None
 

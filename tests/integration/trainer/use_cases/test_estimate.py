@@ -186,6 +186,35 @@ def test_looking_at_a_training_file_tells_how_its_training_refuses_the_rows(
     assert shown.err == refusal
     assert "evaluation.samples" in refusal
     assert run(["data", "inspect", str(file), "evaluation.samples=0", *home]) == 0
+    assert capsys.readouterr().err.endswith(f"next: registry train {file} evaluation.samples=0\n")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "evaluation.quality=[rouge]",
+        "evaluation.bias=[houze]",
+        "training.early_stopping.patience=2",
+        "training.max_length=100000",
+        "data.validation.fraction=0.5 data.train.rows=1",
+    ],
+)
+def test_whatever_refuses_a_training_is_told_where_its_file_is_looked_at(
+    word: str, example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(example), *word.split(), "--home", str(example.parent.parent / "home")]
+    refused = run(["train", *words, "--dry-run"])
+    refusal = capsys.readouterr().err
+    assert refused == 2
+    assert run(["data", "inspect", *words]) == 2
+    assert capsys.readouterr().err == refusal
+
+
+def test_states_that_others_run_again_are_kept_by_one_process_and_estimated_so(
+    example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(example), "training.audit_checkpoints=5", "--home", str(example.parent.parent / "home")]
+    assert run([*words, "--dry-run"]) == 0, capsys.readouterr().err
 
 
 def test_a_model_that_is_nowhere_registered_is_judged_by_its_configuration(
