@@ -9,6 +9,7 @@ from typing import Literal
 from peft_registry.registry.evaluation.aggregate import NEUTRAL, NEUTRAL_TEXT, LostCapability
 from peft_registry.registry.evaluation.clusters import why_missing
 from peft_registry.registry.evaluation.halves import part_of_record, part_text
+from peft_registry.registry.evaluation.leakage import beyond_limit
 from peft_registry.registry.evaluation.sentences import answer_lines, as_read
 from peft_registry.registry.evaluation.standing import with_repeated
 from peft_registry.registry.reports.conditions import condition_lines
@@ -240,9 +241,15 @@ def quality_lines(
         for at, (shown, loss) in enumerate(told.values())
     ]
     # how well it solves its task is what whoever trains a classifier asks first
-    answers = tuple(answer_lines(shown.record for shown in evaluations if shown.stale is None))
+    speaking = [shown.record for shown in evaluations if shown.stale is None]
+    answers = tuple(answer_lines(speaking))
     if answers:
-        lines.append(f"Right answers: {'; '.join(answers)}.")
+        seen = sorted({entry.dataset for record in speaking for entry, _ in beyond_limit(record.leakage_check)})
+        learnt = [dataset for dataset in seen if any(line.startswith(f"{dataset}: ") for line in answers)]
+        shows = (
+            f" It was trained on rows of {', '.join(learnt)}: that figure shows what was seen before." if learnt else ""
+        )
+        lines.append(f"Right answers: {'; '.join(answers)}.{shows}")
     if lines:
         return first_lines(tuple(lines), "before and after")
     if run is not None and run.loss_before.known and run.loss_after.known:

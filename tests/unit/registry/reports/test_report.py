@@ -30,7 +30,7 @@ from peft_registry.registry.reports.text import number, plain, share, signed, si
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.wording import CLASSIFICATIONS, OwnerNames, comparison_sentence
 from peft_registry.schemas.codes import code
-from peft_registry.schemas.evaluation import Guards
+from peft_registry.schemas.evaluation import Guards, LeakageCheck, LeakedItems
 from peft_registry.schemas.lineage import Lineage, LineageEdge, LineageNode
 from peft_registry.schemas.merge import StaleEvaluation
 from peft_registry.schemas.modification import BaseUsed, DataUsed, Modifier
@@ -1062,6 +1062,13 @@ def test_how_well_a_task_is_solved_stands_on_the_first_page_beside_the_loss():
     assert (
         "Right answers: held-out-classes: accuracy 0.200 → 0.700 (+0.500, 95 % interval +0.300 … +0.600, n=36)."
         in " ".join(quality.split())
+    )
+    assert "shows what was seen before" not in quality
+    leaked = LeakedItems(dataset="held-out-classes", kind="answers", items=36, hits=12)
+    check = LeakageCheck(method="by nearness", hits=12, dataset_digest=a_digest("rows"), datasets=(leaked,), limit=0.1)
+    seen = first_page(a_view(evaluations=(ShownEvaluation(record.revised(leakage_check=check)),)))
+    assert "It was trained on rows of held-out-classes: that figure shows what was seen before." in " ".join(
+        seen.split()
     )
     stale = ShownEvaluation(record, stale="stale: it is of another composition")
     assert "Right answers" not in first_page(a_view(evaluations=(stale,)))
