@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from peft_registry.cli import wiring
+from peft_registry.cli import console, wiring
 from peft_registry.cli.outcome import Home, ListWords, Note, Outcome, Part
 
 if TYPE_CHECKING:
@@ -286,6 +286,10 @@ def _listed(home: Home, work: Work) -> "WorkList":
 
     words = home.words
     if work.takes != "source":
+        if words.where is not None and words.list_file is not None and words.list_file.exists():
+            console.note(
+                f"note: {words.list_file} is there and says which items there are; --where is not asked again", indent=6
+            )
         return listed_versions(
             home.registry,
             where=words.where,
@@ -322,9 +326,7 @@ def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
     if isinstance(value, tuple):
         return tuple(map(_from_anywhere, value))
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{one.name: _from_anywhere(getattr(value, one.name)) for one in fields(value) if one.init}
-        )
+        return replace(value, **{one.name: _from_anywhere(getattr(value, one.name)) for one in fields(value)})
     return value
 
 

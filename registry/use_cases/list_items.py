@@ -1,5 +1,6 @@
 """Which items a command over many is run for: found by a question or named in a file, each by the digest that it has now."""
 
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,18 +55,11 @@ def listed_versions(
         NotWritable, DiskFull, FileMissing, OfferedFileRefused: the file.
         KnownError: as `find_versions`.
     """
-    if file is not None and (where is None or file.exists()):
-        return _named(registry, read_list(file), several=several)
-    found = _found(registry, where or "", accepts_everything=accepts_everything)
     if file is None:
-        return found
-    try:
-        _keep(file, found.text.encode())
-    except FileExistsError:  # another shard was first
-        return _named(registry, read_list(file), several=several)
-    except OSError as error:
-        raise unwritable(file, error) from error
-    return found
+        return _found(registry, where or "", accepts_everything=accepts_everything)
+    if where is not None and not file.exists():
+        _keep(file, _found(registry, where, accepts_everything=accepts_everything).text.encode())
+    return WorkList.of(_resolved(registry, item, several=several) for item in read_list(file).items)
 
 
 def read_list(file: Path) -> WorkList:
@@ -82,16 +76,18 @@ def read_list(file: Path) -> WorkList:
 
 
 def _keep(file: Path, data: bytes) -> None:
-    """Put a list where none is; whoever reads it finds all of it.
+    """Put a list where none is, unless another shard was first; whoever reads it finds all of it.
 
     Raises:
-        FileExistsError: one is there.
-        OSError: it cannot be written.
+        NotWritable, DiskFull: it cannot be written.
     """
-    with TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch:
-        written = Path(scratch) / file.name
-        write_new(written, data, mode=0o644)
-        file.hardlink_to(written)  # in one step, and only where there is none
+    try:
+        with TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch, suppress(FileExistsError):
+            written = Path(scratch) / file.name
+            write_new(written, data, mode=0o644)
+            file.hardlink_to(written)  # in one step, and only where there is none
+    except OSError as error:
+        raise unwritable(file, error) from error
 
 
 def _found(registry: Registry, where: str, *, accepts_everything: bool) -> WorkList:
@@ -103,10 +99,6 @@ def _found(registry: Registry, where: str, *, accepts_everything: bool) -> WorkL
     if len(found) == total > 1 and not accepts_everything:
         raise EverythingFound(where, total)
     return WorkList.of(ListItem((str(version.manifest_digest),), version.label) for version in found)
-
-
-def _named(registry: Registry, read: WorkList, *, several: bool) -> WorkList:
-    return WorkList.of(_resolved(registry, item, several=several) for item in read.items)
 
 
 def _resolved(registry: Registry, item: ListItem, *, several: bool) -> ListItem:
