@@ -437,6 +437,10 @@ def test_the_command_answers_in_text_json_and_csv(home: MadeHome, capsys: pytest
         ["other:1", "8", "candidate"],
         ["sums:1", "8", "champion"],
     ]
+    code, out, _ = answer(capsys, home, "--sort", f"-{FIGURE}", "-o", "csv")
+    headings, *rows = csv.reader(io.StringIO(out))
+    assert (code, headings[-1], len(rows)) == (0, FIGURE, 2)
+    assert all(0 <= float(row[-1]) <= 1 for row in rows), "what a list is sorted by is in it"
     code, out, _ = answer(capsys, home, "--facets")
     assert code == 0
     assert "metric[house." in out
