@@ -180,8 +180,9 @@ def _of_evaluations(facts: GateFacts, rule: EvaluationRule, named: str) -> Itera
     for name in sorted(names - judged) if rule.not_worse else ():
         text = f"{name}: only its screen was evaluated, which gives no verdict"
         yield Reason(rule="evaluation", text=text, remedy=f"{evaluate} --suite {name} --half test")
-    for suite in speaking:
-        yield from _of_suite(suite, rule, _form_of(facts.label, named))
+    form = _form_of(facts.label, named)
+    # what an evaluation says of all its suites is one reason
+    yield from dict.fromkeys(reason for suite in speaking for reason in _of_suite(suite, rule, form))
     if rule.quality_kept:
         for lost in facts.lost:
             if not (rule.fresh and lost.stale):

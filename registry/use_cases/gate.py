@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -189,9 +190,9 @@ class GateShown(Frozen):
             yield "guards", UNGUARDED
         for caution in self.cautions:
             yield "caution", caution
-        for reason in self.decision.reasons:
-            yield "closed", f"{reason.rule}: {reason.text}"
-            yield "", f"→ {reason.remedy}"
+        for remedy, reasons in groupby(self.decision.reasons, key=lambda reason: reason.remedy):
+            yield from (("closed", f"{reason.rule}: {reason.text}") for reason in reasons)
+            yield "", f"→ {remedy}"  # once below all that it opens
         for suspended in self.decision.suspended:
             waiver = suspended.waiver
             yield "waived", f"{suspended.reason.rule}: {suspended.reason.text}"

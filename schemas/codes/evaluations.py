@@ -313,21 +313,21 @@ _CONCLUSIONS: dict[str, Meaning] = {
 _LIMITS: dict[str, Meaning] = {
     # --- where the interval of a figure lies ---
     "lies_within": Meaning.of(
-        "{value:.4g}, {percent:g} % {low:.4g} … {high:.4g} lies within",
+        "{value:.4g}, {percent:g} % interval {low:.4g} … {high:.4g} lies within",
         value="number",
         percent="number",
         low="number",
         high="number",
     ),
     "lies_beyond": Meaning.of(
-        "{value:.4g}, {percent:g} % {low:.4g} … {high:.4g} lies beyond",
+        "{value:.4g}, {percent:g} % interval {low:.4g} … {high:.4g} lies beyond",
         value="number",
         percent="number",
         low="number",
         high="number",
     ),
     "crosses_a_limit": Meaning.of(
-        "{value:.4g}, {percent:g} % {low:.4g} … {high:.4g} crosses a limit",
+        "{value:.4g}, {percent:g} % interval {low:.4g} … {high:.4g} crosses a limit",
         value="number",
         percent="number",
         low="number",

@@ -398,6 +398,20 @@ def test_quality_that_an_evaluation_shows_as_lost_reaches_the_gate_and_the_list(
     assert f"quality lost: other:1, {version.label}" in capsys.readouterr().out
 
 
+def test_what_opens_several_reasons_is_told_once_below_them(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "state"))  # the copy of another test has another log
+    words = ["promote", place.version.label, "champion", "--policy", "regulated", "--explain"]
+    capsys.readouterr()
+    assert run([*words, "--home", str(place.home.folder)]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    answered = [at for at, line in enumerate(lines) if line.startswith("closed    answered: ")]
+    assert len(answered) > 1
+    assert lines[answered[-1] + 1].split()[:4] == ["→", "answer", "it", "with"]
+    assert sum("→ answer it with" in line for line in lines) == 1
+
+
 @pytest.mark.parametrize("name", ["regulated", "Regulated", " starter", "regul\u0430ted"])
 def test_a_file_is_not_called_like_a_policy_that_comes_with_the_tool(tmp_path: Path, name: str) -> None:
     """A move says the name of its policy, and whoever reads the history takes it for the shipped one."""

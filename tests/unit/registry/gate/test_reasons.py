@@ -304,6 +304,13 @@ def test_a_margin_that_no_result_of_so_few_items_can_show_is_said_to_be_one() ->
     assert risen.remedy.startswith("train another version, or ask a wider margin")
 
 
+def test_what_two_evaluations_have_alike_is_one_reason():
+    policy = GatePolicy.model_validate(NOTHING.model_dump() | {"evaluation": {"no_leakage": True}})
+    (suite,) = house(leaked=("12 items",))
+    decision = decide_gate(FACTS.revised(suites=(suite, suite.revised(suite="neutral"))), policy)
+    assert [reason.text for reason in decision.reasons] == ["12 items"]
+
+
 def test_all_reasons_are_told_at_once_with_what_opens_each():
     regulated = GatePolicy.model_validate(yaml.safe_load(shipped_policy("regulated")))
     facts = FACTS.revised(
