@@ -133,6 +133,8 @@ def layers_of_base(registry: Registry, base: Version, record: BaseRecord) -> Lay
 def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames | None:
     """The layers that a base will have in memory, by the tensors of its files; None where those do not show it.
 
+    Of a mixture, whose experts have other names in memory, they are those outside the experts; of other bases `ModelNames`.
+
     Args:
         architecture: the class that the base's configuration names.
         tensors: of its files.
