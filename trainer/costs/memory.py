@@ -27,7 +27,9 @@ from peft_registry.schemas.methods import METHODS
 from peft_registry.schemas.run import Coverage
 from peft_registry.trainer.bases.stored_weights import AS_LOADED
 from peft_registry.trainer.costs.twins import TwinOf
+from peft_registry.trainer.evaluation.fast_linear import MIN_WEIGHTS
 from peft_registry.trainer.evaluation.scoring import token_budget_of
+from peft_registry.trainer.evaluation.scoring_backends import ROWS_AT_ONCE
 from peft_registry.trainer.evaluation.wide_layers import wide_layers
 from peft_registry.trainer.machine.environment import Dtype, Products
 from peft_registry.trainer.methods import implementation
@@ -67,7 +69,9 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """Bytes alive when most are, in one part of a run: `activations` are kept for the backward pass, `transients` are the
-    logits, the loss and whatever an operation needs while it runs."""
+    logits, the loss and whatever an operation needs while it runs. `products` are how many different ones of matrices a
+    processor's oneDNN multiplies, in scoring if it is the faster library there (`fast_linear`): it writes code for each of them
+    anew where a batch has another shape."""
 
     name: str
     weights: int
@@ -75,6 +79,7 @@ class Moment:
     optimizer: int = 0
     activations: int = 0
     transients: int = 0
+    products: int = 0
 
     @property
     def total(self) -> int:
@@ -163,15 +168,19 @@ def _trace_of(of: TwinOf, shape: Shape, stored: Dtype, products: Products, longe
     )
 
 
+_PRODUCTS_OF_MATRICES = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.addmm_.default)
 _DRAWN = "_peft_registry_drawn"  # the attribute of a single number that was drawn, or follows from one
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's __init_subclass__
-    """Counts the bytes of storages made while it is on, and the most there were at once."""
+    """Counts the bytes of storages made while it is on, and the most there were at once; and the different products of
+    matrices that a processor's oneDNN multiplies then: those of a number format, by a weight of `smallest` numbers or more."""
 
-    def __init__(self) -> None:
+    def __init__(self, multiplied: torch.dtype, *, smallest: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = self.gradients = self.gradients_at_peak = 0
+        self.products: set[tuple[Any, ...]] = set()
+        self._multiplied, self._smallest = multiplied, smallest
         self._known: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
 
     def know(self, tensors: list[Any]) -> None:
@@ -190,6 +199,8 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's __in
             # a layer that leaves itself out at random: it takes the most when it computes
             return True
         out = func(*args, **(kwargs or {}))
+        if func in _PRODUCTS_OF_MATRICES and out.dtype == self._multiplied and args[-1].numel() >= self._smallest:
+            self.products.add((func, *(tuple(factor.shape) for factor in args), *(factor.stride() for factor in args)))
         for leaf in tree_leaves(out):
             if isinstance(leaf, torch.Tensor):
                 self._note(leaf.untyped_storage())
@@ -249,7 +260,7 @@ class _Twin:
 
     def step(self, shape: Shape, *, products: torch.dtype | None) -> tuple[Moment, Moment]:
         """The backward pass of a later micro-batch, with the optimizer's state there already, and the optimizer's step."""
-        live = _Live()
+        live = _Live(torch.bfloat16)  # torch has it multiply these alone
         live.know(self._tensors)
         optimizer = optimizer_for(self.model, self.config)
         hooks = [
@@ -278,7 +289,15 @@ class _Twin:
             hook.remove()
         kept = gradients if self.config.training.gradient_accumulation_steps > 1 else at_peak
         return (
-            Moment("backward", self.weights, kept, state, activations, max(0, peak - at_peak - activations)),
+            Moment(
+                "backward",
+                self.weights,
+                kept,
+                state,
+                activations,
+                max(0, peak - at_peak - activations),
+                products=len(live.products),
+            ),
             Moment("optimizer", self.weights, gradients, state, 0, max(0, step_peak - gradients - state)),
         )
 
@@ -312,15 +331,16 @@ class _Twin:
             if tensor.is_floating_point() and id(tensor) not in held:
                 tensor.data = tensor.data.float()
         weights = _held(self._tensors, self.model)
-        live = _Live()
+        live = _Live(torch.float32, smallest=MIN_WEIGHTS)
         live.know(self._tensors)
         budget = token_budget_of(self.model)
         tokens = longest if longest > budget else min(_SCORED_TOKENS, budget)
         rows = max(1, budget // tokens)
         with stack, torch.no_grad(), live:
-            logits = _logits(self.model, Shape(rows, tokens, rows * tokens)).float()
-            (logits - logits.amax(dim=1, keepdim=True)).exp()  # what logsumexp makes inside its one operation
-        return Moment("score", weights=weights * (2 if second_base else 1), transients=live.peak)
+            part = _logits(self.model, Shape(rows, tokens, rows * tokens))[:ROWS_AT_ONCE].float()
+            (part - part.amax(dim=1, keepdim=True)).exp_()  # what logsumexp makes inside its one operation
+        held_twice = 2 if second_base else 1
+        return Moment("score", weights=weights * held_twice, transients=live.peak, products=len(live.products))
 
 
 class _Dequantized(torch.autograd.Function):

@@ -26,7 +26,7 @@ def fast_linear(model: CausalModel) -> Iterator[None]:
     A layer that is asked for gradients multiplies as always.
     """
     layers: list[torch.nn.Linear] = []
-    if _is_faster():
+    if onednn_is_faster():
         layers = [module for module in model.modules() if _is_large(module)]
     for layer in layers:
         layer.forward = _product_of(layer)  # type: ignore[method-assign, assignment]  # of this layer, not of its class
@@ -49,7 +49,7 @@ def linear_product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tenso
     """x·Wᵀ + b without gradients, in fp32 by the faster library where that is one."""
     takes = weight.dtype == inputs.dtype == torch.float32 and weight.device.type == "cpu"
     takes = takes and not isinstance(inputs, FakeTensor)  # oneDNN's operator cannot be counted without its numbers
-    if takes and inputs.numel() and weight.numel() >= MIN_WEIGHTS and _is_faster():
+    if takes and inputs.numel() and weight.numel() >= MIN_WEIGHTS and onednn_is_faster():
         return _multiply(inputs, weight, bias)
     return torch.nn.functional.linear(inputs, weight, bias)
 
@@ -71,8 +71,9 @@ def _multiply(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | N
 
 
 @lru_cache(maxsize=1)
-def _is_faster() -> bool:
-    """By the kind of processor and not by the clock: two runs on one machine must take the same sums."""
+def onednn_is_faster() -> bool:
+    """Whether it multiplies fp32 here, by the kind of processor and not by the clock: two runs on one machine must take the
+    same sums."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.enabled:
         return False
     try:

@@ -219,8 +219,12 @@ def _cast(store: dict[str, Any], name: str, dtype: torch.dtype) -> None:
 
 def token_budget_of(model: CausalModel) -> int:
     """Padded tokens in a batch so that the logits of all of them stay within `LOGITS_BUDGET` numbers."""
-    vocabulary = model.get_output_embeddings().weight.shape[0]
-    return max(1, min(MAX_TOKEN_BUDGET, LOGITS_BUDGET // int(vocabulary)))
+    return token_budget_for(int(model.get_output_embeddings().weight.shape[0]))
+
+
+def token_budget_for(vocabulary: int) -> int:
+    """As `token_budget_of`, of a model with so many tokens."""
+    return max(1, min(MAX_TOKEN_BUDGET, LOGITS_BUDGET // vocabulary))
 
 
 def max_length_of(model: CausalModel) -> int | None:

@@ -28,7 +28,7 @@ Scored = Iterator[tuple[list[int], list[float]]]
 ROUTE_TOLERANCE = 1e-3  # nats; the same bound as between a recorded score and a second run
 MIN_SHARED = 8  # tokens; a shorter context is cheaper fed again than kept
 _PROBES, _PROBE_TOKENS = 4, 48
-_ROWS_AT_ONCE = 128  # of logits: the exponentials of a vocabulary stay in the processor's cache
+ROWS_AT_ONCE = 128  # of logits: the exponentials of a vocabulary stay in the processor's cache
 
 
 def route_for(model: CausalModel, rows: Sequence[TokenRow]) -> Route:
@@ -59,13 +59,24 @@ def run_route(
 ) -> Scored:
     """The scores of every row that asks something, batch by batch, within a budget of padded tokens."""
     if route == "packed":
-        # other trees as well as another order, so that a control meets other padding and other kernels
-        size = tree_tokens_for(rows) // (2 if shortest_first else 1)
+        size = _tree_tokens(rows, shortest_first=shortest_first)
         return packed(model, rows, budget=budget, tree_tokens=size, shortest_first=shortest_first)
     if route == "cached":
         return cached(model, rows, budget=budget, shortest_first=shortest_first)
     asked = [index for index, row in enumerate(rows) if row.positions]
     return plain(model, rows, asked, budget=budget, shortest_first=shortest_first)
+
+
+def sizes_of_batches(rows: Sequence[TokenRow], *, budget: int, shortest_first: bool) -> set[int]:
+    """How many tokens the batches of these rows have, padding included, on the fastest route: each is a shape of its products."""
+    size = _tree_tokens(rows, shortest_first=shortest_first)
+    made = _tree_batches(rows, budget=budget, tree_tokens=size, shortest_first=shortest_first)
+    return {len(batch) * max(tree.size for tree in batch) for batch in made}
+
+
+def _tree_tokens(rows: Sequence[TokenRow], *, shortest_first: bool) -> int:
+    # other trees as well as another order, so that a control meets other padding and other kernels
+    return tree_tokens_for(rows) // (2 if shortest_first else 1)
 
 
 def packed(
@@ -77,10 +88,16 @@ def packed(
     shortest_first: bool = False,
 ) -> Scored:
     """Batches of trees."""
+    for batch in _tree_batches(rows, budget=budget, tree_tokens=tree_tokens, shortest_first=shortest_first):
+        yield _score_trees(model, rows, batch)
+
+
+def _tree_batches(
+    rows: Sequence[TokenRow], *, budget: int, tree_tokens: int, shortest_first: bool
+) -> Iterator[list[Tree]]:
     trees = trees_of(rows, max_tokens=min(tree_tokens, budget))
     trees.sort(key=lambda tree: tree.size, reverse=not shortest_first)
-    for batch in batches(trees, lambda tree: tree.size, budget):
-        yield _score_trees(model, rows, batch)
+    return batches(trees, lambda tree: tree.size, budget)
 
 
 def cached(
@@ -253,7 +270,7 @@ class _Wanted:
             return [0.0] * self._questions
         device = logits.device
         question, number, target = torch.tensor(self._asks, device=device).T
-        totals = torch.cat([part.float().logsumexp(dim=1) for part in torch.split(logits, _ROWS_AT_ONCE)])
+        totals = torch.cat([part.float().logsumexp(dim=1) for part in torch.split(logits, ROWS_AT_ONCE)])
         chosen = logits[number, target].float() - totals[number]
         sums = torch.zeros(self._questions, dtype=torch.float64, device=device)
         return [float(value) for value in sums.index_add_(0, question, chosen.double()).tolist()]

@@ -6,13 +6,14 @@ import os
 # oneDNN writes code for each shape of a product, two thirds of a megabyte, and keeps that of the last 1024. Batches of a run differ
 # in their shapes, while all layers of one batch share a few dozen: those of a batch are kept, and what a later one meets again is
 # written again in a millisecond. The numbers are the same.
-_PRODUCTS_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+PRODUCTS_KEPT = 128
+_SETTING = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def keep_code_of_few_products() -> None:
     """Let oneDNN keep the code of a batch's products and not of all that were. It reads this when it first multiplies, so that
     this comes before anything is computed; a setting of the user's stays."""
-    os.environ.setdefault(*_PRODUCTS_KEPT)
+    os.environ.setdefault(_SETTING, str(PRODUCTS_KEPT))
 
 
 def give_back_freed_memory() -> None:

@@ -9,7 +9,7 @@ Time and cost follow from tokens a second, given or measured by a registered run
 import importlib
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ from peft_registry.trainer.use_cases.train_costs import (
     costs_of,
     first_epoch,
     recorded_speed,
+    shapes_scored,
 )
 from peft_registry.trainer.use_cases.train_plan import TrainingPlan, plan_training
 from peft_registry.trainer.use_cases.train_work import require_fitting_method, rows_of_plan, tasks_of_plan
@@ -131,10 +132,11 @@ def estimate_run(
             registry, base, Path(scratch), only=lambda entry: not entry.path.endswith(WEIGHTS_SUFFIX)
         )
         folder = without_weights.folder
-        work = _workload(registry, plan, folder, observe)
+        hf_config = _read_config(folder / CONFIG_FILE)
+        work = _workload(registry, plan, folder, hf_config.get_text_config().vocab_size, observe)
         return _estimate(
             loaded,
-            _read_config(folder / CONFIG_FILE),
+            hf_config,
             work,
             question,
             rate=recorded_speed(registry, base, loaded.config),
@@ -210,6 +212,8 @@ class _TracedRun:
 
     def traced(self, config: TrainingFile) -> "tuple[Trace, tuple[Column, ...]]":
         """The memory of a run of this configuration, whole and by what it does."""
+        from peft_registry.trainer.evaluation.fast_linear import onednn_is_faster
+
         on_gpu = self.question.vram is not None
         trace = self._trace(config)
         columns = columns_of(
@@ -218,6 +222,8 @@ class _TracedRun:
             tokenizer=0 if on_gpu else self.work.tokenizer_bytes,
             on_gpu=on_gpu,
             keeps_best=config.training.early_stopping is not None,
+            trained_shapes=self.work.trained_shapes,
+            scored_shapes=self.work.scored_shapes if onednn_is_faster() else 0,
         )
         if config.is_sharded:
             over = max(self.question.devices, fewest_processes(config))
@@ -331,6 +337,8 @@ class _Workload:
     costs: RunCosts | None = None
     part: Part | None = SCREENED  # of each suite that the run would ask
     tokenizer_bytes: int = 0
+    trained_shapes: int = 1  # sizes of the batches
+    scored_shapes: int = 0
     uncounted: str = NO_TOKENIZER
 
     def scored_of(self, part: Part | None) -> Value:
@@ -398,7 +406,7 @@ def _assumed(config: TrainingFile, why: str = NO_TOKENIZER) -> _Workload:
     )
 
 
-def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Observe) -> _Workload:
+def _workload(registry: Registry, plan: TrainingPlan, folder: Path, vocabulary: int, observe: Observe) -> _Workload:
     """The data as the run would read them: the largest batch, and the tokens of all epochs and of the evaluation.
 
     Nothing is fetched: of rows that are only on the Hub the largest batch is assumed.
@@ -438,7 +446,15 @@ def _workload(registry: Registry, plan: TrainingPlan, folder: Path, observe: Obs
         costs,
         part,
         tokenizer_bytes(folder),
+        _shapes_of_all_epochs(config, [shape[0] for shape in shapes]),
+        shapes_scored(registry, plan, tokenizer, part=part, vocabulary=vocabulary),
     )
+
+
+def _shapes_of_all_epochs(config: TrainingFile, sizes: Sequence[int]) -> int:
+    """How many sizes the batches have, of whose first epoch these are: each epoch is shuffled anew, and makes others in between."""
+    passes = math.ceil(config.training.num_train_epochs) * len(config.seeds)
+    return min(len(set(sizes)) * passes, max(sizes) - min(sizes) + 1)
 
 
 def _only_on_hub(loaded: LoadedConfig) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from peft_registry.trainer.use_cases.train_plan import TrainingPlan
 if TYPE_CHECKING:
     from peft_registry.trainer.data.collate import Batch
     from peft_registry.trainer.data.dataset import LoadedData, Locate
+    from peft_registry.trainer.evaluation.prefix_trees import TokenRow
     from peft_registry.trainer.evaluation.questions import Request
     from peft_registry.trainer.evaluation.tasks.asked import BenchmarkTask
 
@@ -189,6 +190,43 @@ def costs_of(
     )
 
 
+def shapes_scored(
+    registry: Registry,
+    plan: TrainingPlan,
+    tokenizer: Any,  # of transformers
+    *,
+    part: Part | None,
+    vocabulary: int,
+) -> int:
+    """How many sizes the batches have in which suites and guard text are scored. Of very many texts, as those that are counted.
+
+    Args:
+        registry: holds the suites.
+        plan: that nothing refuses.
+        tokenizer: of its base.
+        part: of each suite that is asked.
+        vocabulary: tokens that the base knows.
+    """
+    from peft_registry.trainer.evaluation.neutral import guards_beside
+    from peft_registry.trainer.evaluation.scoring import encode, token_budget_for
+    from peft_registry.trainer.evaluation.scoring_backends import sizes_of_batches
+
+    budget = token_budget_for(vocabulary)
+    longest = required_base(registry, plan.base).record.context_length
+    sizes: set[int] = set()
+
+    def rows_of(requests: "Sequence[Request]") -> "list[TokenRow]":
+        return [encode(tokenizer, one, prefix_token_id=None, max_length=longest) for one in _some_of(requests)]
+
+    for guard in guards_beside(plan.scope.guard()):
+        sizes |= sizes_of_batches(rows_of(guard.requests), budget=budget, shortest_first=False)
+    for suite in load_suites(registry, plan.loaded.config.evaluation.bias):
+        rows = rows_of(getattr(part_of(suite, part), "requests", ()))
+        sizes |= sizes_of_batches(rows, budget=budget, shortest_first=False)
+        sizes |= sizes_of_batches(rows, budget=budget // 2, shortest_first=True)  # the base again, as control
+    return len(sizes)
+
+
 def _known_of_base(registry: Registry, plan: TrainingPlan) -> "Callable[[ArmName, Request], bool]":
     """Whether an arm of the plan's base was asked a request before, on such a device."""
     from peft_registry.trainer.bases.quantization import describe
@@ -327,8 +365,11 @@ def _added_up(requests: "Iterable[Request]", length: "Callable[[Request], int]")
     if len(every) <= _COUNTED:
         return sum(map(length, every))
     length(max(every, key=lambda request: len(request.context) + len(request.continuation)))
-    some = every[:: -(-len(every) // _COUNTED)]
-    return round(len(every) * statistics.fmean(map(length, some)))
+    return round(len(every) * statistics.fmean(map(length, _some_of(every))))
+
+
+def _some_of(every: "Sequence[Request]") -> "Sequence[Request]":
+    return every[:: -(-len(every) // _COUNTED) or 1]
 
 
 # --- what a training tells ---

@@ -135,6 +135,30 @@ def test_accumulated_gradients_stay_during_the_backward_pass() -> None:
     assert kept.gradients == 4 * PARAMETERS
 
 
+def test_each_further_size_of_a_batch_adds_code_for_its_products_on_a_processor() -> None:
+    trace = traced(training__dtype="bf16")
+    # q and o have one shape, k and v too, gate and up too: 4 with down, and the head: forward, and backward to their inputs;
+    # LoRA's A reads 32 or 64 numbers and its B writes 16, 32 or 64: each forward, to its input and to its weights
+    assert moments(trace)["backward"].products == 2 * 5 + 5 * 3
+
+    def kernels(**more: Any) -> list[int]:
+        return [one.parts["kernels"] for one in columns_of(trace, libraries=0, tokenizer=0, **more)]
+
+    assert kernels() == [0, 0, 0]
+    assert kernels(trained_shapes=3) == [50 * 610_000, 50 * 610_000, 50 * 480_000]
+    assert kernels(trained_shapes=41)[0] == 1000 * 410_000 + 128 * 200_000
+    assert kernels(trained_shapes=41, scored_shapes=9, on_gpu=True) == [0, 0, 0]
+
+
+def test_a_suite_is_scored_by_as_many_products_as_it_has_large_layers_of_different_shape() -> None:
+    large = a_model(hidden_size=512, intermediate_size=1024, vocab_size=2048).config
+    trace = trace_of(large, a_training_file(), Shape(1, 8, 7), "fp32")
+    score = moments(trace)["score"]
+    assert (moments(trace)["backward"].products, score.products) == (0, 5)  # q and o, k and v, gate and up, down, head
+    first, *_, scoring = columns_of(trace, libraries=0, tokenizer=0, scored_shapes=2)
+    assert (first.parts["kernels"], scoring.parts["kernels"]) == (0, 10 * 610_000)
+
+
 def test_the_floor_of_the_largest_block_is_a_layer() -> None:
     assert traced(method="full").largest_block == 4 * (PARAMETERS - HEAD - HIDDEN) // LAYERS
 
@@ -443,3 +467,27 @@ REAL = {
 def test_the_estimate_of_a_real_model_is_within_15_percent_of_the_measured_peak(name: str, smollm2: Path) -> None:
     estimated, found = estimated_and_measured(smollm2, BATCH | REAL[name])
     assert estimated == pytest.approx(found, rel=0.15)
+
+
+ALIKE, VARIED = [30] * 10, [8 + (7 * row) % 50 for row in range(60)]
+RUNS = {
+    "scoring needs the most": (["training.dtype=bf16"], ALIKE),
+    "in fp32": (["training.dtype=fp32"], ALIKE),
+    "batches of many sizes": (["training.dtype=bf16"], VARIED),
+}
+
+
+@pytest.mark.full
+@pytest.mark.real_model
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", RUNS)
+def test_a_whole_training_with_its_screen_stays_within_15_percent_of_what_is_told_before(
+    name: str, smollm2: Path
+) -> None:
+    words, lengths = RUNS[name]
+    asked = json.dumps({"words": words, "lengths": lengths})
+    command = [sys.executable, "-m", "tests.processes.run_probe", str(smollm2), asked]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["told"] == pytest.approx(found["peak"] - found["floor"], rel=0.15)

@@ -9,7 +9,7 @@ from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadMo
 
 from peft_registry.trainer.evaluation.prefix_trees import TokenRow, tree_tokens_for, trees_of
 from peft_registry.trainer.evaluation.scoring import log_likelihoods
-from peft_registry.trainer.evaluation.scoring_backends import route_for, run_route
+from peft_registry.trainer.evaluation.scoring_backends import route_for, run_route, sizes_of_batches
 
 VOCABULARY = 60
 pytestmark = pytest.mark.filterwarnings(
@@ -117,6 +117,18 @@ def test_neither_route_nor_batching_nor_order_changes_a_score(route, budget, sho
         for numbers, values in run_route(route, model, rows, budget=budget, shortest_first=shortest_first):
             for number, value in zip(numbers, values, strict=True):
                 assert value == pytest.approx(expected[number], abs=1e-4)
+
+
+@pytest.mark.parametrize("shortest_first", [False, True])
+def test_the_sizes_of_the_batches_are_told_before_a_model_sees_them(shortest_first):
+    model, rows, seen = llama(), some_rows(), set()
+    model.register_forward_pre_hook(
+        lambda _, __, given: seen.add(given["input_ids"].numel()),
+        with_kwargs=True,
+    )
+    with torch.inference_mode():
+        list(run_route("packed", model, rows, budget=100, shortest_first=shortest_first))
+    assert sizes_of_batches(rows, budget=100, shortest_first=shortest_first) == seen
 
 
 def test_the_probe_refuses_a_route_whose_numbers_differ(monkeypatch):
