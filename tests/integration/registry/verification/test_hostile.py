@@ -752,7 +752,7 @@ def test_the_checkpoint_of_another_registry_in_place_of_ours_is_broken(
 def test_a_home_whose_trust_has_expired_opens_and_verifies_nothing(
     registry: Registry, version: Version, pulled: Path, tmp_path: Path
 ) -> None:
-    later = open_home(registry.folder, clock=lambda: "2028-01-01T00:00:00Z")
+    later = open_home(registry.folder, clock=lambda: "2131-01-01T00:00:00Z")
     try:
         assert verify_version(later, version).exit_code == 5
         with pytest.raises(NotChecked):
