@@ -124,18 +124,29 @@ def _limited(checks: PageChecks) -> Iterator[str]:
         yield from (f"It is {act.done}: it must not be {act.forbidden}." for act in acts if "load" not in act.stops)
 
 
-def _trial(facts: VersionFacts, checks: PageChecks) -> str:
+def _undecided(facts: VersionFacts, checks: PageChecks) -> str | None:
+    """Why no use of it is answered with yes, whoever released it; None where one may be."""
     verification = checks.verification
     if verification is None:
-        return "not decided, because nothing was checked for this page"
+        return "nothing was checked for this page"
     if verification.verdict == "unverified":
-        return "not decided, because something could not be checked here (“Are the bytes intact?”)"
+        return "something could not be checked here (“Are the bytes intact?”)"
     record = facts.record
     if record is not None and _is_blocked(facts, record):
-        return f"not decided, because {_SCREEN}"
-    if _excludes_union(facts):
-        return f"not decided, because {_EXCLUDED}"
+        return _SCREEN
+    return _EXCLUDED if _excludes_union(facts) else None
+
+
+def _trial(facts: VersionFacts, checks: PageChecks) -> str:
+    undecided = _undecided(facts, checks)
+    if undecided is not None:
+        return f"not decided, because {undecided}"
     released = "" if facts.version.aliases else ", and this registry asks for no release before a trial"
+    if checks.of_folder:
+        return (
+            "yes, by the records of this folder: intact, and no recall is told there; what was recalled above it, or since it was "
+            f"written, a folder does not say{released}"
+        )
     return f"yes, by the records: intact, not recalled{released}"
 
 
@@ -146,6 +157,8 @@ def _in_operation(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) 
         nobody = "" if decided else ", and nobody has approved it"
         yield f"{_OPERATION}: no, not released: no alias points at it{nobody}."
     moves = moves_of(facts.version, facts.statements)
+    undecided = _undecided(facts, checks)
+    later = "; whether the alias still points at it, a folder does not say" if checks.of_folder else ""
     for alias in facts.version.aliases:
         gate = checks.gates.get(alias)
         moved = moves.get(alias)
@@ -162,6 +175,8 @@ def _in_operation(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) 
             answer = f"not now: {by}, conditions not met at {gate.entry}: {', '.join(gate.closed_by)}"
         elif moved is None:
             answer = f"not decided: {by}"
+        elif undecided is not None:  # also by whom it was released may be a forger's word
+            answer = f"not decided: {by}; {undecided}"
         elif gate is not None:
             passed = moved[1].gate
             waived = (
@@ -169,11 +184,11 @@ def _in_operation(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) 
                 if passed is not None and passed.waived
                 else ""
             )
-            answer = f"yes, {by}, conditions met at {gate.entry}{waived}"
+            answer = f"yes, {by}, conditions met at {gate.entry}{waived}{later}"
         elif moved[1].gate is None:
-            answer = f"yes, {by}, without a policy, so that nobody had to approve it"
+            answer = f"yes, {by}, without a policy, so that nobody had to approve it{later}"
         else:
-            answer = f"yes, {by}; whether its conditions are still met was not checked for this page"
+            answer = f"yes, {by}; whether its conditions are still met was not checked for this page{later}"
         yield f"{_OPERATION} as “{alias}”: {answer}."
 
 

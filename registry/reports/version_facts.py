@@ -82,11 +82,13 @@ class PageChecks:
         verification: the checklist; None where no check was made.
         gates: how the policy before each alias that points at the version stands to it, where that was asked.
         holds: of it and of what it was made from, each as who put what on hold, when, until when and why.
+        of_folder: they were made of a folder, which says nothing of what came after it.
     """
 
     verification: VerifyOutcome | None = None
     gates: Mapping[str, AliasGate] = field(default_factory=dict)
     holds: tuple[str, ...] = ()
+    of_folder: bool = False
 
 
 UNCHECKED = PageChecks()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from peft_registry.registry.records.stops import with_stops
 from peft_registry.registry.use_cases.verify import Examiner, examine_folder
 from peft_registry.registry.verification.presented_records import PresentedVersion, presented_version
 from peft_registry.schemas.errors import IntegrityBroken
@@ -19,7 +20,10 @@ class FolderBroken(IntegrityBroken):
 
 @dataclass(frozen=True)
 class ReadFolder:
-    """The version that a folder shows, and how the folder verified: `verified`, or `unverified` where nobody is trusted."""
+    """The version that a folder shows, and how the folder verified: `verified`, or `unverified` where nobody is trusted.
+
+    What stops its use by the registry at hand is in the outcome.
+    """
 
     folder: Path
     shown: PresentedVersion
@@ -37,8 +41,10 @@ def read_folder(folder: Path, examiner: Examiner) -> ReadFolder:
         FolderBroken: something in it is not what was signed.
         NotRegistered: no statement in it registers a version.
         FolderMissing, NotAnArtifact: there is nothing to read.
+        SaidDiffers, PathRejected, LogForked, LogTruncated: as `with_stops`.
     """
     checked = examine_folder(folder, examiner)
     if checked.verdict == "broken" or checked.findings is None:
         raise FolderBroken(checked.outcome)
-    return ReadFolder(folder, presented_version(checked.findings), checked.outcome)
+    outcome = checked.outcome if examiner.registry is None else with_stops(examiner.registry, checked.outcome)
+    return ReadFolder(folder, presented_version(checked.findings), outcome)

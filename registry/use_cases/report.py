@@ -339,7 +339,7 @@ def make_report_in(read: ReadFolder, *, as_of: str | None = None) -> bytes:
             return None
 
     gates = alias_gates_in(read.folder, shown, read.outcome, at=inputs.as_of)
-    return _rendered(inputs, PageChecks(read.outcome, gates), items_of=items_of, template=template)
+    return _rendered(inputs, PageChecks(read.outcome, gates, of_folder=True), items_of=items_of, template=template)
 
 
 def render_report(

@@ -19,6 +19,7 @@ from peft_registry.registry.use_cases.gate import read_gate_policy
 from peft_registry.registry.use_cases.promote import set_alias
 from peft_registry.registry.use_cases.pull import pull_version
 from peft_registry.registry.use_cases.read_folder import FolderBroken, read_folder
+from peft_registry.registry.use_cases.recall import recall
 from peft_registry.registry.use_cases.report import make_report, make_report_in
 from peft_registry.registry.use_cases.show_record import (
     describe_form,
@@ -85,13 +86,27 @@ def test_the_page_of_a_folder_differs_from_that_of_its_home_in_what_only_a_home_
     read = read_folder(place / "copy", Examiner(registry.trust, registry.clock()))
     home, folder = (page.decode().splitlines() for page in (make_report(registry, version), make_report_in(read)))
     differ = [lines for lines in zip(home, folder, strict=True) if lines[0] != lines[1]]
-    # the bytes of the base, how many statements are of other names, and labels with numbers in the drawing of the lineage
-    assert len(differ) == 3, differ
+    # what was recalled or moved since, the bytes of the base, how many statements are of other names, and labels with numbers
+    # in the drawing of the lineage
+    assert len(differ) == 4, differ
     assert [re.search(r'(Lineage: 3 artifacts|row">\w+)', line)[0] for line, _ in differ] == [
+        'row">May',
         "Lineage: 3 artifacts",
         'row">base',
         'row">statements',
     ]
+
+
+def test_the_page_of_a_folder_says_what_the_registry_at_hand_recalled(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "home", tmp_path / "home")
+    registry = reopened(tmp_path / "home")
+    recall(registry, "sums", ALEX, reason="it does harm")
+    at_hand = Examiner(registry.trust, registry.clock(), registry=registry)
+    page = make_report_in(read_folder(place / "copy", at_hand)).decode()
+    assert "No, it is recalled: " in page and "it does harm" in page and "For an internal trial" not in page
+    alone = make_report_in(read_folder(place / "copy", Examiner(registry.trust, registry.clock()))).decode()
+    assert "or since it was written, a folder does not say" in alone
+    registry.close()
 
 
 def test_the_commands_take_a_folder_and_the_users_trust(

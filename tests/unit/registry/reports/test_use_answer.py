@@ -26,6 +26,7 @@ from tests.builders.records import (
 )
 from tests.unit.registry.reports.test_decisions import GATE, HOLDERS, POLICY, moved, said
 
+IN_OPERATION = "In operation as “champion”: "
 TRIAL = "For an internal trial that affects nobody's rights: "
 YES = "yes, by the records: intact, not recalled"
 MARKET = "On the Union market: not decided here, because there is no modification record."
@@ -178,35 +179,52 @@ def test_what_must_not_be_used_says_no_why_and_by_whom_and_answers_no_use_apart(
 @pytest.mark.parametrize(
     ("checks", "words"),
     [
-        ({"verification": None}, "not decided, because nothing was checked for this page"),
+        ({"verification": None}, "nothing was checked for this page"),
         (
             {"verification": an_outcome(verdict="unverified")},
-            "not decided, because something could not be checked here (“Are the bytes intact?”)",
+            "something could not be checked here (“Are the bytes intact?”)",
         ),
     ],
 )
-def test_a_trial_is_not_decided_while_it_is_not_known_whether_the_bytes_are_intact(
+def test_no_use_is_answered_while_it_is_not_known_whether_the_bytes_are_intact(
     checks: dict[str, Any], words: str
 ) -> None:
-    assert lead(PASSED, **checks)[0] == f"{TRIAL}{words}."
+    trial, operation, _ = lead(PASSED, **checks)
+    assert trial == f"{TRIAL}not decided, because {words}."
+    assert operation == f"{IN_OPERATION}not decided: released by ada at log entry 3; {words}."
+    # a forger needs no policy to say that something is released
+    assert lead(moved(), **checks)[1] == f"{IN_OPERATION}not decided: released by ada (pending); {words}."
 
 
 def test_what_no_person_has_cleared_of_prohibited_output_is_decided_for_no_use() -> None:
     record = a_modification_record()
     makes_images = declared({"input": ["text"], "output": ["image"]}, by="x", at=NOW)
     record = record.revised(use=record.use.revised(modalities=makes_images))
-    trial, _, market = lead(PASSED, record=record)
-    screen = "because the screen for prohibited output is not passed (Art. 5)"
-    assert (trial, market) == (f"{TRIAL}not decided, {screen}.", f"On the Union market: no, {screen}.")
+    trial, operation, market = lead(PASSED, record=record)
+    screen = "the screen for prohibited output is not passed (Art. 5)"
+    assert (trial, market) == (f"{TRIAL}not decided, because {screen}.", f"On the Union market: no, because {screen}.")
+    assert operation == f"{IN_OPERATION}not decided: released by ada at log entry 3; {screen}."
 
 
-def test_terms_that_exclude_the_union_leave_a_trial_open() -> None:
+def test_terms_that_exclude_the_union_leave_trial_and_operation_open() -> None:
     excluding = declared(["eu_exclusion"], by="x", at=NOW)
     base = a_base_input(record=a_base_record(facts=some_base_facts(licence_flags=excluding)))
-    trial, _, market = lead(PASSED, record=a_modification_record(bases=(base,)))
+    trial, operation, market = lead(PASSED, record=a_modification_record(bases=(base,)))
     excluded = "the terms of a base exclude the Union (“Do licences restrict its use?”)"
     assert trial == f"{TRIAL}not decided, because {excluded}."
+    assert operation == f"{IN_OPERATION}not decided: released by ada at log entry 3; {excluded}."
     assert market.startswith(f"On the Union market: no, {excluded}; not cleared: ")
+
+
+def test_of_a_folder_it_says_what_a_folder_cannot_know() -> None:
+    known = lead(PASSED, gates={"champion": MET})
+    trial, operation, market = lead(PASSED, gates={"champion": MET}, of_folder=True)
+    assert trial == (
+        f"{TRIAL}yes, by the records of this folder: intact, and no recall is told there; what was recalled above it, or since it "
+        "was written, a folder does not say."
+    )
+    assert operation == f"{known[1][:-1]}; whether the alias still points at it, a folder does not say."
+    assert market == known[2]
 
 
 def test_a_hold_forbids_no_use_and_is_said_behind_the_uses() -> None:
