@@ -53,15 +53,21 @@ class Work:
     Attributes:
         verb: how the command is called.
         takes: what an item is: a version, several that are worked on together, or a source that is not registered.
-        signs: the keys of the home are needed.
         at_once: how many items a worker takes together. More than one only where each takes a moment and writes nothing: they share
             one reading of the database, and are lost together where their worker is.
     """
 
     verb: ClassVar[str]
     takes: ClassVar[Literal["version", "versions", "source"]] = "version"
-    signs: ClassVar[bool] = False
     at_once: ClassVar[int] = 1
+
+    @property
+    def signs(self) -> bool:
+        """Whether the keys of the home are needed."""
+        return False
+
+    def require_count(self, count: int) -> None:
+        """Raise where so many items, those of all shards, do not go with an option."""
 
     def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
         """What is done with an item; what is kept between two is closed with `closing`.
@@ -234,6 +240,7 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bo
     """
     from peft_registry.cli.options import OptionNeeded
     from peft_registry.cli.settings import array_variables
+    from peft_registry.registry.bulk.executors import require_executor
     from peft_registry.registry.bulk.lists import shard_of
     from peft_registry.registry.bulk.results import Job, to_do
     from peft_registry.registry.bulk.results_file import kept_results
@@ -250,6 +257,9 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bo
         # also where others work: options that are wrong are refused as they are for one item, before a worker is started
         begun = work.begin(home.registry, closing)
         listed = _listed(home, work)
+        work.require_count(len(listed.items))
+        if words.on is not None:
+            require_executor(words.on)  # before the file of results is made
         items = shard.of(listed.items)
         job = Job(work.verb, listed.digest, plan_of(work, begun.read))
         kept = closing.enter_context(kept_results(words.json_lines, job))

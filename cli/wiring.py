@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from peft_registry.cli import console
 from peft_registry.cli.settings import passphrase_source, state_folder
+from peft_registry.schemas.errors import InputRefused
 
 if TYPE_CHECKING:
     from peft_registry.registry.disk.hashing import DigestCache
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from peft_registry.registry.use_cases.verify import DamagedRegistry
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.policy import TrustPolicy
+
+
+class RootWithoutTrust(InputRefused):
+    what = "--root says who must have signed a trust file, and --trust names none"
+    why = "without that file it decides nothing: the registry's own trust is not held against it"
+    fix = "add --trust FILE, or leave --root out"
 
 
 REMINDER_DAYS = 30  # before a trust file expires
@@ -203,7 +210,11 @@ def users_pins() -> "Pins":
 def chosen_trust(
     registry: "Registry | None", trust: Path | None, roots: list[str] | None
 ) -> "tuple[TrustPolicy | None, KnownError | None]":
-    """The trust that speaks, and why there is none: the user's file, else that of a home of their own, else nobody."""
+    """The trust that speaks, and why there is none: the user's file, else that of a home of their own, else nobody.
+
+    Raises:
+        RootWithoutTrust: roots are named, and no file that they signed.
+    """
     from peft_registry.registry.disk.files import followed, read_file
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.homes.pins import name_of_chain
@@ -212,6 +223,8 @@ def chosen_trust(
     from peft_registry.schemas.errors import IntegrityBroken, NotChecked
     from peft_registry.schemas.identity import Digest
 
+    if roots and trust is None:
+        raise RootWithoutTrust
     try:
         if trust is not None:
             ids = frozenset(Digest.parse(root).hex for root in roots or ())

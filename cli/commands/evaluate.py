@@ -165,9 +165,13 @@ class EvaluateWork(Work):
     """`registry evaluate` of registered versions; what is measured again, and is the same, is not recorded again."""
 
     verb = "evaluate"
-    signs = True
 
     request: "EvaluationRequest"
+
+    @property
+    def signs(self) -> bool:
+        """It does."""
+        return True
 
     def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
         """Evaluate each item on the bases that this process has loaded for those before it."""

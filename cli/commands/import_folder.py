@@ -64,10 +64,21 @@ class ImportWork(Work):
 
     verb = "import"
     takes = "source"
-    signs = True
 
     request: "ImportRequest"
     mirror: bool
+
+    @property
+    def signs(self) -> bool:
+        """It does."""
+        return True
+
+    def require_count(self, count: int) -> None:
+        """Raise where several were registered under one name."""
+        from peft_registry.registry.use_cases.import_folder import NameForSeveral
+
+        if self.request.name is not None and count > 1:
+            raise NameForSeveral(count)
 
     def begin(self, registry: "Registry", closing: ExitStack) -> Begun:  # noqa: ARG002  nothing is kept open
         """Import each item."""

@@ -140,11 +140,15 @@ class MergeWork(Work):
 
     verb = "merge"
     takes = "versions"
-    signs = True
 
     request: "MergeRequest"
     check: bool
     mirror: bool
+
+    @property
+    def signs(self) -> bool:
+        """Unless it is only checked."""
+        return not self.check
 
     def begin(self, registry: "Registry", closing: ExitStack) -> Begun:  # noqa: ARG002  nothing is kept open
         """Merge the adapters of each item."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from multiprocessing import get_context, parent_process
 from typing import Any
 
@@ -67,6 +67,18 @@ def opened_executor(text: str) -> Iterator[Executor]:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+def require_executor(text: str) -> None:
+    """Raise unless `NAME:…` means an executor that is installed; none is made, and whether it answers is not asked.
+
+    Raises:
+        UnknownExecutor, ProcessesUnclear: as `executor_named`.
+    """
+    if text.partition(":")[0] == LOCAL:
+        _processes_of(text)
+    else:
+        _installed(text)
+
+
 def executor_named(text: str) -> Executor:
     """The executor that `NAME:…` means; the caller closes it.
 
@@ -75,14 +87,18 @@ def executor_named(text: str) -> Executor:
         ProcessesUnclear: as `local`.
         ExtraMissing, ExecutorUnreachable: as its factory.
     """
-    name = text.partition(":")[0]
-    if name == LOCAL:
+    if text.partition(":")[0] == LOCAL:
         return local(text)
+    factory: Callable[[str], Executor] = _installed(text).load()
+    return factory(text)
+
+
+def _installed(text: str) -> EntryPoint:
+    name = text.partition(":")[0]
     installed = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in installed:
         raise UnknownExecutor(text, tuple(sorted((LOCAL, *installed))))
-    factory: Callable[[str], Executor] = installed[name].load()
-    return factory(text)
+    return installed[name]
 
 
 def local(text: str) -> ProcessPoolExecutor:
@@ -91,12 +107,16 @@ def local(text: str) -> ProcessPoolExecutor:
     Raises:
         ProcessesUnclear: the text is not `local:N`.
     """
+    count = _processes_of(text)
+    # spawned: what is forked from a process with threads may wait for ever for a lock that one of them held
+    return _Processes(count, get_context("spawn"), _begin, (count,))
+
+
+def _processes_of(text: str) -> int:
     number = text.removeprefix(f"{LOCAL}:")
     if re.fullmatch(r"[1-9][0-9]{0,3}", number) is None:
         raise ProcessesUnclear(text)
-    count = int(number)
-    # spawned: what is forked from a process with threads may wait for ever for a lock that one of them held
-    return _Processes(count, get_context("spawn"), _begin, (count,))
+    return int(number)
 
 
 class _Processes(ProcessPoolExecutor):

@@ -37,7 +37,7 @@ KeyState = Literal["ok", "unknown", "expired", "revoked", "wrong-role"]
 class NoTrustAnchor(NotChecked):
     what = "a trust file was found, but nothing says that it is yours"
     why = "anybody can write and sign a trust file; one that lies beside a model is evidence, not authority"
-    fix = "give the file with --trust, or its root key with --root sha256:…, as its keeper told you"
+    fix = "give the file with --trust, and its root with --root sha256:…, as its keeper told you"
 
 
 class UnknownRoot(NotChecked):

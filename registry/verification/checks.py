@@ -41,7 +41,7 @@ class SignerNotPresented(IntegrityBroken):
 class NoTrust(NotChecked):
     what = "no trust was given, so nobody vouches for the key"
     why = "a trust file beside the artifact is evidence, not authority"
-    fix = "give --trust FILE or --root sha256:…, or verify inside your own registry"
+    fix = "give --trust FILE, or verify inside your own registry"
 
 
 def check_read(findings: Findings) -> CheckResult:

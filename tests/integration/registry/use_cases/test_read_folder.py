@@ -123,6 +123,31 @@ def test_the_commands_take_a_folder_and_the_users_trust(
     assert "version      sums:1" in said.out and said.err.startswith("unverified: ")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify", "COPY"),
+        ("verify", "COPY", "--audit"),
+        ("verify", "sums"),
+        ("record", "COPY"),
+        ("pull", "sums", "new"),
+    ],
+)
+def test_a_root_without_the_file_that_it_signed_pins_nothing_and_is_refused(
+    words: tuple[str, ...],
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REGISTRY_HOME", str(place / "home"))
+    typed = [str(place / "copy") if word == "COPY" else word for word in words]
+    assert run([*typed, "--root", f"sha256:{'0' * 64}"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "--root says who must have signed a trust file, and --trust names none" in said.err
+
+
 def test_of_a_changed_folder_nothing_is_shown(copy: Path, registry: Registry) -> None:
     file = copy / "adapter_config.json"
     file.write_bytes(file.read_bytes().replace(b'"r"', b'"R"'))

@@ -16,10 +16,11 @@ import pytest
 
 from peft_registry.cli.main import run
 from peft_registry.registry.bulk import executors
-from peft_registry.registry.homes.home import open_home, utc_now
+from peft_registry.registry.homes.home import Registry, open_home, utc_now
 from peft_registry.registry.homes.layout import FOLDER_NAME
 from peft_registry.registry.records.evaluations import stored_evaluations
 from peft_registry.registry.records.references import version_named
+from peft_registry.registry.signing.keys import PassphraseNeeded
 from peft_registry.schemas.evaluation import REUSED_SCORES, EvaluationRecord
 from peft_registry.trainer.bases import loading
 from peft_registry.trainer.embedded import embedded_base
@@ -250,6 +251,30 @@ def test_each_line_of_a_list_is_a_merge_that_is_registered_once(capsys: pytest.C
     ]
     refused = said(capsys, "merge", "--list", "merges", "--weights", "1,2,3", "--no-mirror", code=2)
     assert [group["code"] for group in refused["failed"]] == [2]
+
+
+def test_nobody_is_asked_for_a_passphrase_where_merges_are_only_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(registry: Registry) -> None:
+        raise PassphraseNeeded(registry.files.keys)
+
+    monkeypatch.setattr(Registry, "unlock", ask)
+    Path("merges").write_text("noise-0:1 noise-1:1\n", "utf-8")
+    checked = said(capsys, "merge", "--list", "merges", "--check")
+    assert (checked["done"], checked["failed"]) == (1, [])
+    assert run(["merge", "--list", "merges"]) == 2
+    assert "passphrase" in capsys.readouterr().err
+
+
+def test_one_name_is_not_given_to_several_folders_of_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("several.txt").write_text("ours\nother\n", "utf-8")
+    errors = []
+    for sources in (("ours", "other"), ("--list", "several.txt"), ("--list", "several.txt", "--shard", "0/2")):
+        assert run(["import", *sources, "--base", "tiny", "--name", "one"]) == 2
+        errors.append(capsys.readouterr().err)
+    assert "--name names one folder, and 2 are to be imported" in errors[0]
+    assert errors == [errors[0]] * 3
 
 
 def test_folders_of_a_list_are_imported_and_what_is_none_is_told(
