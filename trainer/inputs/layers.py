@@ -32,9 +32,9 @@ from peft_registry.trainer.methods.layer_names import (
 _LLAMA = ("model.embed_tokens",)
 # Classes of transformers whose layers are called as in their files, and their embeddings, of which a tied head shares the first.
 # While loading it renames and joins nothing of them but one head, the experts of a mixture and what chooses among them; it puts the
-# first part of these names before all where a file leaves it out; and every other matrix is a linear layer's. Bases from GGUF
-# files are stored like others. Of other classes (recurrences, OPT …), and of packed weights, the names are known once transformers
-# has built the model.
+# first part of these names before all where a file leaves it out; and every other matrix is a linear layer's, but for norms of
+# heads. Bases from GGUF files are stored like others. Of other classes (recurrences, OPT …), and of packed weights, the names are
+# known once transformers has built the model.
 EMBEDDINGS: Mapping[str, tuple[str, ...]] = {
     "ArceeForCausalLM": _LLAMA,
     "BloomForCausalLM": ("transformer.word_embeddings",),
@@ -91,6 +91,8 @@ _HEAD_OF_NEOX = "embed_out"  # in its files; transformers calls it as that of ot
 _STORED = re.compile(r".+\.(?:weight|bias|e_score_correction_bias|masked_bias|rotary_emb\.inv_freq)")
 # the matrices of an expert, which transformers joins with those of the others under one name, and of what chooses among experts
 _OF_MIXTURE = re.compile(r".+\.(?:experts\.\d+\..+|(?:mlp|block_sparse_moe)\.gate\.weight)")
+# Cohere's norms of queries and keys have a row for each head, as no norm of other classes has
+_NORM_OF_HEADS = re.compile(r".+\.[qk]_norm\.weight")
 _MATRIX = 2
 # the last parts of the names of their modules without a weight, which no file shows: functions, dropout, positions, and norms that
 # learn nothing
@@ -148,7 +150,7 @@ def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames 
     matrices = {
         name.removesuffix(".weight")
         for name, shape in shapes.items()
-        if len(shape) == _MATRIX and name not in of_mixtures
+        if len(shape) == _MATRIX and name not in of_mixtures and not _NORM_OF_HEADS.fullmatch(name)
     }
     if not matrices.issuperset(embeddings):
         return None

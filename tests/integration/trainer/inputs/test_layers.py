@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, AutoModelForCausalLM, CohereConfig, CohereForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from docs.measured.architectures import FAMILIES, build
 from peft_registry.registry.identity.weights import Tensor
@@ -156,6 +156,21 @@ def test_of_other_classes_and_of_files_with_other_names_nothing_is_said(tmp_path
     packed = Tensor("model.layers.0.self_attn.q_proj.qweight", "I32", (4, 32), plain[0].digest)
     assert stored_layers("LlamaForCausalLM", plain) is not None
     assert stored_layers("LlamaForCausalLM", (*plain, packed)) is None
+
+
+def test_a_norm_with_a_row_for_each_head_is_no_linear_layer(tmp_path: Path) -> None:
+    config = CohereConfig(
+        vocab_size=96,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        use_qk_norm=True,
+    )
+    model = CohereForCausalLM(config)
+    model.save_pretrained(tmp_path)
+    assert stored_layers("CohereForCausalLM", tensors_of(tmp_path)) == layers_of(model)
 
 
 @pytest.mark.parametrize("without", ["transformer.", ""])
