@@ -214,8 +214,9 @@ def chosen_trust(
 
     Raises:
         RootWithoutTrust: roots are named, and no file that they signed.
+        OfferedFileRefused: the user's file is a FIFO, a folder or too large to be one.
     """
-    from peft_registry.registry.disk.files import followed, read_file
+    from peft_registry.registry.disk.files import read_offered
     from peft_registry.registry.homes.home import utc_now
     from peft_registry.registry.homes.pins import name_of_chain
     from peft_registry.registry.signing.trust import TrustAnchors, current_policy, days_left, open_chain
@@ -229,7 +230,7 @@ def chosen_trust(
         if trust is not None:
             ids = frozenset(Digest.parse(root).hex for root in roots or ())
             anchors = TrustAnchors(root_key_ids=ids, file_given_by_user=not ids)
-            data = read_file(followed(trust), max_bytes=TRUST_MAX_BYTES)
+            data = read_offered(trust, max_bytes=TRUST_MAX_BYTES)
             chain = open_chain(data, anchors=anchors, accepted_version=None)
             users_pins().follow(name_of_chain(chain), chain)
             policy = current_policy(chain, now=utc_now())

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -146,6 +147,17 @@ def test_a_root_without_the_file_that_it_signed_pins_nothing_and_is_refused(
     assert run([*typed, "--root", f"sha256:{'0' * 64}"]) == 2
     said = capsys.readouterr()
     assert said.out == "" and "--root says who must have signed a trust file, and --trust names none" in said.err
+
+
+def test_what_can_be_no_trust_file_is_a_mistake_and_accuses_nobody(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REGISTRY_HOME", str(place / "home"))
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        assert run(["verify", "sums", "--trust", str(tmp_path / name)]) == 2
+        said = capsys.readouterr()
+        assert said.out == "" and "was not read" in said.err
 
 
 def test_of_a_changed_folder_nothing_is_shown(copy: Path, registry: Registry) -> None:
