@@ -18,7 +18,7 @@ from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.methods.layer_names import (
     LayerNames,
-    ModelNames,
+    WeightNames,
     is_target,
     require_experts,
     require_feedforward_targeted,
@@ -135,7 +135,7 @@ def layers_of_base(registry: Registry, base: Version, record: BaseRecord) -> Lay
 def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames | None:
     """The layers that a base will have in memory, by the tensors of its files; None where those do not show it.
 
-    Of a mixture, whose experts have other names in memory, they are those outside the experts; of other bases `ModelNames`.
+    Of a mixture only the layers outside the experts, which have other names in memory; of other bases `WeightNames`.
 
     Args:
         architecture: the class that the base's configuration names.
@@ -158,7 +158,7 @@ def stored_layers(architecture: str, tensors: Collection[Tensor]) -> LayerNames 
     tied = () if _HEAD in matrices else (embeddings[0], _HEAD)  # a tied weight is stored once
     if of_mixtures:
         return LayerNames(linear, frozenset(embeddings), tied)
-    return ModelNames(linear, frozenset(embeddings), tied, experts=frozenset(), parameters=frozenset(shapes))
+    return WeightNames(linear, frozenset(embeddings), tied, experts=frozenset(), parameters=frozenset(shapes))
 
 
 def _as_loaded(name: str, body: str) -> str:
@@ -170,7 +170,7 @@ def _as_loaded(name: str, body: str) -> str:
 
 
 def require_layers(layers: LayerNames, config: TrainingFile) -> None:
-    """Raise where a training file names layers that its base certainly does not have; nothing where that takes the built model.
+    """Raise where a training file names layers that its base does not have; what only the built model shows is not checked.
 
     Args:
         layers: of the base.
@@ -189,21 +189,21 @@ def require_layers(layers: LayerNames, config: TrainingFile) -> None:
                 require_feedforward_targeted(feedforward, targets)
             if isinstance(targets, tuple):
                 require_linear(layers, targets, key=f"{name}.target_modules")
-        if isinstance(layers, ModelNames):
+        if isinstance(layers, WeightNames):
             _require_names(layers, block)
 
 
-def _require_names(names: ModelNames, block: Block) -> None:
-    """Raise where a block names what is no linear layer, or all that is adapted, and it is not there."""
+def _require_names(names: WeightNames, block: Block) -> None:
+    """Raise where a block names experts, patterns, parameters or modules that the base does not have."""
     if isinstance(block, LoraBlock):
         require_experts(names.experts, block)
         require_patterns(adapted_by_lora(names, block), block)
     elif isinstance(block, FullBlock):
         require_freezable(names.parameters, block.freeze)
     elif isinstance(block, BottleneckBlock) and block.target_modules != "auto":
-        # the base may have those, so that only the built model can refuse them
-        unseen = [target for target in block.target_modules if target.rpartition(".")[2] in WITHOUT_WEIGHT]
-        require_modules(names, block.target_modules, without_weight=unseen, key="bottleneck.target_modules")
+        # the base may have these, so that only the built model can refuse them
+        weightless = [target for target in block.target_modules if target.rpartition(".")[2] in WITHOUT_WEIGHT]
+        require_modules(names, block.target_modules, without_weight=weightless, key="bottleneck.target_modules")
 
 
 def adapted_by_lora(layers: LayerNames, block: LoraBlock) -> frozenset[str]:

@@ -24,7 +24,7 @@ from peft_registry.schemas.methods.declaration import OF_THE_BEGINNING
 from peft_registry.schemas.version import Version
 from peft_registry.trainer.inputs.layers import all_linear
 from peft_registry.trainer.inputs.training_file import LoadedConfig
-from peft_registry.trainer.methods.layer_names import LayerNames, ModelNames
+from peft_registry.trainer.methods.layer_names import LayerNames, WeightNames
 
 _PREFIX = "base_model.model."  # what peft puts before the names of the base's modules
 _PLAIN = re.compile(r"\w[\w.-]*")  # text that YAML reads without quotes
@@ -188,7 +188,7 @@ def _adapted_modules(saved: Mapping[str, Any], tensors: Iterable[str]) -> tuple[
 
 def _targets(targets: object, block: object, layers: LayerNames | None) -> object:
     """The layers that a block means: `all-linear` by their full names, where those are known and none is left out again."""
-    if targets != "all-linear" or getattr(block, "exclude_modules", None) or not isinstance(layers, ModelNames):
+    if targets != "all-linear" or getattr(block, "exclude_modules", None) or not isinstance(layers, WeightNames):
         return targets
     return tuple(all_linear(layers))
 

@@ -93,12 +93,12 @@ class LayerNames:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelNames(LayerNames):
-    """With the layers, all else that has a name and a weight.
+class WeightNames(LayerNames):
+    """The layers of a base, and everything else in it that has a weight, by their full names.
 
     Attributes:
         experts: parameters of three dimensions, which hold the matrices of many experts.
-        parameters: all of them, without those that share the weight of another.
+        parameters: every weight and bias; of several that share one weight only the first.
     """
 
     experts: frozenset[str]
@@ -107,9 +107,10 @@ class ModelNames(LayerNames):
     @property
     def modules(self) -> frozenset[str]:
         """All modules that have a weight, of their own or in a module within them."""
-        within = (name.split(".") for name in self.parameters)
-        holding = {".".join(parts[:length]) for parts in within for length in range(1, len(parts))}
-        return self.linear | self.embeddings | holding
+        paths = (name.split(".") for name in self.parameters)
+        owners = {".".join(path[:length]) for path in paths for length in range(1, len(path))}
+        # a tied head has no parameter of its own
+        return self.linear | self.embeddings | owners
 
 
 def is_target(name: str, target: str) -> bool:
@@ -156,18 +157,19 @@ def require_linear(layers: LayerNames, targets: Sequence[str], *, key: str) -> N
 
 
 def require_modules(
-    layers: ModelNames, targets: Sequence[str], *, without_weight: Collection[str] = (), key: str
+    layers: WeightNames, targets: Sequence[str], *, without_weight: Collection[str] = (), key: str
 ) -> None:
     """Raise unless each target names modules, of whatever kind, and none that shares its weights.
 
     Args:
-        layers: and all other names of the base.
+        layers: of the base, with everything else that has a weight.
         targets: full names, or their last parts.
         without_weight: the full names of its other modules, which the error does not propose.
         key: of the training file, for the error.
 
     Raises:
-        TargetsNotFound, TiedTarget.
+        TargetsNotFound: a target names none.
+        TiedTarget: it names an output head or embedding that the base ties.
     """
     modules = layers.modules
     known = modules.union(without_weight)
@@ -196,7 +198,7 @@ def require_experts(experts: Collection[str], block: LoraBlock) -> None:
     """Raise unless each of the `target_parameters` of a LoRA block names parameters that hold many experts.
 
     Raises:
-        TargetsNotFound.
+        TargetsNotFound: one of them names none.
     """
     for target in block.target_parameters:
         if not any(is_target(name, target) for name in experts):

@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from peft_registry.schemas.errors import InputRefused
 from peft_registry.trainer.bases.architecture import STATE_SPACES
-from peft_registry.trainer.methods.layer_names import ModelNames, is_target
+from peft_registry.trainer.methods.layer_names import WeightNames, is_target
 
 # Module names of the routers of mixture-of-experts layers; `all-linear` would adapt them too.
 _ROUTERS = re.compile(r"(?:^|\.)(?:mlp\.gate|block_sparse_moe\.gate|router|router\.layer)$")
@@ -35,10 +35,10 @@ class TargetWithoutEffect(InputRefused):
     model_type: str
 
 
-def layers_of(model: Any) -> ModelNames:
+def layers_of(model: Any) -> WeightNames:
     """The layers of a base that is in memory, with weights or without."""
     modules = dict(model.named_modules())
-    return ModelNames(
+    return WeightNames(
         linear=frozenset(name for name, module in modules.items() if isinstance(module, LINEAR)),
         embeddings=frozenset(name for name, module in modules.items() if isinstance(module, torch.nn.Embedding)),
         tied=tuple(tied_modules(model)),

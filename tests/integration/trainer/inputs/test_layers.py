@@ -24,7 +24,7 @@ from peft_registry.trainer.inputs.layers import (
     stored_layers,
 )
 from peft_registry.trainer.methods import implementation, layer_names
-from peft_registry.trainer.methods.layer_names import LayerNames, ModelNames
+from peft_registry.trainer.methods.layer_names import LayerNames, WeightNames
 from peft_registry.trainer.methods.targets import layers_of
 from tests.builders.training import a_base_folder, a_training_file
 
@@ -183,7 +183,7 @@ def test_names_of_an_older_file_are_those_of_the_model(tmp_path: Path, without: 
         for tensor in (*tensors, mask)
     ]
     layers, of_older = stored_layers("GPT2LMHeadModel", tensors), stored_layers("GPT2LMHeadModel", older)
-    assert isinstance(layers, ModelNames)
+    assert isinstance(layers, WeightNames)
     assert of_older == replace(layers, parameters=layers.parameters | {mask.name})
 
 

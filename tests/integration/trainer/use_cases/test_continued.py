@@ -40,7 +40,7 @@ from peft_registry.trainer.inputs.layers import stored_layers
 from peft_registry.trainer.inputs.start import StartSettingsDiffer, other_settings
 from peft_registry.trainer.inputs.training_file import load_tasks, load_training_file
 from peft_registry.trainer.methods import CombinationRefused, implementation
-from peft_registry.trainer.methods.layer_names import ModelNames
+from peft_registry.trainer.methods.layer_names import WeightNames
 from peft_registry.trainer.methods.peft_io import (
     StartDiffers,
     adapter_state,
@@ -315,7 +315,7 @@ def require_accepted_without_weights(adapter: Path, base: Path, config: Training
         saved = json.loads((adapter / "adapter_config.json").read_text())
         names = read_tensors(adapter / "adapter_model.safetensors").keys()
         layers = stored_layers("LlamaForCausalLM", hash_tensors(base / "model.safetensors").tensors)
-        assert isinstance(layers, ModelNames)
+        assert isinstance(layers, WeightNames)
         assert other_settings(saved, names, config) == other_settings(saved, names, config, layers) == ((), ())
         require_same_start(without, saved, names)
 
