@@ -47,7 +47,7 @@ class AliasGate:
     def text(self) -> str:
         """In a sentence."""
         remark = f" {self.remark[:1].upper()}{self.remark[1:]}." if self.remark else ""
-        # a page that is read beside the release before it has to say which of the two it speaks of
+        # beside it stands the release, with what was true then
         state = f"State on this page, log entry {self.entry} ({self.as_of})"
         if self.unknown:
             return f"{state}: whether its release conditions are met could not be told: {self.unknown}.{remark}"
@@ -63,8 +63,8 @@ def decision_lines(
     record: Digest | None,
     gates: Mapping[str, AliasGate] | None = None,
 ) -> tuple[str, ...]:
-    """What was decided about a version, as signed and in the order of the log, so that one sees what came before a release, and
-    then how its policies stand in the state that the page shows; what of it counts today `registry gate status` says.
+    """What was decided about a version, as signed and in the order of the log; then whether its policies are met in the state of
+    the page. `registry gate status` says what counts today.
 
     Args:
         version: with the aliases that it has now.
@@ -109,7 +109,7 @@ class _Act:
 def _in_words(acts: Sequence[_Act], who: Who) -> Iterator[str]:
     """A line for each act; a role is named with its person's first act, and a policy where it is another than before.
 
-    Keys stand in the list of statements, by the entry; of a person that nobody lists the key is all there is.
+    The list of statements has the key of each entry, so that none stands here but that of a signer without a name.
     """
     named: set[str] = set()
     policy = ""

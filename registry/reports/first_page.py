@@ -285,11 +285,10 @@ def _added_up(splits: Sequence[tuple[str, int]]) -> str:
     if len(splits) == 1:
         (split, rows), *_ = splits
         return f"{whole(rows)} rows {_USED_FOR.get(split, split)}"
-    is_chosen = any(split == "test" for split, _ in splits)
-    # where some are kept for a last test, the others chose among the steps or the seeds
-    used_for = _USED_FOR | (
-        {"validation": "that chose the step or the seed", "test": "kept for testing"} if is_chosen else {}
-    )
+    used_for = _USED_FOR
+    # where rows are kept for a last test, the validation rows chose among the steps or the seeds
+    if any(split == "test" for split, _ in splits):
+        used_for = _USED_FOR | {"validation": "that chose the step or the seed", "test": "kept for testing"}
     parts = [f"{whole(rows)} {used_for.get(split, split)}" for split, rows in splits]
     return f"{whole(sum(rows for _, rows in splits))} rows: {', '.join(parts)}"
 

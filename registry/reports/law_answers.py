@@ -109,17 +109,13 @@ def role_lines(facts: VersionFacts) -> tuple[str, ...]:
         return (NOT_ASKED_OF_A_BASE if facts.base is not None else "Unknown: no modification record.",)
     verdicts = verdicts_of(in_third_form(record), decided=facts.decided)
     indicated = sum(verdict.row is not None for verdict in verdicts.both)
-    notes = {0: (), 1: ("Indicative, from what is recorded, and no legal advice.",)}
-    return (
-        f"For the model: {_role(verdicts.gpai_modifier)}.",
-        f"For the system: {_role(verdicts.high_risk)}.",
-        *(
-            (f"Beside that: {'; '.join(flag.title for flag in verdicts.flags)} (“{_BESIDE}”).",)
-            if verdicts.flags
-            else ()
-        ),
-        *notes.get(indicated, ("Both are indicative, from what is recorded, and no legal advice.",)),
-    )
+    lines = [f"For the model: {_role(verdicts.gpai_modifier)}.", f"For the system: {_role(verdicts.high_risk)}."]
+    if verdicts.flags:
+        lines.append(f"Beside that: {'; '.join(flag.title for flag in verdicts.flags)} (“{_BESIDE}”).")
+    if indicated:
+        status = "Indicative" if indicated == 1 else "Both are indicative"
+        lines.append(f"{status}, from what is recorded, and no legal advice.")
+    return tuple(lines)
 
 
 def _role(verdict: Verdict) -> str:
@@ -189,12 +185,13 @@ def high_risk_line(record: RecordSections | None, base: BaseRecord | None, names
 
 
 def flags_behind(facts: VersionFacts) -> tuple[AnsweredQuestion, ...]:
-    """What is said beside a status, whole; the row about roles names it. None where nothing is."""
+    """The flags beside a status in full, of which the row about roles has the titles; empty where there is none."""
     if facts.record is None:
         return ()
-    raised = verdicts_of(in_third_form(facts.record), decided=facts.decided).flags
-    lines = tuple(flag.text for flag in raised)
-    return (AnsweredQuestion(question=_BESIDE, lines=lines),) if lines else ()
+    flags = verdicts_of(in_third_form(facts.record), decided=facts.decided).flags
+    if not flags:
+        return ()
+    return (AnsweredQuestion(question=_BESIDE, lines=tuple(flag.text for flag in flags)),)
 
 
 def licence_text(licence: Value, path: str, names: OwnerNames) -> str:
@@ -205,8 +202,7 @@ def licence_text(licence: Value, path: str, names: OwnerNames) -> str:
 
 
 def licence_lines(facts: VersionFacts, names: OwnerNames) -> Iterator[str]:
-    """Under which licence the result is given away, what the licence of each part restricts and which bases have terms of use; then
-    the parts of which that is not known."""
+    """The licence of the result, what the licences of its parts restrict, which bases have terms of use; then what is not known."""
     record = facts.record
     signed = facts.signed_record or record
     base = facts.base
@@ -246,29 +242,39 @@ def _restrictions(
 ) -> Iterator[str]:
     """What is known, in one line, with the parts whose licence has which terms; then what is not."""
     known = []
-    restricting = [flag for flag in dict.fromkeys(flags) if flag != UNKNOWN_TERMS]
-    for flag in restricting:
-        of = [name for name, _, its in parts if flag in its]
-        known.append(f"{flag.replace('_', ' ')}{f', by the licence of {_some(of)}' if of else ''}")
+    for flag in dict.fromkeys(flags):
+        if flag == UNKNOWN_TERMS:
+            continue
+        restricted = [name for name, _, part_flags in parts if flag in part_flags]
+        by = f", by the licence of {_some(restricted)}" if restricted else ""
+        known.append(f"{flag.replace('_', ' ')}{by}")
     with_terms = [name for name, policy in policies if policy.known]
     if with_terms:
         known.append(f"the terms of use of {_some(with_terms)} (“Which base?”)")
-    free: dict[str, list[str]] = {}  # by licence, of which parts
-    for name, licence, its in parts:
-        if licence.known and not its:
-            free.setdefault(value_text(licence), []).append(name)
-    if free:
-        known.append(f"no restriction by {_some([f'{licence} of {_some(names)}' for licence, names in free.items()])}")
+    unrestricted: dict[str, list[str]] = {}  # the parts under each licence without a flag
+    for name, licence, part_flags in parts:
+        if licence.known and not part_flags:
+            unrestricted.setdefault(value_text(licence), []).append(name)
+    if unrestricted:
+        licences = [f"{licence} of {_some(names)}" for licence, names in unrestricted.items()]
+        known.append(f"no restriction by {_some(licences)}")
     if known:
         yield f"Known: {'; '.join(known)}."
-    unread = [(name, licence) for name, licence, its in parts if UNKNOWN_TERMS in its or not licence.settled]
-    without = [name for name, licence in unread if not licence.known and name != _RESULT]  # of that a line says it
-    open_parts = [f"no licence is recorded of {_some(without)}"] if without else []
+    unread = [
+        (name, licence) for name, licence, part_flags in parts if UNKNOWN_TERMS in part_flags or not licence.settled
+    ]
+    not_known = []
+    without = [
+        name for name, licence in unread if not licence.known and name != _RESULT
+    ]  # the first line has the result's
+    if without:
+        not_known.append(f"no licence is recorded of {_some(without)}")
     without_terms = [name for name, policy in policies if not policy.known]
     if without_terms:
-        open_parts.append(f"whether {_some(without_terms)} {'has' if len(without_terms) == 1 else 'have'} terms of use")
-    if open_parts:
-        yield f"Not known: {'; '.join(open_parts)}."
+        have = "has" if len(without_terms) == 1 else "have"
+        not_known.append(f"whether {_some(without_terms)} {have} terms of use")
+    if not_known:
+        yield f"Not known: {'; '.join(not_known)}."
     unclear = [f"{value_text(licence)} of {name}" for name, licence in unread if licence.known]
     if unclear:
         yield f"Unknown to this tool, or typed and signed by nobody who answers for it: the terms of {_some(unclear)}."

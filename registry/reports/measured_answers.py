@@ -240,16 +240,15 @@ def quality_lines(
         f"{loss_sentence(loss)}{_allowed(shown, loss)}{_limits(shown, loss.dataset)}{_added(shown)}."
         for at, (shown, loss) in enumerate(told.values())
     ]
-    # how well it solves its task is what whoever trains a classifier asks first
     speaking = [shown.record for shown in evaluations if shown.stale is None]
     answers = tuple(answer_lines(speaking))
     if answers:
-        seen = sorted({entry.dataset for record in speaking for entry, _ in beyond_limit(record.leakage_check)})
-        learnt = [dataset for dataset in seen if any(line.startswith(f"{dataset}: ") for line in answers)]
-        shows = (
-            f" It was trained on rows of {', '.join(learnt)}: that figure shows what was seen before." if learnt else ""
-        )
-        lines.append(f"Right answers: {'; '.join(answers)}.{shows}")
+        line = f"Right answers: {'; '.join(answers)}."
+        leaked = sorted({entry.dataset for record in speaking for entry, _ in beyond_limit(record.leakage_check)})
+        seen = [dataset for dataset in leaked if any(answer.startswith(f"{dataset}: ") for answer in answers)]
+        if seen:
+            line += f" It was trained on rows of {', '.join(seen)}: that figure shows what was seen before."
+        lines.append(line)
     if lines:
         return first_lines(tuple(lines), "before and after")
     if run is not None and run.loss_before.known and run.loss_after.known:

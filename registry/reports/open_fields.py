@@ -84,7 +84,7 @@ def owed_of(
                     label += " (decided beside the record, which does not say it yet)"
                 asked.setdefault(label, []).append(whose_field(record, gap.field))
         named = dict(list(asked.items())[:_FIELDS_NAMED])
-        text = ". ".join(_said_of_whom(named))
+        text = ". ".join(_labels_of_whom(named))
         rest = count - sum(map(len, named.values()))
         text += f"; {rest} more under “Open fields”" if rest > 0 else ""
         if owner == "tool":
@@ -125,12 +125,12 @@ def whose_field(record: RecordSections, path: str) -> str:
     return value_text(holder.name) if holder.name.known else f"number {position + 1}, which has no name"
 
 
-def _said_of_whom(asked: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """The labels with whose fields they are, which is said once behind those that follow each other and are of the same."""
+def _labels_of_whom(asked: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The labels with whose fields they are; neighbours of the same bases, adapters or files share that."""
     for whose, rows in groupby(asked.items(), key=lambda row: _of_whom(row[1])):
         labels = [label for label, _ in rows]
-        together = whose.replace("(", "(each ", 1) if len(labels) > 1 else whose
-        yield f"{'; '.join(labels)}{together}"
+        suffix = whose.replace("(", "(each ", 1) if len(labels) > 1 else whose
+        yield f"{'; '.join(labels)}{suffix}"
 
 
 def _of_whom(names: Sequence[str]) -> str:

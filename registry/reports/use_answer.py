@@ -8,11 +8,12 @@ from peft_registry.registry.compliance.fields import field_rules
 from peft_registry.registry.compliance.record_licences import licence_flags_of
 from peft_registry.registry.compliance.record_verdicts import verdicts_of
 from peft_registry.registry.compliance.superseding import in_third_form
-from peft_registry.registry.reports.decisions import decision_lines, moves_of
+from peft_registry.registry.reports.decisions import AliasGate, decision_lines, moves_of
 from peft_registry.registry.reports.law_answers import fields_missing
 from peft_registry.registry.reports.text import value_text
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.wording import OwnerNames
+from peft_registry.schemas.acts import AliasPredicate
 from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
@@ -90,13 +91,10 @@ def _by_use(facts: VersionFacts, holders: KeyHolders, checks: PageChecks, names:
         yield f"{_TRIAL}: {_trial(facts, checks)}."
         yield from _in_operation(facts, holders, checks)
         yield f"{_MARKET}: {_market(facts, names)}."
-    elif aliases:  # what must not be used needs no second reason
+    elif aliases:
         quoted = listed_labels([f"“{alias}”" for alias in aliases])
-        yield (
-            f"The alias {quoted} still points at it."
-            if len(aliases) == 1
-            else f"The aliases {quoted} still point at it."
-        )
+        pointing = f"The alias {quoted} still points" if len(aliases) == 1 else f"The aliases {quoted} still point"
+        yield f"{pointing} at it."
     if checks.holds:
         yield "On hold: it must not be deleted."
     yield from _terms(facts)
@@ -109,12 +107,13 @@ def _stopped(checks: PageChecks) -> Iterator[str]:
         return
     if verification.verdict == "broken":
         yield "No: bytes or records are not those that were signed."
-    acts = tuple(dict.fromkeys(stop.act for stop in verification.stops if "load" in stop.act.stops))
-    stopped_by = [*(["recalled"] if verification.recalls else []), *(act.done for act in acts)]
-    if stopped_by:
-        told = (*verification.recalls, *(stop.text for stop in verification.stops if "load" in stop.act.stops))
-        rest = f" {len(told) - 1} more under “What is wrong”." if len(told) > 1 else ""
-        yield f"No, it is {' and '.join(stopped_by)}: {_begun(told[0], _STOP_CHARACTERS)}.{rest}"
+    stops = [("recalled", text) for text in verification.recalls]
+    stops += [(stop.act.done, stop.text) for stop in verification.stops if "load" in stop.act.stops]
+    if stops:
+        acts = dict.fromkeys(done for done, _ in stops)
+        _, first = stops[0]
+        rest = f" {len(stops) - 1} more under “What is wrong”." if len(stops) > 1 else ""
+        yield f"No, it is {' and '.join(acts)}: {_shortened(first, _STOP_CHARACTERS)}.{rest}"
 
 
 def _limited(checks: PageChecks) -> Iterator[str]:
@@ -151,7 +150,7 @@ def _trial(facts: VersionFacts, checks: PageChecks) -> str:
 
 
 def _in_operation(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) -> Iterator[str]:
-    """Of each alias that points at it who released it under that, and whether the conditions of a policy are met."""
+    """For each alias that points at it who released it, and whether the conditions of its policy are met."""
     if not facts.version.aliases:
         decided = any(stored.kind in ("approval", "decision", "waiver") for stored in facts.statements)
         nobody = "" if decided else ", and nobody has approved it"
@@ -160,36 +159,41 @@ def _in_operation(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) 
     undecided = _undecided(facts, checks)
     later = "; whether the alias still points at it, a folder does not say" if checks.of_folder else ""
     for alias in facts.version.aliases:
-        gate = checks.gates.get(alias)
-        moved = moves.get(alias)
-        if moved is None:
-            by = "the alias points at it, by whom is not recorded here"
-        else:
-            statement, _ = moved
-            entry = "(pending)" if statement.log_index is None else f"at log entry {statement.log_index}"
-            person = holders.persons.get(statement.key_id) or f"the key {statement.key_id[:12]}…"
-            by = f"released by {person} {entry}"
-        if gate is not None and gate.unknown:
-            answer = f"not decided: {by}; whether its conditions are met could not be told"
-        elif gate is not None and gate.closed_by:
-            answer = f"not now: {by}, conditions not met at {gate.entry}: {', '.join(gate.closed_by)}"
-        elif moved is None:
-            answer = f"not decided: {by}"
-        elif undecided is not None:  # also by whom it was released may be a forger's word
-            answer = f"not decided: {by}; {undecided}"
-        elif gate is not None:
-            passed = moved[1].gate
-            waived = (
-                f", with {', '.join(passed.waived)} waived at the release"
-                if passed is not None and passed.waived
-                else ""
-            )
-            answer = f"yes, {by}, conditions met at {gate.entry}{waived}{later}"
-        elif moved[1].gate is None:
-            answer = f"yes, {by}, without a policy, so that nobody had to approve it{later}"
-        else:
-            answer = f"yes, {by}; whether its conditions are still met was not checked for this page{later}"
+        move, gate = moves.get(alias), checks.gates.get(alias)
+        answer = _under_alias(move, gate, holders, undecided=undecided, later=later)
         yield f"{_OPERATION} as “{alias}”: {answer}."
+
+
+def _under_alias(
+    move: tuple[StoredStatement, AliasPredicate] | None,
+    gate: AliasGate | None,
+    holders: KeyHolders,
+    *,
+    undecided: str | None,
+    later: str,
+) -> str:
+    by = "the alias points at it, by whom is not recorded here" if move is None else _released_by(move[0], holders)
+    if gate is not None and gate.unknown:
+        return f"not decided: {by}; whether its conditions are met could not be told"
+    if gate is not None and gate.closed_by:
+        return f"not now: {by}, conditions not met at entry {gate.entry}: {', '.join(gate.closed_by)}"
+    if move is None:
+        return f"not decided: {by}"
+    if undecided is not None:  # also by whom it was released may be a forger's word
+        return f"not decided: {by}; {undecided}"
+    passed = move[1].gate
+    if gate is not None:
+        waived = f", with {', '.join(passed.waived)} waived at the release" if passed and passed.waived else ""
+        return f"yes, {by}, conditions met at entry {gate.entry}{waived}{later}"
+    if passed is None:
+        return f"yes, {by}, without a policy, so that nobody had to approve it{later}"
+    return f"yes, {by}; whether its conditions are still met was not checked for this page{later}"
+
+
+def _released_by(statement: StoredStatement, holders: KeyHolders) -> str:
+    entry = "(pending)" if statement.log_index is None else f"at log entry {statement.log_index}"
+    person = holders.persons.get(statement.key_id) or f"the key {statement.key_id[:12]}…"
+    return f"released by {person} {entry}"
 
 
 def _market(facts: VersionFacts, names: OwnerNames) -> str:
@@ -207,16 +211,16 @@ def _market(facts: VersionFacts, names: OwnerNames) -> str:
         answer = f"no, because it is stated not to be placed there{by}"
         return f"{answer}, and {waiting}" if waiting else answer
     excluded = f"{_EXCLUDED}; " if _excludes_union(facts) else ""
-    if is_yes(placed) is None:  # no role follows before that is answered, so that something is open
+    if is_yes(placed) is None:  # without that answer no role follows: `waiting` names at least the role
         return f"no, {excluded}{waiting}"
     answer = f"{excluded}it is stated to be placed there"
-    return (
-        f"{answer}, and {waiting}" if waiting else f"{answer}; whether all that its roles ask is done, a person decides"
-    )
+    if waiting:
+        return f"{answer}, and {waiting}"
+    return f"{answer}; whether all that its roles ask is done, a person decides"
 
 
 def _waiting(waits: Sequence[tuple[str, tuple[str, ...]]], names: OwnerNames) -> str:
-    """`not cleared: its purpose is open (owed by the modifier), its licence and role are open (owed by legal)`; empty for none."""
+    """`not cleared: its purpose is open, to be answered by the modifier; its licence and role are open, …`; empty for none."""
     owed: dict[tuple[str, ...], list[str]] = {}
     for what, owners in waits:
         owed.setdefault(owners, []).append(what)
@@ -265,8 +269,8 @@ def _terms(facts: VersionFacts) -> Iterator[str]:
 def _said(what: str, policy: Value) -> Iterator[str]:
     if policy.known:
         text = " ".join(value_text(policy).split())
-        yield f"{what}: “{_begun(text, _TERMS_CHARACTERS)}”."
+        yield f"{what}: “{_shortened(text, _TERMS_CHARACTERS)}”."
 
 
-def _begun(text: str, characters: int) -> str:
+def _shortened(text: str, characters: int) -> str:
     return f"{text[:characters]}…" if len(text) > characters else text

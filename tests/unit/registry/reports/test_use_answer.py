@@ -65,8 +65,8 @@ PASSED = entered(moved(gate=GATE), 3)
             ("champion",),
             {"champion": MET},
             (
-                "In operation as “champion”: yes, released by ada at log entry 3, conditions met at 7, with worse waived at the "
-                "release.",
+                "In operation as “champion”: yes, released by ada at log entry 3, conditions met at entry 7, with worse waived at "
+                "the release.",
             ),
         ),
         (
@@ -88,8 +88,8 @@ PASSED = entered(moved(gate=GATE), 3)
             ("champion", "prod"),
             {"champion": MET},
             (
-                "In operation as “champion”: yes, released by ada at log entry 3, conditions met at 7, with worse waived at the "
-                "release.",
+                "In operation as “champion”: yes, released by ada at log entry 3, conditions met at entry 7, with worse waived at "
+                "the release.",
                 "In operation as “prod”: yes, released by the key 333333333333… at log entry 5, without a policy, so that nobody "
                 "had to approve it.",
             ),
@@ -99,7 +99,7 @@ PASSED = entered(moved(gate=GATE), 3)
             ("champion",),
             {"champion": replace(MET, closed_by=("approvals",))},
             (
-                "In operation as “champion”: not now: released by ada at log entry 3, conditions not met at 7: approvals.",
+                "In operation as “champion”: not now: released by ada at log entry 3, conditions not met at entry 7: approvals.",
             ),
         ),
         (
