@@ -71,8 +71,8 @@ class TrainingFileNotAPath(InputRefused):
         "its first argument is the path of a training file, and its second the values that replace some of that file's"
     )
     fix = (
-        'write train("train.yml", {{"name": "x"}}); `registry init` writes a training file; rows in memory go into a file first, '
-        'such as frame.to_parquet("rows.parquet"), which data.train.path names'
+        'write train("train.yml", {{"name": "x"}}); `registry init` writes a training file. Write a DataFrame to a file first, '
+        'frame.to_parquet("rows.parquet"), and name that in data.train.path'
     )
 
     kind: str
@@ -102,8 +102,8 @@ class Versions(Sequence["Version"]):
 
     def frame(self) -> Any:
         """A DataFrame of pandas, a row a version: name, number, kind, method, digests as text, bytes, time (UTC), aliases, the
-        label of its base, rank, held-out loss, the figure of its task or of a benchmark task with its name, and its gates. Of the
-        data sets in `seen_before` so many rows were trained on that a figure of them shows what was seen before.
+        label of its base, rank, held-out loss, the figure of its task or of a benchmark task with its name, and its gates.
+        `seen_before` names the data sets of these figures that the version was trained on: they do not show what it learnt.
 
         Raises:
             ImportError: pandas is not installed; MLflow brings it.

@@ -30,16 +30,16 @@ GroupCall = Callable[["Group"], "tuple[ItemResult, ...]"]
 
 
 @dataclass(frozen=True)
-class Begun:
+class BegunWork:
     """A work that a process has begun.
 
     Attributes:
         run_item: what the command comes to for one item by itself.
-        read: the digests of what was read that no option names by itself, as the files of a folder; they are part of the plan.
+        data: the digests of what was read that no option names by itself, as the files of a folder; they are part of the plan.
     """
 
     run_item: Callable[["ListItem"], Outcome]
-    read: "tuple[Digest, ...]" = ()
+    data: "tuple[Digest, ...]" = ()
 
 
 _ONE_AT_A_TIME = Lock()
@@ -69,7 +69,7 @@ class Work:
     def require_count(self, count: int) -> None:
         """Raise where so many items, those of all shards, do not go with an option."""
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
+    def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:
         """What is done with an item; what is kept between two is closed with `closing`.
 
         Raises:
@@ -77,8 +77,12 @@ class Work:
         """
         raise NotImplementedError
 
-    def summary(self, values: Sequence[Any]) -> str | None:  # noqa: ARG002  values are the JSON of items that are done, at least one
-        """A line on what came of the items: where their files lie, what was registered; None where the verdicts are all."""
+    def summary(self, values: Sequence[Any]) -> str | None:  # noqa: ARG002  a work with a summary reads them
+        """A line on what came of the items: where their files lie, what was registered; None where there is nothing to add.
+
+        Args:
+            values: the JSON of the items that are done, at least one.
+        """
         return None
 
 
@@ -140,7 +144,7 @@ def _begun(worker: Worker) -> GroupCall:
     return _in_groups(worker.work, worker.work.begin(registry, closing), registry)
 
 
-def _in_groups(work: Work, begun: Begun, registry: "Registry") -> GroupCall:
+def _in_groups(work: Work, begun: BegunWork, registry: "Registry") -> GroupCall:
     """The work of a process, for some items at a time."""
     reading = registry.database.reading if work.at_once > 1 else nullcontext
 
@@ -151,7 +155,7 @@ def _in_groups(work: Work, begun: Begun, registry: "Registry") -> GroupCall:
     return results
 
 
-def _result_of(begun: Begun, item: "ListItem") -> "ItemResult":
+def _result_of(begun: BegunWork, item: "ListItem") -> "ItemResult":
     from peft_registry.registry.bulk.results import ItemResult, failed, met_a_bug
     from peft_registry.schemas.errors import KnownError
 
@@ -254,14 +258,14 @@ def run_over(home: Home, work: Work, typed: Mapping[str, object], *, to_sign: bo
         home.registry.unlock()
     work = _from_anywhere(work)
     with ExitStack() as closing:
-        # also where others work: options that are wrong are refused as they are for one item, before a worker is started
+        # begun here even where workers do it: a wrong option is refused before one is started, as it is for a single item
         begun = work.begin(home.registry, closing)
         listed = _listed(home, work)
         work.require_count(len(listed.items))
         if words.on is not None:
             require_executor(words.on)  # before the file of results is made
         items = shard.of(listed.items)
-        job = Job(work.verb, listed.digest, plan_of(work, begun.read))
+        job = Job(work.verb, listed.digest, plan_of(work, begun.data))
         kept = closing.enter_context(kept_results(words.json_lines, job))
         # what somebody signs they have seen, and not read in a file
         before = {} if to_sign else {item.parts: kept.known[item.parts] for item in items if item.parts in kept.known}
@@ -298,7 +302,7 @@ def _listed(home: Home, work: Work) -> "WorkList":
     if work.takes != "source":
         if words.where is not None and words.list_file is not None and words.list_file.exists():
             console.note(
-                f"note: {words.list_file} is there and says which items there are; --where is not asked again", indent=6
+                f"note: {words.list_file} exists and names the items; the conditions of --where are not used", indent=6
             )
         return listed_versions(
             home.registry,
@@ -314,19 +318,21 @@ def _listed(home: Home, work: Work) -> "WorkList":
     return read_list(words.list_file)
 
 
-def plan_of(work: Work, read: "Sequence[Digest]" = ()) -> "Digest":
+def plan_of(work: Work, data: "Sequence[Digest]" = ()) -> "Digest":
     """What names the options: two works with the same ones, and the same bytes in what they name, do the same.
 
-    A file counts by its bytes, and a folder by its name, unless its files are among what was `read`: results that are written to a
-    folder lie nowhere else, and a base in a folder is compared with the one that is registered.
+    A file counts by its bytes. A folder counts by its name: results that are written to a folder lie nowhere else, and a base in a
+    folder is compared with the one that is registered. Files of a folder of data count by their digests in `data`.
     """
     from peft_registry.schemas.identity import Digest
 
     def plain(value: object) -> str:
         return str(Digest.of(value.read_bytes()) if isinstance(value, Path) and value.is_file() else value)
 
-    said = asdict(work) | ({"read": [str(digest) for digest in read]} if read else {})
-    return Digest.of(json.dumps(said, default=plain, sort_keys=True).encode())
+    options = asdict(work)
+    if data:
+        options["read"] = [str(digest) for digest in data]
+    return Digest.of(json.dumps(options, default=plain, sort_keys=True).encode())
 
 
 def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
@@ -336,11 +342,11 @@ def _from_anywhere(value: Any) -> Any:  # a work, or a value in it
     if isinstance(value, tuple):
         return tuple(map(_from_anywhere, value))
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{one.name: _from_anywhere(getattr(value, one.name)) for one in fields(value)})
+        return replace(value, **{field.name: _from_anywhere(getattr(value, field.name)) for field in fields(value)})
     return value
 
 
-def _worked(home: Home, work: Work, begun: Begun, items: "Sequence[ListItem]") -> "Iterator[ItemResult]":
+def _worked(home: Home, work: Work, begun: BegunWork, items: "Sequence[ListItem]") -> "Iterator[ItemResult]":
     """The results as they come, with progress for people."""
     from peft_registry.schemas.progress import Advanced, Finished, Started
 
@@ -355,7 +361,7 @@ def _worked(home: Home, work: Work, begun: Begun, items: "Sequence[ListItem]") -
     observe(Finished(work.verb))
 
 
-def _results(home: Home, work: Work, begun: Begun, groups: "Sequence[Group]") -> "Iterator[ItemResult]":
+def _results(home: Home, work: Work, begun: BegunWork, groups: "Sequence[Group]") -> "Iterator[ItemResult]":
     """Of this process, or of the executor that was named."""
     from peft_registry.registry.bulk.executors import opened_executor
     from peft_registry.registry.bulk.running import require_worker, results_of
@@ -400,10 +406,11 @@ def _failure_lines(groups: "Sequence[Failure]", words: ListWords) -> Iterator[Pa
 
 def _again(group: "Failure", words: ListWords) -> str:
     """The line that runs only these items again; without a file of results it runs all of them."""
+    # as typed, without `--retry REASON` or `--retry=REASON`
     typed = [
         word
-        for before, word in pairwise(("", *wiring.typed_command()))
-        if "--retry" not in (before, word.partition("=")[0])
+        for previous, word in pairwise(("", *wiring.typed_command()))
+        if previous != "--retry" and word.partition("=")[0] != "--retry"
     ]
     only = [] if words.json_lines is None else ["--retry", group.reason]
     return shlex.join(["registry", *typed, *only])

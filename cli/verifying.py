@@ -93,8 +93,8 @@ def _looked_up(request: VerifyRequest) -> "Iterator[_LookedUp]":
         except VersionUnknown as unknown:
             if not Path(request.target).is_file():
                 raise
-            # whoever typed the name of a file sees it lie there, and does not look for a name
-            why = "it is a file here, and what is verified is a version or a folder with one"
+            # the user sees a file of that name, and that no version has it would be no answer
+            why = "it is a file; `registry verify` takes a version, or a folder that holds one"
             fix = "name a version as NAME:NUMBER, or a folder that `registry pull` wrote; `registry list` shows the versions"
             raise VersionUnknown(unknown.version, why, unknown.close, fix) from unknown
         yield _LookedUp(examiner, version)

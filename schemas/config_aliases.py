@@ -30,7 +30,7 @@ from peft_registry.schemas.methods.lora import LoraBlock
 from peft_registry.schemas.suggestions import closest, did_you_mean
 
 _MAX_SHOWN = 60
-_LIST_OF_NAMES = "tuple[str, ...]"  # as pydantic calls that alternative of a union
+_LIST_OF_NAMES = "tuple[str, ...]"  # how pydantic calls this shape of a union
 
 
 class UnknownSetting(InputRefused):
@@ -284,11 +284,11 @@ def _tuples(value: Any) -> Any:
 def _first_of_key(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     """The first error, and those of the same key: a value that may be of several shapes has one for each.
 
-    A value that is a list, and of no names, has its other error at one of its items.
+    Of a list whose items are not names, pydantic reports the shape "list of names" at an item.
     """
     location = _location(errors[0])
-    same = (error for error in errors if _location(error)[: len(location)] == location)
-    return [error for error in same if _location(error) == location or _LIST_OF_NAMES in error["loc"]]
+    at_or_below = (error for error in errors if _location(error)[: len(location)] == location)
+    return [error for error in at_or_below if _location(error) == location or _LIST_OF_NAMES in error["loc"]]
 
 
 def _location(error: ErrorDetails) -> list[str]:

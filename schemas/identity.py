@@ -51,7 +51,7 @@ class AliasNeeded(InputRefused):
     why = "{reason}"
     fix = (
         "write NAME@ALIAS; `registry show NAME` lists the aliases that point at a version, and `registry promote VERSION ALIAS "
-        "--explain` holds a version against the policy of an alias"
+        "--explain` checks a version against the policy of an alias"
     )
 
     text: str

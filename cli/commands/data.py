@@ -65,9 +65,10 @@ def data_inspect(
     lines: list[Part] = list(_inspected_lines(inspected))
     if target.base is None:
         lines.append(Note("--base REF counts tokens, and --labels N shows them"))
-    # what replaced values of a training file replaces them in its training too
-    words = [file, *(overrides or ())] if file.endswith(TRAINING_FILES) else ["CONFIG.yml"]
-    return Outcome(inspected.to_json(), lines, f"registry train {shlex.join(words)}", problem=inspected.problem)
+    arguments = ["CONFIG.yml"]
+    if file.endswith(TRAINING_FILES):  # its training takes the same KEY=VALUE
+        arguments = [file, *(overrides or ())]
+    return Outcome(inspected.to_json(), lines, f"registry train {shlex.join(arguments)}", problem=inspected.problem)
 
 
 def _inspected_lines(inspected: "Inspection") -> Iterator[Part]:
@@ -128,7 +129,7 @@ def _counterfactual_lines(target: Path, written: "CounterfactualData") -> Iterat
 
 
 def _part_lines(part: "DataPart") -> Iterator[Part]:
-    from peft_registry.trainer.data.dataset import lonely_classes
+    from peft_registry.trainer.data.dataset import lonely_classes_sentence
 
     how = "recognised" if part.detected else "as asked"
     columns = ", ".join(f"{meaning} from `{column}`" for meaning, column in part.columns)
@@ -145,7 +146,7 @@ def _part_lines(part: "DataPart") -> Iterator[Part]:
     if part.labels:
         more = f", and {len(part.labels) - 20} more" if len(part.labels) > 20 else ""
         yield Line("labels     " + ", ".join(f"{name} {count}" for name, count in part.labels[:20]) + more, 11)
-        single = lonely_classes(sum(count == 1 for _, count in part.labels), len(part.labels))
+        single = lonely_classes_sentence(sum(count == 1 for _, count in part.labels), len(part.labels))
         if single is not None:
             yield Line(f"single     {single}", 11)
     lengths = part.lengths

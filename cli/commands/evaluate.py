@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli.completion import offer_suites, offer_versions
-from peft_registry.cli.many import Begun, Work, over_many
+from peft_registry.cli.many import BegunWork, Work, over_many
 from peft_registry.cli.options import MAX_SEED, GuardDigestOption, GuardTextOption, HalfOption, SuiteHalf
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Note, Outcome, Part, Table, command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from peft_registry.registry.bulk.lists import ListItem
     from peft_registry.registry.homes.home import Registry
     from peft_registry.schemas.errors import KnownError
     from peft_registry.schemas.evaluation import EvaluationRecord
@@ -170,16 +171,20 @@ class EvaluateWork(Work):
 
     @property
     def signs(self) -> bool:
-        """It does."""
+        """Always: each is registered, or recorded, with a signature."""
         return True
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
+    def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:
         """Evaluate each item on the bases that this process has loaded for those before it."""
         from peft_registry.registry.records.references import version_named
         from peft_registry.trainer.use_cases.evaluate import evaluator
 
-        made = closing.enter_context(evaluator(registry, self.request, append_again=False))
-        return Begun(lambda item: _evaluated(made.evaluate(version_named(registry, item.parts[0]))), made.data)
+        open_evaluator = closing.enter_context(evaluator(registry, self.request, append_again=False))
+
+        def run_item(item: "ListItem") -> Outcome:
+            return _evaluated(open_evaluator.evaluate(version_named(registry, item.parts[0])))
+
+        return BegunWork(run_item, open_evaluator.data)
 
 
 def _evaluated(done: "Sequence[Evaluated]") -> Outcome:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Begun, Work, over_many
+from peft_registry.cli.many import BegunWork, Work, over_many
 from peft_registry.cli.options import OptionNeeded, OptionsExclusive, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, Home, Line, Outcome, Part, command
 from peft_registry.schemas.errors import InputRefused
@@ -127,8 +127,8 @@ class ExportWork(Work):
     trust: Path | None
     root: tuple[str, ...]
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
-        """Check each item; what is wrong with it first is its problem. The base is hashed once."""
+    def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:
+        """Check each item; the first thing that is wrong with it is its problem."""
         from peft_registry.cli.wiring import chosen_trust
         from peft_registry.registry.disk.hashing import RunDigests
         from peft_registry.registry.exports.vllm import DEFAULT_MAX_RANK
@@ -140,7 +140,7 @@ class ExportWork(Work):
         if problem is not None:
             raise problem
         digests = closing.enter_context(contextlib.closing(RunDigests()))
-        if self.base is not None:
+        if self.base is not None:  # refused here if it is not one, and hashed once for all items
             identify_base(self.base, cache=digests)
 
         def run_item(item: "ListItem") -> Outcome:
@@ -155,7 +155,7 @@ class ExportWork(Work):
             )
             return Outcome(checked.to_json(), problem=next(iter(checked.problems), None))
 
-        return Begun(run_item)
+        return BegunWork(run_item)
 
 
 class OptionOfAnotherPurpose(InputRefused):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peft_registry.cli.many import Begun, Work, over_many, versions_line
+from peft_registry.cli.many import BegunWork, Work, over_many, versions_line
 from peft_registry.cli.options import MirrorOption, ProjectOption
 from peft_registry.cli.outcome import OVER_MANY, SIGNS, Home, Outcome, command
 
@@ -70,7 +70,7 @@ class ImportWork(Work):
 
     @property
     def signs(self) -> bool:
-        """It does."""
+        """Always: each is registered, or recorded, with a signature."""
         return True
 
     def require_count(self, count: int) -> None:
@@ -80,7 +80,7 @@ class ImportWork(Work):
         if self.request.name is not None and count > 1:
             raise NameForSeveral(count)
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:  # noqa: ARG002  nothing is kept open
+    def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:  # noqa: ARG002  nothing is kept open
         """Import each item."""
         from peft_registry.registry.use_cases.import_plan import require_options
         from peft_registry.schemas.progress import ignore
@@ -91,7 +91,7 @@ class ImportWork(Work):
             outcome = self.imported(registry, item.parts, ignore)
             return replace(outcome, json=outcome.json[0])
 
-        return Begun(run_item)
+        return BegunWork(run_item)
 
     def summary(self, values: Sequence[Any]) -> str:
         """The versions that the items are."""

@@ -196,7 +196,7 @@ def _list_found(registry: "Registry", question: _Question, output: ListOutput) -
     query = question.query()
     names = read_columns(question.columns)
     if question.columns is None and query.order.facet not in (*names, "name"):
-        names = (*names, query.order.facet)  # whoever sorts by something wants to see it
+        names = (*names, query.order.facet)
     if question.after is not None and question.cursor is not None:
         raise OptionsExclusive("--after", "--cursor", "both say where the page begins")
     cursor = question.cursor if question.after is None else cursor_after(query, *question.after)

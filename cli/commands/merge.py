@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Begun, Work, over_many, versions_line
+from peft_registry.cli.many import BegunWork, Work, over_many, versions_line
 from peft_registry.cli.options import (
     MAX_SEED,
     GuardDigestOption,
@@ -150,7 +150,7 @@ class MergeWork(Work):
         """Unless it is only checked."""
         return not self.check
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:  # noqa: ARG002  nothing is kept open
+    def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:  # noqa: ARG002  nothing is kept open
         """Merge the adapters of each item."""
         from peft_registry.schemas.progress import ignore
         from peft_registry.trainer.use_cases.merge_inputs import require_options
@@ -162,7 +162,7 @@ class MergeWork(Work):
             command = tuple(shlex.split(_command(request))[1:])
             return _merged(registry, request, check=self.check, mirror=self.mirror, command=command, observe=ignore)
 
-        return Begun(run_item)
+        return BegunWork(run_item)
 
     def summary(self, values: Sequence[Any]) -> str | None:
         """The versions that the merges are; of those that were only checked there are none."""

@@ -19,7 +19,7 @@ from peft_registry.cli.dossier import (
     signer_of_dossier,
     write_dossier,
 )
-from peft_registry.cli.many import Begun, Work, over_many
+from peft_registry.cli.many import BegunWork, Work, over_many
 from peft_registry.cli.options import KeyPassphraseOption, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS, FileOnStdout, Home, Line, Outcome, Part, command, of_folder
 
@@ -131,8 +131,8 @@ class ReportWork(Work):
     out: Path
     as_of: str | None
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:  # noqa: ARG002  nothing is kept open
-        """Write the page of each item, into a folder that is made where it is missing, as that of a dossier is."""
+    def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:  # noqa: ARG002  nothing is kept open
+        """Write the page of each item into a folder, which is made where it is missing."""
         from peft_registry.registry.disk.files import unwritable
         from peft_registry.registry.records.references import version_named
         from peft_registry.registry.use_cases.report import require_time
@@ -147,7 +147,7 @@ class ReportWork(Work):
                 raise unwritable(self.out, error) from error
             return _report_version(registry, version, str(self.out / _file_of(version)), self.as_of)
 
-        return Begun(run_item)
+        return BegunWork(run_item)
 
     def summary(self, values: Sequence[Any]) -> str:  # noqa: ARG002  all lie in one folder
         """Where the pages lie."""
@@ -163,10 +163,11 @@ class DossierWork(Work):
     out: Path
     recipient: DossierRecipient
     key: Path | None
-    key_passphrase_file: str | None  # a name: whoever reads results must not be helped to guess what it holds
+    # text and not a Path: the plan holds the digest of a named file, by which a passphrase could be guessed
+    key_passphrase_file: str | None
     with_base: bool
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:  # noqa: ARG002  nothing is kept open
+    def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:  # noqa: ARG002  nothing is kept open
         """Write the dossier of each item, with a key that is unlocked once."""
         from peft_registry.registry.records.references import version_named
 
@@ -178,7 +179,7 @@ class DossierWork(Work):
             folder = self.out / f"{version.name}-{version.number}"
             return write_dossier(registry, version, DossierRequest(folder, self.recipient, self.with_base), signer)
 
-        return Begun(run_item)
+        return BegunWork(run_item)
 
     def summary(self, values: Sequence[Any]) -> str:  # noqa: ARG002  all lie in one folder
         """Where the dossiers lie."""

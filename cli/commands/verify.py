@@ -14,7 +14,7 @@ import typer
 from peft_registry.cli import console, wiring
 from peft_registry.cli.auditing import of_audit
 from peft_registry.cli.completion import offer_versions
-from peft_registry.cli.many import Begun, ListRun, Work, run_over
+from peft_registry.cli.many import BegunWork, ListRun, Work, run_over
 from peft_registry.cli.options import OptionNeeded, RootOption, TrustOption
 from peft_registry.cli.outcome import OVER_MANY, READS_AT, Home, Note, Outcome, Part, command
 from peft_registry.cli.tables import wrapped_lines
@@ -187,7 +187,7 @@ class VerifyWork(Work):
     file_digests: bool = False
     no_cache: bool = False
 
-    def begin(self, registry: "Registry", closing: ExitStack) -> Begun:
+    def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:
         """Verify each item with what this process hashed for those before it."""
         # what a version says is read to some ten thousand objects, none of them in a circle: to look for circles each time
         # after 700, as Python does, takes a fifth of the time
@@ -216,9 +216,9 @@ class VerifyWork(Work):
 
         def run_item(item: "ListItem") -> Outcome:
             outcome = verify(version_named(registry, item.parts[0], trust=policy))
-            return _of_item(outcome if outcome.verdict == "broken" else with_stops(registry, outcome))
+            return _item_outcome(outcome if outcome.verdict == "broken" else with_stops(registry, outcome))
 
-        return Begun(run_item)
+        return BegunWork(run_item)
 
 
 def _recorded(registry: "Registry", ran: ListRun, *, is_signed: bool) -> str | None:
@@ -250,7 +250,7 @@ def _recorded(registry: "Registry", ran: ListRun, *, is_signed: bool) -> str | N
     return f"{how} log entry {before.entry} ({before.at})"
 
 
-def _of_item(outcome: "VerifyOutcome") -> Outcome:
+def _item_outcome(outcome: "VerifyOutcome") -> Outcome:
     """How an item of a list verified; its problem is the first check that decided against it."""
     from peft_registry.schemas.errors import IntegrityBroken, NotChecked
 

@@ -81,11 +81,9 @@ class NoRoomForPrompt(InputRefused):
         if longest >= _SHORTEST_ROW:
             return f"set training.max_length to {longest} or less, or take fewer virtual tokens"
         most = self.context_length - self.max_length
-        return (
-            f"take {most} virtual tokens or fewer"
-            if most
-            else "take fewer virtual tokens, and lower training.max_length"
-        )
+        if most:
+            return f"take {most} virtual tokens or fewer"
+        return "take fewer virtual tokens, and lower training.max_length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,8 +466,8 @@ class _Reader:
         self.observe(Finished(_STEP))
 
 
-def lonely_classes(lonely: int, classes: int) -> str | None:
-    """What is said of classes with a single row; None where there is none."""
+def lonely_classes_sentence(lonely: int, classes: int) -> str | None:
+    """How many of all classes have a single row; None where none has."""
     if not lonely:
         return None
     have = "has" if lonely == 1 else "have"
@@ -478,7 +476,7 @@ def lonely_classes(lonely: int, classes: int) -> str | None:
 
 def _lonely_classes(classes: Counter[str]) -> Iterable[str]:
     """Without their names: a warning is recorded, and what rows say is not."""
-    sentence = lonely_classes(sum(rows == 1 for rows in classes.values()), len(classes))
+    sentence = lonely_classes_sentence(sum(rows == 1 for rows in classes.values()), len(classes))
     if sentence is not None:
         yield sentence
 

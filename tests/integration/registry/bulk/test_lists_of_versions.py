@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from peft_registry.cli.main import run
-from peft_registry.cli.many import Begun, Work, Worker
+from peft_registry.cli.many import BegunWork, Work, Worker
 from peft_registry.cli.outcome import Outcome
 from peft_registry.registry.bulk.lists import ListItem
 from peft_registry.registry.bulk.running import WorkerUnfit, require_worker, results_of
@@ -117,7 +117,7 @@ def test_a_question_is_answered_once_where_its_list_is_kept(home: Path, capsys: 
     Path("list").write_text("".join(Path("list").read_text("utf-8").splitlines(keepends=True)[:3]), "utf-8")
     assert run(kept) == 0
     shown = capsys.readouterr()
-    assert "2 items" in shown.out and "note: list is there" in shown.err and first["items"] == COUNT
+    assert "2 items" in shown.out and "note: list exists" in shown.err and first["items"] == COUNT
 
 
 def test_shards_verify_every_version_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,7 +268,7 @@ class AtOnce(Work):
     verb = "count"
     under_way: ClassVar[list[str]] = []
 
-    def begin(self, registry: Any, closing: Any) -> Begun:
+    def begin(self, registry: Any, closing: Any) -> BegunWork:
         def run_item(item: ListItem) -> Outcome:
             found = len(self.under_way)
             self.under_way.append("one")
@@ -276,7 +276,7 @@ class AtOnce(Work):
             self.under_way.pop()
             return Outcome(found)
 
-        return Begun(run_item)
+        return BegunWork(run_item)
 
 
 def test_a_worker_with_several_threads_works_on_one_item_at_a_time(home: Path) -> None:

@@ -65,7 +65,7 @@ def test_the_name_of_a_file_is_answered_with_what_is_verified(
     (tmp_path / "tickets.csv").write_text("text,label\n")
     assert run(["verify", "tickets.csv", "--home", str(registry.folder)]) == 7
     said = capsys.readouterr().err
-    assert "it is a file here, and what is verified is a version or a folder with one" in said
+    assert "it is a file; `registry verify` takes a version, or a folder that holds one" in said
     assert "NAME:NUMBER, or a folder that `registry pull` wrote" in said
     assert run(["verify", "nothing", "--home", str(registry.folder)]) == 7
     assert "nothing has the name 'nothing'" in capsys.readouterr().err
