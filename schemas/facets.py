@@ -20,11 +20,13 @@ OPERATORS: dict[FacetType, tuple[Operator, ...]] = {
     "time": ("=", "<", "<=", ">", ">="),
 }
 METRIC = "metric"  # the facet with a name in brackets: metric[house.pct_stereotype]
+HELD_OUT_CLASSES, HELD_OUT_ANSWERS, HELD_OUT_NUMBERS = "held-out-classes", "held-out-answers", "held-out-numbers"
+"""The data sets of what a training asks of rows held out of it: their classes, their answers in words, the numbers in these."""
 OF_HELD_OUT_ROWS = {
     "loss": f"{METRIC}[held-out.loss]",
-    "accuracy": f"{METRIC}[held-out-classes.accuracy]",
-    "number_match": f"{METRIC}[held-out-numbers.number_match]",
-    "exact_match": f"{METRIC}[held-out-answers.exact_match]",
+    "accuracy": f"{METRIC}[{HELD_OUT_CLASSES}.accuracy]",
+    "number_match": f"{METRIC}[{HELD_OUT_NUMBERS}.number_match]",
+    "exact_match": f"{METRIC}[{HELD_OUT_ANSWERS}.exact_match]",
 }
 """The figures that a training measures on rows held out of it, by the word that people have for each, with its facet."""
 LONGEST_WORD = 200  # characters of a word that is kept: what somebody declares as a licence may be a text

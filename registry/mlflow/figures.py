@@ -20,6 +20,7 @@ from peft_registry.registry.evaluation.halves import part_text
 from peft_registry.registry.evaluation.standing import standing_findings, with_repeated, worst_first
 from peft_registry.schemas.dataset import DataIdentity
 from peft_registry.schemas.evaluation import DatasetUsed, EvaluationRecord
+from peft_registry.schemas.facets import HELD_OUT_ANSWERS, HELD_OUT_CLASSES, HELD_OUT_NUMBERS
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.merge import MergeRecord
 from peft_registry.schemas.run import RunRecord
@@ -46,19 +47,19 @@ MAX_DATASET_DIGEST = 36  # so a SHA-256 does not fit; the whole one is in the da
 
 _OF_LOSSES = ("loss", "perplexity")  # metrics of a data set that say nothing of bias
 _HELD_OUT_ROWS = "held-out"  # the data set of a run's held-out rows, as evaluations name it
-# and what those rows ask besides, by figure
+# the data set of a figure of right answers on them
 _HELD_OUT_ANSWERS = {
-    "accuracy": "held-out-classes",
-    "macro_f1": "held-out-classes",
-    "exact_match": "held-out-answers",
-    "f1": "held-out-answers",
-    "number_match": "held-out-numbers",
+    "accuracy": HELD_OUT_CLASSES,
+    "macro_f1": HELD_OUT_CLASSES,
+    "exact_match": HELD_OUT_ANSWERS,
+    "f1": HELD_OUT_ANSWERS,
+    "number_match": HELD_OUT_NUMBERS,
 }
 _MEASURED: Mapping[RunMetricName, str] = {
     "loss": CURVE,
     "held_out_loss": HELD_OUT,
     "validation_loss": "loss/validation",
-    # the curve of rows that are reported on has the name that its evaluation and `registry list` give to its end
+    # the curve of the held-out rows is called as its last value in the evaluation and in `registry list`
     **{
         name: f"{QUALITY}/{_HELD_OUT_ANSWERS[figure] if part == 'held_out' else part}.{figure}"
         for name, (part, figure) in LOOKED_AT.items()

@@ -23,6 +23,7 @@ from peft_registry.registry.evaluation.items import ScoreNotFinite
 from peft_registry.registry.evaluation.readings import Reading, whole_millionths
 from peft_registry.schemas.errors import InputRefused, RunFailed
 from peft_registry.schemas.evaluation import ArmName, DatasetUsed
+from peft_registry.schemas.facets import HELD_OUT_ANSWERS, HELD_OUT_CLASSES, HELD_OUT_NUMBERS
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.progress import Advanced, Finished, Observe, Started, ignore
 from peft_registry.trainer.data.dataset import LoadedData, Task
@@ -42,9 +43,6 @@ from peft_registry.trainer.evaluation.questions import Request
 from peft_registry.trainer.evaluation.score_cache import NOTHING, FinishedScores
 from peft_registry.trainer.evaluation.suites.files import MAX_BYTES, MalformedSuite, SuiteFiles
 
-HELD_OUT_CLASSES = "held-out-classes"
-HELD_OUT_ANSWERS = "held-out-answers"
-HELD_OUT_NUMBERS = "held-out-numbers"
 MAX_NEW_TOKENS = 32
 MAX_TOKENS_TO_A_NUMBER = 256  # as lm-evaluation-harness generates where a task names no limit
 MAX_SOURCE = 1024 * 1024
@@ -289,11 +287,14 @@ def fitting_figures(*, has_answers: bool, classes: int, are_numbers: bool) -> tu
         classes: how many different labels the whole data have.
         are_numbers: whether every answer in words comes to a number.
     """
-    of_classes = _OF_CLASSES if classes > 1 else ()
-    if not has_answers:
-        return ("loss", *of_classes)
-    # any answer in words has equality and F1
-    return ("loss", *of_classes, "exact_match", "f1", *(("number_match",) if are_numbers else ()))
+    figures = ["loss"]
+    if classes > 1:
+        figures += _OF_CLASSES
+    if has_answers:
+        figures += ["exact_match", "f1"]  # of any answer in words
+        if are_numbers:
+            figures.append("number_match")
+    return tuple(figures)
 
 
 def require_fitting_format(names: Sequence[str], reading: RowReading, *, key: str) -> None:
@@ -413,17 +414,17 @@ def load_metric(source: MetricSource, *, allow_code: bool) -> OwnMetric:
         FileMissing, OfferedFileRefused: the file cannot be read.
     """
     if not allow_code:
-        raise CodeNotAllowed(f"{source}")
+        raise CodeNotAllowed(str(source))
     file = str(source.file)
     code = read_offered(source.file, max_bytes=MAX_SOURCE)
     space: dict[str, Any] = {"__name__": "user_metric", "__file__": file}
     try:
         exec(compile(code, file, "exec"), space)  # noqa: S102  the user's own file, allowed by them for this run
     except (Exception, SystemExit) as error:
-        raise MetricUnusable(f"{source}", f"{type(error).__name__}: {error}") from error
+        raise MetricUnusable(str(source), f"{type(error).__name__}: {error}") from error
     metric = space.get(source.function)
     if not callable(metric):
-        raise MetricUnusable(f"{source}", f"{file} has no function {source.function}")
+        raise MetricUnusable(str(source), f"{file} has no function {source.function}")
     return OwnMetric(source.function, metric, Digest.of(code))
 
 
