@@ -35,7 +35,7 @@ class SuiteFacts(Frozen):
     leaked: tuple[str, ...] = ()
     unknown_trainings: tuple[str, ...] = ()
     unkept: tuple[str, ...] = ()
-    undecided: tuple[str, ...] = ()  # those of `unkept` that no figure is beyond
+    undecided: tuple[str, ...] = ()  # those of `unkept` that are not broken
     data: Digest | None = None
     rows: int = 0
     is_whole: bool = False  # every row of the file that can be scored was

@@ -299,11 +299,12 @@ def columns_of(
 
     Args:
         trace: of the run.
-        libraries, tokenizer: what they take; the code of the products of a first batch is in it.
+        libraries: what they take, with the code for the products of a first batch, in bytes.
+        tokenizer: what it takes, in bytes.
         on_gpu: whether a GPU computes.
         keeps_best: whether the weights of the best look are kept.
         trained_shapes: how many sizes the batches of the training have.
-        scored_shapes: how many those have that a processor's oneDNN scores.
+        scored_shapes: how many sizes the batches have that oneDNN scores on a processor.
     """
     from peft_registry.trainer.costs.memory import COMPONENTS
 
@@ -313,8 +314,11 @@ def columns_of(
         freed = moment if moment.name == "score" else backward
         parts = {name: int(getattr(moment, name)) for name in COMPONENTS}
         parts["allocator"] = round(_KEPT[moment.name] * (freed.activations + freed.transients))
-        before, scored = (trained_shapes - 1) * backward.products, scored_shapes * moment.products
-        parts["kernels"] = 0 if on_gpu else _code(before, scored if moment.name == "score" else None)
+        parts["kernels"] = 0
+        if not on_gpu:
+            trained_products = (trained_shapes - 1) * backward.products
+            scored_products = scored_shapes * moment.products if moment.name == "score" else None
+            parts["kernels"] = _code_bytes(trained_products, scored_products)
         parts |= {MAPPED: 0 if on_gpu else trace.mapped, "tokenizer": tokenizer, "libraries": libraries}
         if keeps_best and not on_gpu:
             parts["best weights"] = trace.trained_bytes
@@ -323,10 +327,12 @@ def columns_of(
     return tuple(columns)
 
 
-def _code(trained: int, scored: int | None) -> int:
-    """Bytes of the code of so many products of the training; while it is scored, of those and of so many that score."""
-    code = _CODE_BYTES * trained if scored is None else _CODE_BYTES_LEFT * trained + _CODE_BYTES * scored
-    return code + _CODE_BYTES_OF_THE_LAST * min(trained + (scored or 0), PRODUCTS_KEPT)
+def _code_bytes(trained: int, scored: int | None) -> int:
+    """The code of so many products of the training and, while it is scored, of the scoring; None before that."""
+    if scored is None:
+        return _CODE_BYTES * trained + _CODE_BYTES_OF_THE_LAST * min(trained, PRODUCTS_KEPT)
+    code = _CODE_BYTES_LEFT * trained + _CODE_BYTES * scored
+    return code + _CODE_BYTES_OF_THE_LAST * min(trained + scored, PRODUCTS_KEPT)
 
 
 def count_text(parameters: int) -> str:

@@ -69,9 +69,9 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """Bytes alive when most are, in one part of a run: `activations` are kept for the backward pass, `transients` are the
-    logits, the loss and whatever an operation needs while it runs. `products` are how many different ones of matrices a
-    processor's oneDNN multiplies, in scoring if it is the faster library there (`fast_linear`): it writes code for each of them
-    anew where a batch has another shape."""
+    logits, the loss and whatever an operation needs while it runs. `products` is how many different matrix products oneDNN
+    computes on a processor (in scoring only where it is the faster library, see `fast_linear`): it writes code for each of them,
+    and again for a batch of another shape."""
 
     name: str
     weights: int
@@ -173,8 +173,8 @@ _DRAWN = "_peft_registry_drawn"  # the attribute of a single number that was dra
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's __init_subclass__
-    """Counts the bytes of storages made while it is on, and the most there were at once; and the different products of
-    matrices that a processor's oneDNN multiplies then: those of a number format, by a weight of `smallest` numbers or more."""
+    """Counts the bytes of storages made while it is on, and the most there were at once; and the different matrix products that
+    oneDNN computes on a processor: those in the format `multiplied`, by a weight of `smallest` numbers or more."""
 
     def __init__(self, multiplied: torch.dtype, *, smallest: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -260,7 +260,7 @@ class _Twin:
 
     def step(self, shape: Shape, *, products: torch.dtype | None) -> tuple[Moment, Moment]:
         """The backward pass of a later micro-batch, with the optimizer's state there already, and the optimizer's step."""
-        live = _Live(torch.bfloat16)  # torch has it multiply these alone
+        live = _Live(torch.bfloat16)  # in a training torch uses oneDNN for these alone
         live.know(self._tensors)
         optimizer = optimizer_for(self.model, self.config)
         hooks = [

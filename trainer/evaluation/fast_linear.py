@@ -72,8 +72,10 @@ def _multiply(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | N
 
 @lru_cache(maxsize=1)
 def onednn_is_faster() -> bool:
-    """Whether it multiplies fp32 here, by the kind of processor and not by the clock: two runs on one machine must take the
-    same sums."""
+    """Whether oneDNN multiplies fp32 faster here.
+
+    By the kind of processor and not by the clock: two runs on one machine must take the same sums.
+    """
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.enabled:
         return False
     try:

@@ -223,7 +223,7 @@ def token_budget_of(model: CausalModel) -> int:
 
 
 def token_budget_for(vocabulary: int) -> int:
-    """As `token_budget_of`, of a model with so many tokens."""
+    """As `token_budget_of`, of a model with a vocabulary of so many tokens."""
     return max(1, min(MAX_TOKEN_BUDGET, LOGITS_BUDGET // vocabulary))
 
 

@@ -68,7 +68,7 @@ def run_route(
 
 
 def sizes_of_batches(rows: Sequence[TokenRow], *, budget: int, shortest_first: bool) -> set[int]:
-    """How many tokens the batches of these rows have, padding included, on the fastest route: each is a shape of its products."""
+    """The numbers of tokens that the batches of these rows have on the fastest route, padding included."""
     size = _tree_tokens(rows, shortest_first=shortest_first)
     made = _tree_batches(rows, budget=budget, tree_tokens=size, shortest_first=shortest_first)
     return {len(batch) * max(tree.size for tree in batch) for batch in made}

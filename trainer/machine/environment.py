@@ -111,7 +111,7 @@ def choose_hardware(dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto", *, 
 
     A GPU that only emulates bf16 is slower in it than in fp32, and is not taken for one that has it. Sets torch's number of
     threads to the cores that this process may use, unless OMP_NUM_THREADS says otherwise, asks a GPU for deterministic kernels, and
-    has a processor keep few of its kernels.
+    lets oneDNN keep little code on a processor.
     """
     import torch
 

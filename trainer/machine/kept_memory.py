@@ -1,4 +1,4 @@
-"""What a process keeps of its main memory without using it: blocks that were freed, and code of products that are over."""
+"""Main memory that a process keeps without using it: freed blocks, and oneDNN's code for products that are done."""
 
 import ctypes
 import os
@@ -11,15 +11,17 @@ _SETTING = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def keep_code_of_few_products() -> None:
-    """Let oneDNN keep the code of a batch's products and not of all that were. It reads this when it first multiplies, so that
-    this comes before anything is computed; a setting of the user's stays."""
+    """Let oneDNN keep the code of about one batch's products. A setting of the user's stays.
+
+    oneDNN reads the setting at its first product: call this before anything is computed.
+    """
     os.environ.setdefault(_SETTING, str(PRODUCTS_KEPT))
 
 
 def give_back_freed_memory() -> None:
-    """Return to the system what was freed and the allocator keeps, where that is possible: glibc has a call for it.
+    """Return freed memory that the allocator keeps to the system; nothing happens without glibc.
 
-    A training leaves holes that are too small for what scoring needs in one piece, which would come on top of them.
+    A training leaves holes that are too small for what scoring needs in one piece: its memory would come on top of them.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -115,8 +115,8 @@ def estimate_run(
             check_processes(loaded.config, nproc=max(question.devices, fewest_processes(loaded.config)), nnodes=1)
             return _estimate(loaded, _read_config(model_config), _assumed(loaded.config), question, rate=None)
         # refuses what the run would refuse; how many processes there will be is not in the file
-        asked = load_training_file(config_path, overrides).config
-        launch = Launch(nproc=max(question.devices, fewest_processes(asked)))
+        config = load_training_file(config_path, overrides).config
+        launch = Launch(nproc=max(question.devices, fewest_processes(config)))
         plan = plan_training(
             registry,
             config_path,
@@ -452,7 +452,7 @@ def _workload(registry: Registry, plan: TrainingPlan, folder: Path, vocabulary: 
 
 
 def _shapes_of_all_epochs(config: TrainingFile, sizes: Sequence[int]) -> int:
-    """How many sizes the batches have, of whose first epoch these are: each epoch is shuffled anew, and makes others in between."""
+    """How many sizes the batches of all epochs have at most, from those of the first: each epoch is shuffled anew."""
     passes = math.ceil(config.training.num_train_epochs) * len(config.seeds)
     return min(len(set(sizes)) * passes, max(sizes) - min(sizes) + 1)
 

@@ -111,7 +111,7 @@ class Evaluator:
 
     Attributes:
         evaluate: what came of one, appended to it.
-        data: the digests of what suites and tasks are asked on, wherever that was found: named, pinned, or shipped.
+        data: the digests of the data of its suites and tasks, whether named, pinned or shipped.
     """
 
     evaluate: Callable[[Version], tuple[Evaluated, ...]]
@@ -149,8 +149,8 @@ def evaluate_references(
     """
     registry.require_writable()
     versions = [version_named(registry, reference) for reference in references]
-    with evaluator(registry, request, versions, observe=observe) as shared:
-        return tuple(evaluated for version in versions for evaluated in shared.evaluate(version))
+    with evaluator(registry, request, versions, observe=observe) as open_evaluator:
+        return tuple(evaluated for version in versions for evaluated in open_evaluator.evaluate(version))
 
 
 @contextmanager

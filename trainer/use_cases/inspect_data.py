@@ -37,7 +37,7 @@ class InspectionTarget:
     folder: Path
     base: str | None
     max_length: int
-    # a training file with what replaces values of it: what refuses its training is looked for too
+    # a training file and what replaces its values, so that its training can be refused here too; None for rows alone
     file: Path | None = None
     overrides: tuple[str, ...] = ()
 
@@ -99,6 +99,11 @@ def inspection_target(
         data = loaded.config.data
         training = loaded.config.training
         held_out = data.validation.as_source() if data.validation.path else None
+        replaced = list(overrides)
+        if base is not None:
+            replaced.append(f"base={base}")
+        if max_length is not None:
+            replaced.append(f"training.max_length={max_length}")
         return InspectionTarget(
             data.train,
             held_out,
@@ -106,11 +111,7 @@ def inspection_target(
             base or loaded.config.base,
             max_length or training.max_length,
             Path(source),
-            (
-                *overrides,
-                *(() if base is None else (f"base={base}",)),
-                *(() if max_length is None else (f"training.max_length={max_length}",)),
-            ),
+            tuple(replaced),
         )
     for path in (source, validation):
         if path is not None and not (here / path).exists() and not is_hub_id(path, here):
@@ -157,27 +158,28 @@ def _inspection(target: InspectionTarget, *, tokenizer: Any | None, show: int, o
     train = _opened(target, target.train, "train", tokenizer, observe)
     part, seen = _inspected(train, target, target.train, tokenizer, show)
     if target.validation is None:
-        return _with_figures(Inspection(part), train[2])
+        *_, reading = train
+        return _with_figures(Inspection(part), reading)
     held_out = _opened(target, target.validation, "validation", tokenizer, observe)
     other, _ = _inspected(held_out, target, target.validation, tokenizer, show)
-    found = Inspection(part, other, leak(*held_out, seen, limit=target.validation.rows))
-    return _with_figures(found, held_out[2])
+    *_, reading = held_out
+    return _with_figures(Inspection(part, other, leak(*held_out, seen, limit=target.validation.rows)), reading)
 
 
-def _with_figures(found: Inspection, reading: RowReading) -> Inspection:
+def _with_figures(inspection: Inspection, reading: RowReading) -> Inspection:
     """With what can be measured of the rows that are held out: those of a file of their own, else some of the training's."""
-    held_out = found.validation or found.train
-    parts = (found.train, held_out)
+    held_out = inspection.validation or inspection.train
+    parts = (inspection.train, held_out)
     figures = fitting_figures(
         has_answers=reading.has_tasks,
         classes=len({name for part in parts for name, _ in part.labels}),
         are_numbers=held_out.numbers == held_out.rows,
     )
-    return replace(found, figures=figures, has_answers=reading.has_tasks)
+    return replace(inspection, figures=figures, has_answers=reading.has_tasks)
 
 
 def _refusal(registry: Registry, target: InspectionTarget, texts: Path) -> KnownError | None:
-    """How the training of a file is refused before a weight is read; None where nothing refuses it, and of other files.
+    """What refuses the training of a file before a weight is read; None where nothing does, and where there is no training file.
 
     Args:
         registry: holds the base.
@@ -196,7 +198,7 @@ def _refusal(registry: Registry, target: InspectionTarget, texts: Path) -> Known
         plan = plan_training(registry, target.file, target.overrides, launch=launch, fetches=False, runs_here=False)
         rows_of_plan(registry, plan, texts, observe=ignore)
     except KnownError as refused:
-        return refused  # told behind what was found in the rows
+        return refused  # printed after what was found in the rows
     return None
 
 

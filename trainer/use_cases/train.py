@@ -72,7 +72,7 @@ class TrainOutcome:
     """What a run registered; `lost` is what its evaluation shows it to have become worse at."""
 
     version: Version
-    # a notebook prints an outcome: thousands of fields would hide which version it is
+    # a notebook prints an outcome, and thousands of fields would hide the version
     run: RunRecord = field(repr=False)
     modification: ModificationRecord = field(repr=False)
     signed_by: str

@@ -198,7 +198,7 @@ def shapes_scored(
     part: Part | None,
     vocabulary: int,
 ) -> int:
-    """How many sizes the batches have in which suites and guard text are scored. Of very many texts, as those that are counted.
+    """How many sizes the batches have in which suites and guard text are scored. Of very many texts only some are looked at.
 
     Args:
         registry: holds the suites.
@@ -369,6 +369,7 @@ def _added_up(requests: "Iterable[Request]", length: "Callable[[Request], int]")
 
 
 def _some_of(every: "Sequence[Request]") -> "Sequence[Request]":
+    """At most `_COUNTED` of them, evenly spread."""
     return every[:: -(-len(every) // _COUNTED) or 1]
 
 
