@@ -13,7 +13,7 @@ from peft_registry.registry.reports.law_answers import fields_missing
 from peft_registry.registry.reports.text import value_text
 from peft_registry.registry.reports.version_facts import KeyHolders, PageChecks, VersionFacts
 from peft_registry.registry.reports.wording import OwnerNames
-from peft_registry.schemas.acts import AliasPredicate
+from peft_registry.schemas.acts import AliasPredicate, PassedGate
 from peft_registry.schemas.codes import listed_labels
 from peft_registry.schemas.identity import Digest
 from peft_registry.schemas.modification import ModificationRecord, RecordSections
@@ -143,8 +143,8 @@ def _trial(facts: VersionFacts, checks: PageChecks) -> str:
     released = "" if facts.version.aliases else ", and this registry asks for no release before a trial"
     if checks.of_folder:
         return (
-            "yes, by the records of this folder: intact, and no recall is told there; what was recalled above it, or since it was "
-            f"written, a folder does not say{released}"
+            "yes, by the records of this folder: intact, and it shows no recall; a folder does not say what was recalled above it, "
+            f"or since it was written{released}"
         )
     return f"yes, by the records: intact, not recalled{released}"
 
@@ -157,7 +157,7 @@ def _in_operation(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) 
         yield f"{_OPERATION}: no, not released: no alias points at it{nobody}."
     moves = moves_of(facts.version, facts.statements)
     undecided = _undecided(facts, checks)
-    later = "; whether the alias still points at it, a folder does not say" if checks.of_folder else ""
+    later = "; a folder does not say whether the alias still points at it" if checks.of_folder else ""
     for alias in facts.version.aliases:
         move, gate = moves.get(alias), checks.gates.get(alias)
         answer = _under_alias(move, gate, holders, undecided=undecided, later=later)
@@ -181,13 +181,16 @@ def _under_alias(
         return f"not decided: {by}"
     if undecided is not None:  # also by whom it was released may be a forger's word
         return f"not decided: {by}; {undecided}"
-    passed = move[1].gate
+    return f"yes, {by}{_conditions(move[1].gate, gate)}{later}"
+
+
+def _conditions(passed: PassedGate | None, gate: AliasGate | None) -> str:
     if gate is not None:
         waived = f", with {', '.join(passed.waived)} waived at the release" if passed and passed.waived else ""
-        return f"yes, {by}, conditions met at entry {gate.entry}{waived}{later}"
+        return f", conditions met at entry {gate.entry}{waived}"
     if passed is None:
-        return f"yes, {by}, without a policy, so that nobody had to approve it{later}"
-    return f"yes, {by}; whether its conditions are still met was not checked for this page{later}"
+        return ", without a policy, so that nobody had to approve it"
+    return "; whether its conditions are still met was not checked for this page"
 
 
 def _released_by(statement: StoredStatement, holders: KeyHolders) -> str:

@@ -106,7 +106,7 @@ def test_the_page_of_a_folder_says_what_the_registry_at_hand_recalled(place: Pat
     page = make_report_in(read_folder(place / "copy", at_hand)).decode()
     assert "No, it is recalled: " in page and "it does harm" in page and "For an internal trial" not in page
     alone = make_report_in(read_folder(place / "copy", Examiner(registry.trust, registry.clock()))).decode()
-    assert "or since it was written, a folder does not say" in alone
+    assert "a folder does not say what was recalled above it, or since it was written" in alone
     registry.close()
 
 

@@ -220,10 +220,10 @@ def test_of_a_folder_it_says_what_a_folder_cannot_know() -> None:
     known = lead(PASSED, gates={"champion": MET})
     trial, operation, market = lead(PASSED, gates={"champion": MET}, of_folder=True)
     assert trial == (
-        f"{TRIAL}yes, by the records of this folder: intact, and no recall is told there; what was recalled above it, or since it "
-        "was written, a folder does not say."
+        f"{TRIAL}yes, by the records of this folder: intact, and it shows no recall; a folder does not say what was recalled above "
+        "it, or since it was written."
     )
-    assert operation == f"{known[1][:-1]}; whether the alias still points at it, a folder does not say."
+    assert operation == f"{known[1][:-1]}; a folder does not say whether the alias still points at it."
     assert market == known[2]
 
 
