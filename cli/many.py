@@ -67,7 +67,11 @@ class Work:
         return False
 
     def require_count(self, count: int) -> None:
-        """Raise where so many items, those of all shards, do not go with an option."""
+        """Raise where an option does not go with so many items.
+
+        Args:
+            count: of the items of all shards.
+        """
 
     def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:
         """What is done with an item; what is kept between two is closed with `closing`.

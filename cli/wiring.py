@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class RootWithoutTrust(InputRefused):
     what = "--root says who must have signed a trust file, and --trust names none"
-    why = "without that file it decides nothing: the registry's own trust is not held against it"
+    why = "without that file it has no effect: the registry's own trust is not compared with it"
     fix = "add --trust FILE, or leave --root out"
 
 

@@ -171,7 +171,7 @@ class EvaluateWork(Work):
 
     @property
     def signs(self) -> bool:
-        """Always: each is registered, or recorded, with a signature."""
+        """Always: each record is signed."""
         return True
 
     def begin(self, registry: "Registry", closing: ExitStack) -> BegunWork:

@@ -70,11 +70,15 @@ class ImportWork(Work):
 
     @property
     def signs(self) -> bool:
-        """Always: each is registered, or recorded, with a signature."""
+        """Always: each version is signed."""
         return True
 
     def require_count(self, count: int) -> None:
-        """Raise where several were registered under one name."""
+        """Raise where several versions would have one name.
+
+        Raises:
+            NameForSeveral: `--name` is given, and there are several items.
+        """
         from peft_registry.registry.use_cases.import_folder import NameForSeveral
 
         if self.request.name is not None and count > 1:
