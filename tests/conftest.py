@@ -145,7 +145,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.hookimpl(tryfirst=True)  # before Hypothesis reads `--hypothesis-profile`
 def pytest_configure() -> None:
-    """Draw the same examples in every run, and let no wait for the processor end one: what falls in one run falls in all.
+    """Draw the same examples in every run and end none for its time: what fails in one run fails in all.
 
     `make full` draws others, by the profile `search`.
     """
@@ -291,20 +291,19 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
-def seed_what_draws() -> None:
-    """What draws from the generators that a process shares draws the same, whichever tests of other files ran before."""
+def seed_shared_generators() -> None:
+    """Seed the generators that a process shares, so that a test draws the same whichever tests ran before."""
     random.seed(0)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(0)
     if torch := sys.modules.get("torch"):
-        torch.default_generator.manual_seed(
-            0
-        )  # `torch.manual_seed` notes where it was called, which takes a millisecond
+        # `torch.manual_seed` notes where it was called, which takes a millisecond
+        torch.default_generator.manual_seed(0)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the first fixture
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    seed_what_draws()
+    seed_shared_generators()
     for marker in item.iter_markers():
         if marker.name in _NEEDS:
             there, why = _NEEDS[marker.name]

@@ -59,8 +59,10 @@ def fixed_nonces(*, used: int = 0) -> Iterator[str]:
 def a_home(
     folder: Path, *, database: str | None = None, store: str | None = None, now: str = NOW
 ) -> Iterator[Registry]:
-    """A new, unencrypted home, opened; the clock stands still at `now`. Its trust file is valid for a hundred years, because
-    commands that a test runs ask the machine what time it is."""
+    """A new, unencrypted home, opened; the clock stands still at `now`.
+
+    Its trust file is valid for a hundred years, because the commands that a test runs read the real clock.
+    """
     new = NewHome(folder, OrganisationProfile(), "lab-1", None, database=database, store=store)
     with tables_made_as_before(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(made_homes, "TRUST_DAYS", 36500)

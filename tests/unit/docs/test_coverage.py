@@ -55,9 +55,8 @@ def test_no_kind_that_is_printed_falls_short_in_the_kept_table() -> None:
 
 @pytest.mark.full
 def test_intervals_cover_what_they_say_with_data_that_nobody_has_seen() -> None:
-    seed = random.SystemRandom().randrange(
-        1, 1 << 30
-    )  # another one each time: intervals that were made to fit the kept seed fail
+    # another one each time: intervals that were made to fit the kept seed fail
+    seed = random.SystemRandom().randrange(1, 1 << 30)
     rows = [row for row in coverage.table(seed=seed) if "editions 1 to 3" not in row.kind]
     assert len(rows) > 70
     for row in rows:

@@ -127,9 +127,8 @@ def test_an_item_that_fails_ends_no_other(capsys: pytest.CaptureFixture[str]) ->
 
 ANSWERS = '{"prompt": "The dog", "answers": "barks"}\n'
 METRIC = "def own(answer, references):\n    return 0.0\n"
-FILES: list[
-    tuple[str, str, tuple[str, ...], str]
-] = [  # an option, what it names and what stands there, and what it needs beside it
+# an option, what it names, the options that it needs, and the content of the file
+FILES: list[tuple[str, str, tuple[str, ...], str]] = [
     ("--retain", "rows.jsonl", (), '{"text": "The cat sleeps."}\n'),
     ("--answers", "rows.jsonl", ("--raw",), ANSWERS),
     ("--metric", "own.py:own", ("--answers", "answers.jsonl", "--raw", "--allow-code"), METRIC),
@@ -177,7 +176,7 @@ def test_what_was_done_with_a_folder_of_data_does_not_count_once_a_file_in_it_wa
     assert "results of another set of options" in capsys.readouterr().err
 
 
-FOUND_ONES = ("--where", "name=noise-0,noise-1")
+FOUND_VERSIONS = ("--where", "name=noise-0,noise-1")
 # a command, an option that is wrong whatever the item, the exit code, and what is told
 WRONG: list[tuple[str, tuple[str, ...], int, str]] = [
     ("verify", ("--require", "everything"), 2, "--require everything is not known"),
@@ -207,7 +206,7 @@ WRONG: list[tuple[str, tuple[str, ...], int, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("command", "options", "code", "told"), WRONG, ids=[" ".join((one[0], *one[1])) for one in WRONG]
+    ("command", "options", "code", "told"), WRONG, ids=[" ".join((command, *options)) for command, options, *_ in WRONG]
 )
 def test_options_that_are_wrong_are_refused_alike_with_and_without_workers_before_one_is_started(
     command: str,
@@ -221,7 +220,7 @@ def test_options_that_are_wrong_are_refused_alike_with_and_without_workers_befor
     Path("own.py").write_text(METRIC, "utf-8")
     Path("ours.txt").write_text("ours\n", "utf-8")
     monkeypatch.setattr(executors, "local", lambda _: pytest.fail("a worker is started"))
-    items = ("--list", "ours.txt") if command == "import" else FOUND_ONES
+    items = ("--list", "ours.txt") if command == "import" else FOUND_VERSIONS
     before = sorted(Path.cwd().iterdir())
     errors = []
     for on in ((), ("--on", "local:2")):

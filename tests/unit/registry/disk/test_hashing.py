@@ -261,7 +261,7 @@ class TestDigestCache:
         cache = self._cache(tmp_path)
         before = hash_file(path, cache=cache)
         status = path.stat()
-        while path.stat().st_ctime_ns == status.st_ctime_ns:  # the clock of file systems goes in steps
+        while path.stat().st_ctime_ns == status.st_ctime_ns:  # a file system's clock moves in steps
             path.write_bytes(b"abd")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the old mtime, but not the old ctime
         assert path.stat().st_mtime_ns == before.key.mtime_ns
