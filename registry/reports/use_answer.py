@@ -157,7 +157,11 @@ def _in_operation(facts: VersionFacts, holders: KeyHolders, checks: PageChecks) 
         yield f"{_OPERATION}: no, not released: no alias points at it{nobody}."
     moves = moves_of(facts.version, facts.statements)
     undecided = _undecided(facts, checks)
-    later = "; a folder does not say whether the alias still points at it" if checks.of_folder else ""
+    later = (
+        "; a folder does not say whether the alias still points at it, or was bound to a policy since"
+        if checks.of_folder
+        else ""
+    )
     for alias in facts.version.aliases:
         move, gate = moves.get(alias), checks.gates.get(alias)
         answer = _under_alias(move, gate, holders, undecided=undecided, later=later)

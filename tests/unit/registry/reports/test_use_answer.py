@@ -223,7 +223,10 @@ def test_of_a_folder_it_says_what_a_folder_cannot_know() -> None:
         f"{TRIAL}yes, by the records of this folder: intact, and it shows no recall; a folder does not say what was recalled above "
         "it, or since it was written."
     )
-    assert operation == f"{known[1][:-1]}; a folder does not say whether the alias still points at it."
+    assert (
+        operation
+        == f"{known[1][:-1]}; a folder does not say whether the alias still points at it, or was bound to a policy since."
+    )
     assert market == known[2]
 
 
