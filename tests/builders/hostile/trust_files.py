@@ -21,7 +21,9 @@ def trust_files() -> Iterator[Case]:
         return make
 
     for name, change in JSON_BYTES.items():
-        yield Case("trust", name, of(change), 6)
+        # the one that is too large for a trust file is not read, and says nothing of the version
+        code = 2 if name == "2000000-lists" else 6
+        yield Case("trust", name, of(change), code)
 
     def signed_by(*seeds: int) -> Callable[[Place], list[str]]:
         """The newest version signed by other keys than those that it names as roots."""
@@ -44,8 +46,8 @@ def trust_files() -> Iterator[Case]:
     yield Case("trust", "signed-by-a-stranger", signed_by(5), 6)
     yield Case("trust", "signed-by-nobody", signed_by(), 5)
     yield Case("trust", "not-json-but-a-key", lambda place: _written(place.trust, a_p256_key().public.pem, place), 6)
-    yield Case("trust", "a-folder", _trust_is_a_folder, 6)
-    yield Case("trust", "a-fifo", _trust_is_a_fifo, 6)
+    yield Case("trust", "a-folder", _trust_is_a_folder, 2)
+    yield Case("trust", "a-fifo", _trust_is_a_fifo, 2)
     yield Case("trust", "none", lambda place: ["verify", str(place.pulled), "--trust", str(place.folder / "none")], 7)
 
 
