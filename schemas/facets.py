@@ -20,8 +20,10 @@ OPERATORS: dict[FacetType, tuple[Operator, ...]] = {
     "time": ("=", "<", "<=", ">", ">="),
 }
 METRIC = "metric"  # the facet with a name in brackets: metric[house.pct_stereotype]
-HELD_OUT_CLASSES, HELD_OUT_ANSWERS, HELD_OUT_NUMBERS = "held-out-classes", "held-out-answers", "held-out-numbers"
-"""The data sets of what a training asks of rows held out of it: their classes, their answers in words, the numbers in these."""
+# the data sets of what a training asks of rows held out of it
+HELD_OUT_CLASSES = "held-out-classes"
+HELD_OUT_ANSWERS = "held-out-answers"  # in words
+HELD_OUT_NUMBERS = "held-out-numbers"  # the numbers in those answers
 OF_HELD_OUT_ROWS = {
     "loss": f"{METRIC}[held-out.loss]",
     "accuracy": f"{METRIC}[{HELD_OUT_CLASSES}.accuracy]",

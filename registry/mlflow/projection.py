@@ -51,7 +51,9 @@ REPORT_PATH = "report/audit.html"
 RESULTS_PATH = "evaluation/results.json"
 OUTCOMES_PATH = "evaluation/outcomes.json"
 ITEMS_PATH = "evaluation/items.json"
-FORM = 4  # of metrics and tables: what an earlier release wrote under other names is taken away when a run is written again
+# Of metrics and tables: a run that an earlier release wrote on a team's server in another form is written again. Metrics stay there
+# under their old names too, because MLflow deletes none.
+FORM = 4
 FORM_TAG = "registry.form"
 NOTE_TAG = "mlflow.note.content"  # Markdown that MLflow shows at the head of a page
 EXTERNAL_TAG = "mlflow.model.isExternal"  # of a logged model whose weights are kept elsewhere

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 # SmolLM2 and on a random model a fifth of its size; test_memory_estimate.py holds them to measured peaks.
 _KEPT = {"backward": 0.12, "optimizer": 0.85, "score": 0.12}
 MAPPED = "mapped file"
-# Code that oneDNN writes for a product of a shape that it has not met: what stays of it, what of that is left once freed memory
-# goes back to the system before scoring, and what more there is of the last products (`trainer/machine/kept_memory.py`). Measured
-# with torch 2.13 on products of 576 × 576 and 576 × 8 numbers, in bf16 and in fp32: their size hardly matters.
-_CODE_BYTES, _CODE_BYTES_LEFT, _CODE_BYTES_OF_THE_LAST = 410_000, 280_000, 200_000
+# Code that oneDNN writes for a product of a shape that it has not met (`trainer/machine/kept_memory.py`). Measured with torch 2.13
+# on products of 576 × 576 and 576 × 8 numbers, in bf16 and in fp32: their size hardly matters.
+_CODE_BYTES = 410_000  # that stay of each product
+_CODE_BYTES_LEFT = 280_000  # of these, once freed memory goes back to the system before scoring
+_CODE_BYTES_OF_THE_LAST = 200_000  # more, of each of the last products
 _VALUES = (
     "tokens",
     "tokens_per_second",

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from peft_registry.cli.mirror import push_after
 from peft_registry.registry.evaluation.staleness import composition_of
 from peft_registry.registry.homes.home import Registry
+from peft_registry.registry.mlflow import projection
 from peft_registry.registry.mlflow.connecting import MirrorAddressRefused, NoMirrorNamed, connect_mirror
 from peft_registry.registry.mlflow.projection import REPORT_PATH, SOURCE_PREFIX
 from peft_registry.registry.mlflow.push import push_everything
@@ -142,6 +143,23 @@ def test_a_second_push_sends_nothing_and_everything_says_that_it_is_a_copy(
     assert [note for note in notes if "A copy: it proves nothing" not in note] == []
     report = client.download_artifacts(run.info.run_id, REPORT_PATH, str(tmp_path))
     assert "twice:2" in Path(report).read_text()
+
+
+def test_a_run_that_an_earlier_release_wrote_in_another_form_is_written_again_in_its_place(
+    server: RunningMlflow, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_home_with(tmp_path, "older", versions=1) as registry:
+        with monkeypatch.context() as earlier:
+            earlier.setattr(projection, "FORM", projection.FORM - 1)
+            assert push_everything(registry, server.url).sent == ("older-base:1", "older:1")
+        before = client.get_run(client.get_model_version("older", "1").run_id)
+        assert push_everything(registry, server.url).sent == ("older-base:1", "older:1")
+        after = client.get_run(client.get_model_version("older", "1").run_id)
+        assert push_everything(registry, server.url).unchanged == 2
+    assert after.info.run_id == before.info.run_id
+    assert after.data.metrics == before.data.metrics
+    changed = dict(after.data.tags.items() - before.data.tags.items())
+    assert changed["registry.form"] == str(projection.FORM)
 
 
 def test_a_server_gets_what_everybody_may_read_and_more_only_where_that_is_said(
