@@ -15,7 +15,7 @@ from peft_registry.schemas.policy import Revocation, Role, TrustedKey, TrustPoli
 
 NOW = "2026-11-24T12:00:00Z"
 BEFORE = "2026-01-01T00:00:00Z"
-LATER = "2027-11-24T12:00:00Z"
+LATER = "2126-06-24T12:00:00Z"  # behind the clock of any machine: commands that a test runs ask it
 ORIGIN = "peft-registry/5f0c"
 
 

@@ -148,7 +148,7 @@ def test_an_update_that_does_not_continue_the_homes_chain_is_refused(home: Path,
     root = PrivateKey.load(home / "keys" / "root.key")
     now = chain.newest.policy.issued_at
     longer = extended(chain, next_draft(chain.newest, now=now), [root])
-    other = extended(chain, next_draft(chain.newest, now=now, expires_at="2027-10-01T00:00:00Z"), [root])
+    other = extended(chain, next_draft(chain.newest, now=now, expires_at="2100-01-01T00:00:00Z"), [root])
     for name, content in {"longer": longer, "other": other, "older": chain}.items():
         (place / f"{name}.json").write_bytes(render_chain(content))
     assert run(["trust", "update", "longer.json"]) == 0

@@ -68,7 +68,7 @@ MINE = TrustAnchors(file_given_by_user=True)
 PROVENANCE, APPROVAL = "https://slsa.dev/provenance/v1", "urn:peft-registry:approval:v1"
 FIRST = a_chain(a_form_2_policy(a_trusted_key(TRAINER), roots=[ROOT]), ROOT)
 TWO_ROOTS = a_form_2_policy(roots=[ROOT, SECOND], threshold=2)
-NEXT_YEAR = "2028-01-01T00:00:00Z"
+NEXT_YEAR = "2127-01-01T00:00:00Z"
 
 
 def load(chain, anchors=MINE, *, now=NOW, accepted_version=None):
@@ -232,7 +232,7 @@ def test_a_step_that_was_taken_out_of_the_middle_is_missed():
 def test_an_expired_file_is_renewed_by_the_root_that_expired_with_it():
     with pytest.raises(TrustExpired):
         next_draft(FIRST.newest, now=NEXT_YEAR)
-    now, until = "2028-03-01T00:00:00Z", "2029-03-01T00:00:00Z"
+    now, until = "2127-03-01T00:00:00Z", "2128-03-01T00:00:00Z"
     draft = with_expiry(next_draft(FIRST.newest, now=now, expires_at=until), FIRST.newest.policy)
     chain = extended(FIRST, draft, [ROOT])
     assert missing_signatures(chain) is None
